@@ -117,6 +117,27 @@ def interpolate(T_a_b0: Transform, T_a_b1: Transform, fraction: float) -> Transf
     return transform(R_0 @ rotation_from_axis_angle(fraction * step), t)
 
 
+def interpolate_axis_angles(r_0_rad: Float[ndarray, "n 3"], r_1_rad: Float[ndarray, "n 3"], fraction: float) -> Float[ndarray, "n 3"]:
+    """Slerp of n rotations at once, each along its shortest way; angles of the result are in [0, pi]."""
+    q_0, q_1 = _quaternions_from_axis_angles(r_0_rad), _quaternions_from_axis_angles(r_1_rad)
+    cosine = np.sum(q_0 * q_1, axis=-1, keepdims=True)
+    angle = np.arccos(np.clip(np.abs(cosine), 0.0, 1.0))
+    sine = np.maximum(np.sin(angle), 1e-12)
+    is_small = angle < 1e-6
+    w_0 = np.where(is_small, 1.0 - fraction, np.sin((1.0 - fraction) * angle) / sine)
+    w_1 = np.where(is_small, fraction, np.sin(fraction * angle) / sine)
+    q = w_0 * q_0 + np.where(cosine < 0, -w_1, w_1) * q_1
+    q = np.where(q[:, 3:] < 0, -q, q)
+    half_sine = np.linalg.norm(q[:, :3], axis=-1, keepdims=True)
+    scale = np.where(half_sine < 1e-12, 2.0, 2.0 * np.arctan2(half_sine, q[:, 3:]) / np.maximum(half_sine, 1e-12))
+    return q[:, :3] * scale
+
+
+def _quaternions_from_axis_angles(r_rad: Float[ndarray, "n 3"]) -> Float[ndarray, "n 4"]:
+    angle = np.linalg.norm(r_rad, axis=-1, keepdims=True)
+    return np.concatenate([r_rad * (0.5 * np.sinc(angle / (2.0 * np.pi))), np.cos(angle / 2.0)], axis=-1)
+
+
 def rotation_angle_rad(R: Float[ndarray, "3 3"]) -> float:
     """The angle of a rotation, in [0, pi]."""
     return float(np.linalg.norm(axis_angle_from_rotation(R)))

@@ -1,0 +1,102 @@
+"""Keys and values of a stream: one ring for all layers, with a sink, preallocated, the same work for every block.
+
+A block is opened (its place in the ring and its positions are decided), written any number of times (once a denoising
+step, then once clean), and closed. Slots hold one latent frame each. Slot order is not time order after the ring has
+wrapped; attention does not mind.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from h2w_ros.generator.attention import attention
+from h2w_ros.generator.config import RolloutConfig, TransformerConfig
+from h2w_ros.generator.rope import Rotation, rotate, rotation_table
+
+
+class KeyValueCache:
+    """The context of `batch` streams that advance together.
+
+    With `keys` = 'rotated' a key is stored after RoPE at its absolute position. With 'relative' it is stored before
+    RoPE; opening a block places every visible latent anew: the sink at 0 .. sink-1, the window behind it, the current
+    block last. Positions then never exceed the window, and until it is full latent j has position j in both modes.
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        rollout: RolloutConfig,
+        batch: int,
+        grid: tuple[int, int],
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.rollout, self.grid, self.head_dim = rollout, grid, config.head_dim
+        shape = (config.num_layers, batch, rollout.capacity, grid[0] * grid[1], config.num_heads, config.head_dim)
+        self.placed_keys = torch.zeros(shape, dtype=dtype, device=device)
+        self.values = torch.zeros_like(self.placed_keys)
+        self.bare_keys = torch.zeros_like(self.placed_keys) if rollout.keys == "relative" else None
+        self.num_latents = 0
+        self._slots: list[int] = []
+        self._visible = 0
+        self._rotation: Rotation | None = None
+
+    def open_block(self, num_latents: int) -> None:
+        """Makes room for the stream's next latents and places everything that they will see."""
+        self._open(range(self.num_latents, self.num_latents + num_latents))
+
+    def close_block(self) -> None:
+        """Keeps what was written last; the stream advances."""
+        self.num_latents += len(self._slots)
+
+    def reopen_block(self) -> None:
+        """Goes back to the block that was closed last, to write it again."""
+        self.num_latents -= len(self._slots)
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Writes the open block's keys and values, before RoPE, then attends to all that is visible; (B, L, H, D)."""
+        assert self._rotation is not None
+        rotated = rotate(k, self._rotation)
+        self._write(self.placed_keys, layer, rotated)
+        self._write(self.values, layer, v)
+        if self.bare_keys is not None:
+            self._write(self.bare_keys, layer, k)
+        keys, values = (x[layer, :, : self._visible].flatten(1, 2) for x in (self.placed_keys, self.values))
+        return attention(rotate(q, self._rotation), keys, values)
+
+    def slot(self, latent: int) -> int:
+        """Where the stream's latent of this index is kept."""
+        sink, window = self.rollout.sink, self.rollout.window
+        return latent if latent < sink else sink + (latent - sink) % window
+
+    def _open(self, latents: range) -> None:
+        self._slots = [self.slot(latent) for latent in latents]
+        self._visible = min(latents.stop, self.rollout.capacity)
+        shift = max(0, latents.stop - self.rollout.capacity) if self.bare_keys is not None else 0
+        self._rotation = self._rotation_at(torch.tensor([latent - shift for latent in latents]))
+        if self.bare_keys is not None:
+            self._place(self._slot_positions(latents.stop))
+
+    def _slot_positions(self, stop: int) -> Int[Tensor, "slots"]:
+        """Window-relative position of every visible slot when the newest latent is stop - 1."""
+        first = max(self.rollout.sink, stop - self.rollout.window)
+        positions = list(range(self._visible))
+        for latent in range(first, stop):
+            positions[self.slot(latent)] = latent - first + min(self.rollout.sink, stop)
+        return torch.tensor(positions)
+
+    def _place(self, positions: Int[Tensor, "slots"]) -> None:
+        """Rotates all cached keys, all layers at once, to these positions."""
+        assert self.bare_keys is not None
+        bare = self.bare_keys[:, :, : self._visible]
+        self.placed_keys[:, :, : self._visible] = rotate(bare.flatten(2, 3), self._rotation_at(positions)).view_as(bare)
+
+    def _rotation_at(self, positions: Int[Tensor, "latents"]) -> Rotation:
+        device, dtype = self.values.device, self.values.dtype
+        return rotation_table(positions.to(device), self.grid, self.head_dim, self.rollout.riflex).to(dtype)
+
+    def _write(self, store: Tensor, layer: int, x: Tensor) -> None:
+        for slot, frame in zip(self._slots, x.unflatten(1, (len(self._slots), -1)).unbind(1), strict=True):
+            store[layer, :, slot] = frame

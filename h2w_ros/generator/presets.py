@@ -1,0 +1,84 @@
+"""The generators known by name."""
+
+from __future__ import annotations
+
+from h2w_ros.generator.config import CodecConfig, GeneratorConfig, RaysConfig, Riflex, RolloutConfig, TransformerConfig
+
+RELEASED_STEPS = (1000.0, 750.0, 500.0, 250.0)
+RELEASED_RIFLEX = Riflex(k=6, L_test=376, L_test_scale=4.886)
+RELEASED_ROLLOUT = RolloutConfig(window=21, riflex=RELEASED_RIFLEX, timesteps=RELEASED_STEPS, first_block=RELEASED_STEPS, shift=5.0)
+REAL_EGOCENTRIC = "real egocentric video of hands and objects"
+
+TINY = GeneratorConfig(
+    name="tiny",
+    transformer=TransformerConfig(
+        in_dim=64,
+        dim=320,
+        ffn_dim=1280,
+        out_dim=16,
+        num_heads=5,
+        num_layers=8,
+        in_dim_control_adapter=6,
+        downscale_factor_control_adapter=8,
+    ),
+    codec=CodecConfig(kind="framewise", latent_channels=16, spatial_stride=8, temporal_stride=1),
+    rays=RaysConfig(anchor_lag=1, motion_gain=8.0),
+    rollout=RolloutConfig(window=8, sink=1, keys="relative", timesteps=(1000.0, 600.0), shift=1.0, prediction="x0"),
+    height_px=96,
+    width_px=128,
+    hand_style="silhouette_wireframe",
+    static_scene=True,
+    domain="the simulated tabletop world of h2w_ros.world",
+)
+
+WAN21_1_3B = GeneratorConfig(
+    name="wan2.1-1.3b",
+    transformer=TransformerConfig(
+        in_dim=48,
+        dim=1536,
+        ffn_dim=8960,
+        out_dim=16,
+        num_heads=12,
+        num_layers=30,
+        text_dim=4096,
+    ),
+    codec=CodecConfig(kind="wan", latent_channels=16, spatial_stride=8, temporal_stride=4),
+    rays=RaysConfig(),
+    rollout=RELEASED_ROLLOUT,
+    height_px=384,
+    width_px=544,
+    hand_style="silhouette_wireframe",
+    static_scene=False,
+    domain=REAL_EGOCENTRIC,
+)
+
+WAN22_5B = GeneratorConfig(
+    name="wan2.2-5b",
+    transformer=TransformerConfig(
+        in_dim=144,
+        dim=3072,
+        ffn_dim=14336,
+        out_dim=48,
+        num_heads=24,
+        num_layers=30,
+        text_dim=4096,
+        downscale_factor_control_adapter=16,
+    ),
+    codec=CodecConfig(kind="wan", latent_channels=48, spatial_stride=16, temporal_stride=4),
+    rays=RaysConfig(aspect="released"),
+    rollout=RELEASED_ROLLOUT,
+    height_px=480,
+    width_px=672,
+    hand_style="xray",
+    static_scene=False,
+    domain=REAL_EGOCENTRIC,
+)
+
+PRESETS = {preset.name: preset for preset in (TINY, WAN21_1_3B, WAN22_5B)}
+
+
+def preset(name: str) -> GeneratorConfig:
+    """The config of this name; a ValueError lists the names there are."""
+    if name not in PRESETS:
+        raise ValueError(f"no preset {name!r}; there are {sorted(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,47 @@
+"""`h2w train STAGE`: simulate, codec, encode, causal, ship; each resumes where it stopped."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+STAGES = {
+    "simulate": "fill the data folder with simulated episodes (needs GL, see README)",
+    "codec": "train the frame-wise autoencoder on them",
+    "encode": "write every episode's latents with the trained codec",
+    "causal": "train the causal generator on the latents",
+    "ship": "write the averaged weights as a model folder",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "stages, in order: " + "; ".join(f"{name}: {text}" for name, text in STAGES.items())
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--run", type=Path, default=Path("runs/tiny"), help="folder of the run (default: %(default)s)")
+    parser.add_argument("--recipe", default="tiny", help="named training configuration: tiny, debug (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=30.0, help="time budget of codec and causal (default: %(default)s)")
+    parser.add_argument("--steps", type=int, help="stop codec or causal at this step instead, counted over all sessions")
+    parser.add_argument("--episodes", type=int, default=1000, help="simulate: how many (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="simulate: processes (default: %(default)s)")
+    parser.add_argument("--start-from", type=Path, help="causal: safetensors weights to start a new run from")
+    parser.add_argument("--threads", type=int, help="PyTorch threads (default: PyTorch's choice)")
+    parser.add_argument("--out", type=Path, default=Path("models/tiny"), help="ship: where the model goes (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    import torch
+
+    from h2w_ros.training.stages import Stages
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    stages = Stages(args.run, args.recipe, args.seed)
+    {
+        "simulate": lambda: stages.simulate(args.episodes, args.workers),
+        "codec": lambda: stages.codec(args.minutes, args.steps),
+        "encode": stages.encode,
+        "causal": lambda: stages.causal(args.minutes, args.steps, args.start_from),
+        "ship": lambda: stages.ship(args.out),
+    }[args.stage]()
+    return 0

@@ -1,0 +1,46 @@
+"""Rays of a stream: which earlier pose each frame is anchored to, and their packing for the camera adapter.
+
+The paper anchors every frame to frame 0 (Hand2World, arXiv 2602.09600). An endless stream walks away from frame 0, so
+frames may instead be anchored to the pose `anchor_lag` frames earlier. With a short lag the motion is small; `motion_gain`
+exaggerates it along its own screw-like path, so that the network sees a signal of useful size and, unlike with a long
+lag, the motion since the frame before is known exactly.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from h2w_ros.camera import PluckerMap, plucker_rays, relative_to, scaled, scaled_as_released
+from h2w_ros.condition import Camera
+from h2w_ros.generator.config import RaysConfig
+from h2w_ros.geometry import Transform, interpolate
+
+ASPECT_RULES = {"per_axis": scaled, "released": scaled_as_released}
+
+
+class RayTrack:
+    """Plücker rays of one stream, frame after frame; remembers only the poses that can still be an anchor."""
+
+    def __init__(self, config: RaysConfig, width_px: int, height_px: int) -> None:
+        self._config = config
+        self._size = (width_px, height_px)
+        lag = config.anchor_lag
+        self._poses: deque[Transform] = deque(maxlen=None if lag is None else lag + 1)
+        self._first: Transform | None = None
+
+    def push(self, camera: Camera, T_world_camera: Transform) -> PluckerMap:
+        """Rays of the next frame at the generator's picture size, (H, W, 6); the first frame has moment zero."""
+        if self._first is None:
+            self._first = T_world_camera
+        if self._config.anchor_lag is not None:
+            self._poses.append(T_world_camera)
+        T_world_anchor = self._first if self._config.anchor_lag is None else self._poses[0]
+        T_anchor_camera = amplified(relative_to(T_world_anchor, T_world_camera), self._config.motion_gain)
+        return plucker_rays(ASPECT_RULES[self._config.aspect](camera, *self._size), T_anchor_camera)
+
+
+def amplified(T_anchor_camera: Transform, gain: float) -> Transform:
+    """The motion continued to `gain` times its angle and its distance; gain 1 leaves it as it is."""
+    return T_anchor_camera if gain == 1.0 else interpolate(np.eye(4), T_anchor_camera, gain)

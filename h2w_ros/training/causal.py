@@ -1,0 +1,82 @@
+"""The causal stage's loss: rectified flow on noisy frames whose history is clean, corrupted or self-generated."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from h2w_ros.generator.config import GeneratorConfig
+from h2w_ros.generator.transformer import Transformer
+from h2w_ros.training.config import CausalTraining
+from h2w_ros.training.forcing import ClipBatch, Layout
+
+
+def causal_loss(
+    transformer: Transformer, model: GeneratorConfig, config: CausalTraining, batch: ClipBatch, layout: Layout, random: torch.Generator
+) -> Tensor:
+    """Mean weighted squared error of the predicted clean latents.
+
+    The network's own output may be a velocity; the loss is always on the x0 that the rollout would take from it.
+    """
+    stream = _Sequence(transformer, model, batch, layout)
+    history = batch.image
+    if torch.rand((), generator=random) < config.generated_history_share:
+        history = _with_generated_history(stream, history, random)
+    history = _corrupted(history, config.history_noise, random)
+    sigma = _draw_sigma(batch.image.shape[0], len(layout.noisy), config.pure_noise_share, random)
+    predicted, target = stream.predict(history, sigma, random)
+    weight = batch.weight[:, :, list(layout.noisy)]
+    return (weight * (predicted - target).square()).mean() / weight.mean()
+
+
+def _draw_sigma(num_clips: int, num_frames: int, pure_noise_share: float, random: torch.Generator) -> Tensor:
+    """(B, m): 1 for a share of the frames, uniform for the others; independent from frame to frame."""
+    sigma = torch.rand(num_clips, num_frames, generator=random)
+    return torch.where(torch.rand(sigma.shape, generator=random) < pure_noise_share, torch.ones(()), sigma)
+
+
+def _corrupted(history: Tensor, largest: float, random: torch.Generator) -> Tensor:
+    """History with a little noise, of a strength drawn per clip; the reference (frame 0) stays clean."""
+    strength = largest * torch.rand(history.shape[0], 1, 1, 1, 1, generator=random)
+    noise = strength * torch.randn(history.shape, generator=random)
+    noise[:, :, 0] = 0
+    return history + noise
+
+
+@torch.no_grad()
+def _with_generated_history(stream: _Sequence, history: Tensor, random: torch.Generator) -> Tensor:
+    """History whose predictable frames are the model's own one-step predictions instead of the truth."""
+    layout = stream.layout
+    predicted, _ = stream.predict(history, torch.ones(history.shape[0], len(layout.noisy)), random)
+    mixed = history.clone()
+    mixed[:, :, list(layout.noisy)] = predicted.float()
+    return mixed
+
+
+class _Sequence:
+    """A batch laid out as [reference | clean | noisy], ready for any history and noise levels."""
+
+    def __init__(self, transformer: Transformer, model: GeneratorConfig, batch: ClipBatch, layout: Layout) -> None:
+        self.transformer, self.model, self.batch, self.layout = transformer, model, batch, layout
+        self._frames = layout.frames
+        rays = transformer.embed_rays(batch.rays)
+        num_tokens = rays.shape[1] // batch.rays.shape[2]
+        self._ray_tokens = rays.unflatten(1, (-1, num_tokens))[:, self._frames].flatten(1, 2)
+        reference = torch.zeros_like(batch.image[:, :, self._frames])
+        reference[:, :, 0] = batch.image[:, :, 0]
+        conditions = [batch.control[:, :, self._frames], reference]
+        if model.static_scene:
+            conditions.append(batch.static[:, :, self._frames])
+        self._conditions = torch.cat(conditions, dim=1)
+
+    def predict(self, history: Tensor, sigma: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Predicted and true clean latents of the noisy frames, (B, Z, m, h, w); sigma (B, m)."""
+        target = self.batch.image[:, :, list(self.layout.noisy)]
+        noise_level = sigma[:, None, :, None, None]
+        noisy = (1 - noise_level) * target + noise_level * torch.randn(target.shape, generator=random)
+        clean = history[:, :, : self.layout.num_frames]
+        latents = torch.cat([torch.cat([clean, noisy], dim=2), self._conditions], dim=1)
+        t = torch.cat([torch.zeros(sigma.shape[0], clean.shape[2]), 1000.0 * sigma], dim=1)
+        out = self.transformer(latents, t, ray_tokens=self._ray_tokens, positions=self.layout.positions, mask=self.layout.mask)
+        out = out[:, :, clean.shape[2] :].float()
+        return (out if self.model.rollout.prediction == "x0" else noisy - noise_level * out), target

@@ -1,0 +1,58 @@
+"""What a training run is made of, under names: `debug` (a test, seconds) and `tiny` (the shipped model)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CodecTraining:
+    """The frame-wise codec: reconstruction of camera images, static renders and hand renders."""
+
+    batch_pictures: int = 24
+    learning_rate: float = 2e-3
+    warmup_steps: int = 50
+    latent_noise: float = 0.1  # noise on the latents, so that the decoder forgives the generator's small errors
+    latent_penalty: float = 1e-3  # weight of mean z^2: without it the encoder outgrows the noise
+    edge_weight: float = 0.5  # weight of the error of horizontal and vertical differences
+    hand_share: float = 0.25  # share of hand renders in a batch
+    static_share: float = 0.15  # share of static renders in a batch
+
+
+@dataclass(frozen=True)
+class CausalTraining:
+    """Teacher-forced flow matching of the causal generator over short clips at random offsets."""
+
+    batch_clips: int = 16
+    clip_frames: tuple[int, ...] = (4, 8)  # drawn per step; at most the rollout's window
+    first_frame_share: float = 0.4  # share of steps whose clips start at the reference
+    muon_learning_rate: float = 0.02
+    adam_learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup_steps: int = 30
+    pure_noise_share: float = 0.4  # share of frames at sigma 1, where every rollout starts
+    history_noise: float = 0.15  # largest noise on the clean history: the rollout's own history is never perfect
+    generated_history_share: float = 0.3  # share of steps whose history is the model's own prediction
+    static_share: float = 0.25  # share of clips that see the static scene
+    hand_weight: float = 4.0  # extra loss on latents that show a hand
+    object_weight: float = 8.0  # extra loss on latents that show an object that moves in the episode
+    ema_decay: float = 0.998
+
+    def __post_init__(self) -> None:
+        if min(self.clip_frames) < 2:
+            raise ValueError(f"clip_frames must be at least 2 (one frame of history and one to predict), got {self.clip_frames}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One named training: model preset, data and stages."""
+
+    preset: str = "tiny"
+    codec: CodecTraining = CodecTraining()
+    causal: CausalTraining = CausalTraining()
+
+
+RECIPES = {
+    "tiny": Recipe(),
+    "debug": Recipe(codec=CodecTraining(batch_pictures=2, warmup_steps=1), causal=CausalTraining(batch_clips=2, clip_frames=(3,), warmup_steps=1)),
+}

@@ -1,0 +1,106 @@
+"""Teacher forcing: one sequence holds a clip's clean history and its noisy frames, and a mask says who sees whom.
+
+The sequence is [reference | clean 1..m-1 | noisy k..m] with k = 1 where the clip starts right after the reference and
+k = 2 where it starts later (then frame 1 is only history). Noisy frame i sees the reference, clean frames before i and
+itself: what the streaming rollout's cache holds when it generates frame i (Causal Forcing, thu-ml).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from h2w_ros.generator.config import GeneratorConfig
+from h2w_ros.generator.rays import RayTrack
+from h2w_ros.training.cache import ClipSource
+from h2w_ros.training.config import CausalTraining
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which clip frame stands where in the sequence: 0 is the reference, 1..m the clip."""
+
+    num_frames: int  # m
+    first_noisy: int  # k
+    first_position: int  # temporal position of clip frame 1
+
+    @property
+    def clean(self) -> range:
+        return range(1, self.num_frames)
+
+    @property
+    def noisy(self) -> range:
+        return range(self.first_noisy, self.num_frames + 1)
+
+    @property
+    def frames(self) -> list[int]:
+        """Clip frame of every place in the sequence."""
+        return [0, *self.clean, *self.noisy]
+
+    @property
+    def positions(self) -> Tensor:
+        """Temporal position of every place in the sequence."""
+        return torch.tensor([0 if frame == 0 else self.first_position + frame - 1 for frame in self.frames])
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Who (row) sees whom (column)."""
+        frame = np.array(self.frames)
+        is_clean = np.arange(len(frame)) < self.num_frames
+        sees_history = is_clean[None, :] & (frame[None, :] < frame[:, None])
+        return sees_history | np.eye(len(frame), dtype=bool)
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """B clips as tensors: latents (B, Z, 1 + m, h, w) of image, control and static (zero where dropped), the camera's
+    rays (B, 6, 1 + m, H, W), and the loss weight (B, 1, 1 + m, h, w)."""
+
+    image: Tensor
+    control: Tensor
+    static: Tensor
+    rays: Tensor
+    weight: Tensor
+
+
+def draw_layout(config: CausalTraining, window: int, sink: int, rng: np.random.Generator) -> Layout:
+    """The layout of one step: early clips follow the reference, later ones fill the end of the window."""
+    num_frames = int(rng.choice(config.clip_frames))
+    if num_frames > window:
+        raise ValueError(f"clip_frames must be at most the rollout's window of {window}, got {num_frames}")
+    if rng.random() < config.first_frame_share:
+        return Layout(num_frames, 1, sink)
+    return Layout(num_frames, 2, sink + window - num_frames)
+
+
+def draw_batch(source: ClipSource, layout: Layout, model: GeneratorConfig, config: CausalTraining, rng: np.random.Generator) -> ClipBatch:
+    """Clips of random episodes at random offsets, frame 0 of each being its episode's reference."""
+    num_episodes, episode_frames = source.image.shape[:2]
+    episodes = rng.choice(num_episodes, config.batch_clips, replace=num_episodes < config.batch_clips)
+    last_offset = episode_frames - 1 - layout.num_frames
+    offsets = np.zeros(len(episodes), int) if layout.first_noisy == 1 else rng.integers(1, last_offset + 1, len(episodes))
+    index = np.concatenate([np.zeros((len(episodes), 1), int), offsets[:, None] + np.arange(1, layout.num_frames + 1)], axis=1)
+    rows = torch.from_numpy(episodes)[:, None], torch.from_numpy(index)
+    keeps_static = torch.from_numpy(rng.random(len(episodes)) < config.static_share)[:, None, None, None, None]
+    weight = 1.0 + config.hand_weight * source.hand_share[rows].float() + config.object_weight * source.object_share[rows].float()
+    return ClipBatch(
+        image=source.image[rows].float().transpose(1, 2),
+        control=source.hand[rows].float().transpose(1, 2),
+        static=(source.static[rows].float() * keeps_static).transpose(1, 2),
+        rays=torch.from_numpy(np.stack([_rays(source, model, e, i) for e, i in zip(episodes, index, strict=True)])),
+        weight=weight[:, None],
+    )
+
+
+def _rays(source: ClipSource, model: GeneratorConfig, episode: int, index: np.ndarray) -> np.ndarray:
+    """(6, 1 + m, H, W): the reference's rays as a stream's first frame, the clip's as the stream would have them there."""
+    camera, poses = source.camera(episode), source.T_world_camera[episode]
+    reference = RayTrack(model.rays, model.width_px, model.height_px).push(camera, poses[0])
+    lag = model.rays.anchor_lag
+    start = 0 if lag is None else max(0, int(index[1]) - lag)
+    track = RayTrack(model.rays, model.width_px, model.height_px)
+    clip = [track.push(camera, pose) for pose in poses[start : index[-1] + 1]][-(len(index) - 1) :]
+    return np.stack([reference, *clip]).transpose(3, 0, 1, 2)

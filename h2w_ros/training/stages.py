@@ -1,0 +1,152 @@
+"""The stages of a training by name: simulate, codec, encode, causal, ship. Each resumes where it stopped."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from tqdm import tqdm
+
+from h2w_ros.generator.checkpoint import save_generator
+from h2w_ros.generator.codec import FramewiseCodec
+from h2w_ros.generator.config import GeneratorConfig
+from h2w_ros.generator.pixels import to_tensor
+from h2w_ros.generator.presets import preset
+from h2w_ros.generator.transformer import Transformer
+from h2w_ros.hands.render import HandRenderer
+from h2w_ros.training.cache import encode_pixels, episode_pixels, load_clips, pixel_files
+from h2w_ros.training.causal import causal_loss
+from h2w_ros.training.codec import PictureSource, codec_loss, normalise_latents
+from h2w_ros.training.config import RECIPES, Recipe
+from h2w_ros.training.forcing import draw_batch, draw_layout
+from h2w_ros.training.run import RunFolder, optimisers, train
+from h2w_ros.world.dataset import simulate_many
+from h2w_ros.world.spec import WorldSpec
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """All stages of one recipe in one folder: `pixels/`, `latents/`, `codec/`, `causal/`."""
+
+    folder: Path
+    recipe_name: str = "tiny"
+    seed: int = 0
+
+    @property
+    def recipe(self) -> Recipe:
+        if self.recipe_name not in RECIPES:
+            raise ValueError(f"recipe must be one of {sorted(RECIPES)}, got {self.recipe_name!r}")
+        return RECIPES[self.recipe_name]
+
+    @property
+    def model(self) -> GeneratorConfig:
+        return preset(self.recipe.preset)
+
+    def simulate(self, episodes: int, workers: int) -> None:
+        """Fills `pixels/` with episodes of seeds 0, 1, ...; those already there are kept."""
+        pixels = self.folder / "pixels"
+        pixels.mkdir(parents=True, exist_ok=True)
+        model = self.model
+        spec = WorldSpec(width_px=model.width_px, height_px=model.height_px, rate_hz=model.rate_hz)
+        renderer = HandRenderer(style=model.hand_style)
+        missing = [seed for seed in range(episodes) if not (pixels / f"{seed}.npz").exists()]
+        for seed, episode in tqdm(simulate_many(missing, spec, workers), total=len(missing), desc="simulate", unit="episode"):
+            arrays = episode_pixels(episode.conditions, episode.hand_masks, episode.object_masks, renderer, model.codec.spatial_stride)
+            part = pixels / f"{seed}.part.npz"
+            np.savez(part, allow_pickle=False, **arrays)
+            part.rename(pixels / f"{seed}.npz")
+
+    def codec(self, minutes: float, max_steps: int | None = None) -> None:
+        """Trains the codec on what `pixels/` holds."""
+        config = self.recipe.codec
+        torch.manual_seed(self.seed)
+        codec = FramewiseCodec(self.model.codec).to(memory_format=torch.channels_last)
+        folder = RunFolder(self.folder / "codec")
+        rng, random = self._random(folder)
+        batches = iter(PictureSource(pixel_files(self.folder), config, rng))
+
+        def loss() -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return codec_loss(codec, next(batches), config, random)
+
+        chosen = optimisers(codec, config.learning_rate, None, 0.0)
+        train(codec, folder, loss, chosen, minutes=minutes, warmup_steps=config.warmup_steps, ema_decay=0.995, max_steps=max_steps)
+
+    def load_codec(self) -> FramewiseCodec:
+        """The codec's averaged weights, its latents normalised on camera pictures."""
+        path = self.folder / "codec" / "average.safetensors"
+        if not path.exists():
+            raise FileNotFoundError(f"No codec at {path}; run `h2w train codec` first")
+        codec = FramewiseCodec(self.model.codec)
+        codec.load_state_dict(load_file(path))
+        normalise_latents(codec, list(_camera_pictures(pixel_files(self.folder)[:24])))
+        return codec.eval().to(memory_format=torch.channels_last)
+
+    def encode(self) -> None:
+        """Fills `latents/` from `pixels/`."""
+        codec = self.load_codec().to(torch.bfloat16)
+        files = pixel_files(self.folder)
+        for _ in tqdm(encode_pixels(codec, files, self.folder), total=len(files), desc="encode", unit="episode"):
+            pass
+
+    def causal(self, minutes: float, max_steps: int | None = None, start_from: Path | None = None) -> None:
+        """Trains the causal generator on what `latents/` holds."""
+        config, model = self.recipe.causal, self.model
+        torch.manual_seed(self.seed)
+        transformer = Transformer(model.transformer)
+        if start_from is not None:
+            transformer.load_state_dict(load_file(start_from))
+        source = load_clips(self.folder)
+        folder = RunFolder(self.folder / "causal")
+        rng, random = self._random(folder)
+
+        def loss() -> Tensor:
+            layout = draw_layout(config, model.rollout.window, model.rollout.sink, rng)
+            with torch.autocast("cpu", torch.bfloat16):
+                return causal_loss(transformer, model, config, draw_batch(source, layout, model, config, rng), layout, random)
+
+        chosen = optimisers(transformer, config.adam_learning_rate, config.muon_learning_rate, config.weight_decay)
+        train(
+            transformer,
+            folder,
+            loss,
+            chosen,
+            minutes=minutes,
+            warmup_steps=config.warmup_steps,
+            ema_decay=config.ema_decay,
+            max_steps=max_steps,
+        )
+
+    def ship(self, out: Path) -> None:
+        """Writes the averaged weights as a model folder that `load_generator` opens."""
+        transformer = Transformer(self.model.transformer)
+        transformer.load_state_dict(load_file(self.folder / "causal" / "average.safetensors"))
+        save_generator(out, self.model, transformer, self.load_codec())
+        (out / "training.json").write_text(json.dumps(self._provenance(), indent=2))
+
+    def _random(self, folder: RunFolder) -> tuple[np.random.Generator, torch.Generator]:
+        """Sources of randomness that follow from the seed and the step at which this session begins."""
+        rng = np.random.default_rng((self.seed, folder.progress().step))
+        return rng, torch.Generator().manual_seed(int(rng.integers(2**31)))
+
+    def _provenance(self) -> dict[str, object]:
+        """What made the weights, for the model card."""
+        stages = {stage: json.loads((self.folder / stage / "progress.json").read_text()) for stage in ("codec", "causal")}
+        return {"recipe": self.recipe_name, "seed": self.seed, "episodes": len(pixel_files(self.folder)), **stages}
+
+
+def _camera_pictures(files: Sequence[Path], per_file: int = 4) -> Iterator[Tensor]:
+    """A few camera pictures of each file, for statistics."""
+    for path in files:
+        with np.load(path) as pixels:
+            image = pixels["image"]
+        yield to_tensor(image[:: max(1, len(image) // per_file)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import types
 import typing
@@ -85,7 +86,7 @@ class RaysConfig:
     """How camera motion is told to the network.
 
     `anchor_lag` None anchors every frame's rays to frame 0; a number n anchors latent j to latent max(0, j - n).
-    `motion_gain` multiplies the anchored translation (metres) before the rays. `aspect` says how the focal lengths
+    `motion_gain` continues the anchored motion to so many times its angle and distance before the rays. `aspect` says how the focal lengths
     follow a resize that changes the aspect: 'per_axis', or 'released' for checkpoints trained with the released tool.
     """
 
@@ -255,7 +256,7 @@ def _has_no_default(f: dataclasses.Field[Any]) -> bool:
 
 def _nominal_timesteps(name: str, timesteps: typing.Sequence[float]) -> tuple[float, ...]:
     values = tuple(float(t) for t in timesteps)
-    falling = all(a > b for a, b in zip(values, values[1:], strict=False))
+    falling = all(a > b for a, b in itertools.pairwise(values))
     if not values or not falling or not 0 < values[-1] <= values[0] <= 1000:
         raise ValueError(f"{name} must fall strictly within (0, 1000], got {values}")
     return values

@@ -7,6 +7,7 @@ Parameters carry the released (Wan) names.
 from __future__ import annotations
 
 import math
+import typing
 from typing import NamedTuple
 
 import torch
@@ -133,15 +134,12 @@ class Transformer(nn.Module):
     def reset_parameters(self) -> None:
         """Weights to start training from: Xavier, small embeddings, and an output of zero."""
         for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        nn.init.xavier_uniform_(self.patch_embedding.weight.flatten(1))
-        nn.init.zeros_(self.patch_embedding.bias)
+            if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d):
+                nn.init.xavier_uniform_(module.weight.flatten(1))
+                nn.init.zeros_(_bias(module))
         small = [self.time_embedding, *(getattr(self, name) for name in ("text_embedding", "control_adapter") if hasattr(self, name))]
         for layer in (layer for module in small for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)):
             nn.init.normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
         nn.init.zeros_(self.head.head.weight)
 
     def forward(
@@ -187,7 +185,7 @@ class Transformer(nn.Module):
 
     def run(self, x: Tensor, modulation: Modulation, attend: Attend, text: TextKeys | None) -> Tensor:
         """Embedded tokens through all blocks and the head."""
-        for layer, block in enumerate(self.blocks):
+        for layer, block in enumerate(self._blocks()):
             x = block(x, modulation.blocks[layer], layer, attend, None if text is None else text[layer])
         return self.head(x, modulation.head)
 
@@ -209,7 +207,7 @@ class Transformer(nn.Module):
         if missing < 0:
             raise ValueError(f"text must have at most text_len = {self.config.text_len} tokens, got {context.shape[1]}")
         embedded = self.text_embedding(F.pad(context, (0, 0, 0, missing)))
-        return tuple(block.cross_attn.keys_values(embedded) for block in self.blocks)
+        return tuple(block.cross_attn.keys_values(embedded) for block in self._blocks())
 
     def modulation(self, t: Float[Tensor, "*BG"], dtype: torch.dtype | None = None) -> Modulation:
         """All shifts, scales and gates at t in [0, 1000]: a scalar for a whole block, or (B, G).
@@ -220,9 +218,12 @@ class Transformer(nn.Module):
         with torch.autocast(t.device.type, enabled=False):
             embedded = _time_embedding(self.time_embedding, sinusoid(t, self.config.freq_dim))
             projected = _linear_float32(self.time_projection[1], F.silu(embedded)).unflatten(-1, (6, -1))
-            blocks = tuple(BlockModulation(*_modulations(block.modulation, projected, (1, 4), dtype)) for block in self.blocks)
+            blocks = tuple(BlockModulation(*_modulations(block.modulation, projected, (1, 4), dtype)) for block in self._blocks())
             head = HeadModulation(*_modulations(self.head.modulation, embedded.unsqueeze(-2), (1,), dtype))
         return Modulation(blocks, head)
+
+    def _blocks(self) -> list[Block]:
+        return typing.cast(list[Block], list(self.blocks))
 
     def grid(self, latents: Tensor) -> tuple[int, int]:
         """Rows and columns of tokens of one latent frame."""
@@ -255,7 +256,7 @@ def modulated_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tenso
 def _attend_clip(rotation: Rotation, mask: FrameMask | None) -> Attend:
     """Attention over a whole clip, under a mask if there is one."""
 
-    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(_layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k = rotate(q, rotation), rotate(k, rotation)
         return attention(q, k, v) if mask is None else masked_attention(q, k, v, mask)
 
@@ -283,3 +284,9 @@ def _linear_float32(layer: nn.Module, x: Tensor) -> Tensor:
     """A linear layer in float32 even where its weights are not."""
     assert isinstance(layer, nn.Linear)
     return F.linear(x, layer.weight.float(), layer.bias.float())
+
+
+def _bias(layer: nn.Linear | nn.Conv2d | nn.Conv3d) -> Tensor:
+    """The bias that every layer of this network has."""
+    assert layer.bias is not None
+    return layer.bias

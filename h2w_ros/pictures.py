@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
 
-from h2w_ros.condition import Image
+AnySize = UInt8[ndarray, "_ _ 3"]
 
 LABEL_HEIGHT_PX = 22
 GAP_PX = 4
@@ -15,14 +17,14 @@ BACKGROUND = 24
 INK = (235, 235, 235)
 
 
-def resized(picture: Image, height_px: int) -> Image:
+def resized(picture: AnySize, height_px: int) -> AnySize:
     """The picture at this height, its aspect kept; shrinking averages areas, enlarging shows the pixels as they are."""
     width_px = max(1, round(picture.shape[1] * height_px / picture.shape[0]))
     shrinks = height_px < picture.shape[0]
     return np.asarray(cv2.resize(picture, (width_px, height_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST), dtype=np.uint8)
 
 
-def labelled(picture: Image, label: str) -> Image:
+def labelled(picture: AnySize, label: str) -> AnySize:
     """The picture under a dark bar that carries its label; a label that is too long is written smaller."""
     bar = np.full((LABEL_HEIGHT_PX, picture.shape[1], 3), BACKGROUND, dtype=np.uint8)
     (width_px, _), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)
@@ -31,7 +33,7 @@ def labelled(picture: Image, label: str) -> Image:
     return np.concatenate([bar, picture])
 
 
-def labelled_row(pictures: Sequence[Image], labels: Sequence[str], scale: float = 1.0) -> Image:
+def labelled_row(pictures: Sequence[AnySize], labels: Sequence[str], scale: float = 1.0) -> AnySize:
     """Pictures side by side, each under its label, all as high as the highest one times `scale`."""
     if len(pictures) != len(labels) or not pictures:
         raise ValueError(f"a row needs one label a picture and at least one picture, got {len(pictures)} pictures and {len(labels)} labels")
@@ -41,7 +43,7 @@ def labelled_row(pictures: Sequence[Image], labels: Sequence[str], scale: float 
     return np.concatenate([part for cell in cells for part in (cell, gap)][:-1], axis=1)
 
 
-def contact_sheet(pictures: Sequence[Image], num_columns: int) -> Image:
+def contact_sheet(pictures: Sequence[AnySize], num_columns: int) -> AnySize:
     """Pictures of one size in rows of `num_columns`, read like a page; the last row is filled up with background."""
     if not pictures or num_columns < 1:
         raise ValueError(f"a contact sheet needs pictures and at least one column, got {len(pictures)} pictures in {num_columns} columns")

@@ -243,7 +243,7 @@ def _padded_size(height_px: int, width_px: int, encoding: Encoding) -> tuple[int
     return -(-height_px // multiple) * multiple, -(-width_px // multiple) * multiple
 
 
-def _padded(picture: Image, encoding: Encoding) -> Image:
+def _padded(picture: Image, encoding: Encoding) -> UInt8[ndarray, "H_even W_even 3"]:
     height_px, width_px = picture.shape[:2]
     padded_height_px, padded_width_px = _padded_size(height_px, width_px, encoding)
     if (height_px, width_px) == (padded_height_px, padded_width_px):

@@ -1,0 +1,109 @@
+"""Reads episodes by frame range."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Bool
+from numpy import ndarray
+
+from h2w_ros.condition import Condition, Image
+from h2w_ros.episodes.layout import FORMAT, FRAMES, MANIFEST, MASKS, VERSION, IncompleteEpisodeError, Manifest, condition_of, video_name
+from h2w_ros.episodes.recording import Recording, check_range
+from h2w_ros.video import iterate_video
+
+
+class Episode(Recording):
+    """An episode folder, opened for reading. Pictures and poses are read when asked for."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.manifest = read_manifest(self.path)
+        self.rate_hz = self.manifest.rate_hz
+        self.domain = self.manifest.domain
+        self.dropped = self.manifest.dropped
+        self.description: Mapping[str, Any] = self.manifest.description
+        num_rows = _parquet(self.path / FRAMES).metadata.num_rows
+        if num_rows != self.num_frames:
+            raise ValueError(f"{self.path} is damaged: {MANIFEST} announces {self.num_frames} frames, {FRAMES} holds {num_rows}")
+
+    @property
+    def num_frames(self) -> int:
+        """How many moments the episode holds."""
+        return self.manifest.num_frames
+
+    def conditions(self, start: int = 0, stop: int | None = None) -> Iterator[Condition]:
+        """Conditions start .. stop - 1 with the pictures that were recorded with them."""
+        start, stop = check_range(start, stop, self.num_frames, self.path)
+        videos = {name: self._pictures(name, start, stop) for name in self.manifest.pictures}
+        for row in self._rows(start, stop):
+            pictures = {name: next(video) for name, video in videos.items() if row[name] is not None}
+            yield condition_of(row, self.manifest.width_px, self.manifest.height_px, pictures)
+
+    def masks(self, name: str, start: int = 0, stop: int | None = None) -> Bool[ndarray, "T H W"]:
+        """One kind of mask, frames start .. stop - 1."""
+        start, stop = check_range(start, stop, self.num_frames, self.path)
+        if name not in self.manifest.masks:
+            raise ValueError(f"{self.path} has no mask {name!r}; it has {sorted(self.manifest.masks)}")
+        packed = _table(self.path / MASKS, start, stop, [name])[name].to_pylist()
+        height_px, width_px = self.manifest.height_px, self.manifest.width_px
+        bits = np.unpackbits(np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), -1), axis=1, count=height_px * width_px)
+        return bits.reshape(-1, height_px, width_px).astype(np.bool_)
+
+    def _rows(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+        for batch in _batches(self.path / FRAMES, start, stop):
+            yield from batch.to_pylist()
+
+    def _pictures(self, name: str, start: int, stop: int) -> Iterator[Image]:
+        """Pictures of one kind that belong to these frames; they lie in their video one after the other."""
+        places = [place for place in _table(self.path / FRAMES, start, stop, [name])[name].to_pylist() if place is not None]
+        return iterate_video(self.path / video_name(name), places[0], places[-1] + 1) if places else iter(())
+
+
+def read_manifest(path: Path) -> Manifest:
+    """What `episode.json` says. IncompleteEpisodeError when the episode was never finished, ValueError when it is of another format."""
+    if not (path / MANIFEST).is_file():
+        raise IncompleteEpisodeError(f"{path} is half-written: {MANIFEST}, which is written last, is missing. Record it again")
+    try:
+        fields = json.loads((path / MANIFEST).read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path / MANIFEST} is damaged: {error}") from error
+    if fields.get("format") != FORMAT or fields.get("version") != VERSION:
+        found = f"{fields.get('format')!r} version {fields.get('version')!r}"
+        raise ValueError(f"{path} must be of format {FORMAT!r} version {VERSION}, got {found}; a newer h2w_ros may read it")
+    try:
+        return Manifest(**{**fields, "pictures": tuple(fields["pictures"]), "masks": tuple(fields["masks"])})
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{path / MANIFEST} is damaged: {error}") from error
+
+
+def _parquet(path: Path) -> pq.ParquetFile:
+    if not path.is_file():
+        raise FileNotFoundError(f"The episode lacks {path}")
+    try:
+        return pq.ParquetFile(path)
+    except pa.ArrowException as error:
+        raise ValueError(f"{path} is not a readable Parquet file: {error}") from error
+
+
+def _batches(path: Path, start: int, stop: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Rows start .. stop - 1, one row group at a time; other groups are not read."""
+    with _parquet(path) as file:
+        first = 0
+        for group in range(file.num_row_groups):
+            count = file.metadata.row_group(group).num_rows
+            low, high = max(start - first, 0), min(stop - first, count)
+            if low < high:
+                yield file.read_row_group(group, columns=columns).slice(low, high - low)
+            first += count
+
+
+def _table(path: Path, start: int, stop: int, columns: list[str]) -> pa.Table:
+    tables = list(_batches(path, start, stop, columns))
+    return pa.concat_tables(tables) if tables else _parquet(path).schema_arrow.empty_table().select(columns)

@@ -1,0 +1,137 @@
+"""Where a hand must be, and how far each finger must close, to hold or to push an object."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from h2w_ros.geometry import Transform, apply, invert, rotation_from_axis_angle, transform
+from h2w_ros.world.hand_bodies import FINGER_RADIUS_M, FINGERS, KNUCKLES, SHOULDER_M, HandShape, joint_frames_world
+from h2w_ros.world.objects import TableObject
+
+FULL_CURL_RAD = {"finger": np.radians((78.0, 85.0, 50.0)), "thumb": np.radians((35.0, 30.0, 45.0))}
+CURL_STEPS = 15
+PALM_CLEARANCE_M = 0.02
+TABLE_CLEARANCE_M = 0.013
+UP = np.array([0.0, 0.0, 1.0])
+
+
+def finger_angles(shape: HandShape, curls: dict[str, float]) -> Float[ndarray, "45"]:
+    """Joint angles of fingers closed by these shares, 0 flat to 1 closed; fingers that are not named stay flat."""
+    angles = np.zeros((15, 3))
+    for finger, share in curls.items():
+        bend = FULL_CURL_RAD["thumb" if finger == "thumb" else "finger"]
+        for joint, angle in zip(FINGERS[finger][:3], bend, strict=True):
+            angles[joint - 1] = share * angle * _curl_axis(shape, finger)
+    return angles.ravel()
+
+
+def evenly_curled(shape: HandShape, share: float) -> Float[ndarray, "45"]:
+    """Every finger closed by the same share."""
+    return finger_angles(shape, dict.fromkeys(FINGERS, share))
+
+
+def hand_rotation(shape: HandShape, towards_m: Float[ndarray, "3"], yaw_rad: float, pitch_rad: float, roll_rad: float) -> Float[ndarray, "3 3"]:
+    """R_world_wrist of a hand whose fingers point from the shoulder towards a place.
+
+    `yaw_rad` turns it about the vertical, `pitch_rad` lowers the finger tips, `roll_rad` turns the palm from downwards (0) to inwards (pi/2).
+    """
+    forward = (towards_m - SHOULDER_M[shape.side]) * (1, 1, 0)
+    forward = rotation_from_axis_angle(UP * yaw_rad) @ (forward / np.linalg.norm(forward))
+    fingers = np.cos(pitch_rad) * forward - np.sin(pitch_rad) * UP
+    down = -(np.cos(pitch_rad) * UP + np.sin(pitch_rad) * forward)
+    inwards = np.cross(UP, forward) * (1 if shape.side == "right" else -1)
+    palm = np.cos(roll_rad) * down + np.sin(roll_rad) * inwards
+    return np.stack([fingers, palm, np.cross(fingers, palm)], axis=1) @ shape.axes.T
+
+
+def palm_point(shape: HandShape) -> Float[ndarray, "3"]:
+    """The middle of the palm near the knuckles, in the wrist's frame [m]."""
+    return 0.88 * shape.points[list(KNUCKLES)].mean(axis=0)
+
+
+def extent_m(thing: TableObject, R_world_object: Float[ndarray, "3 3"], direction: Float[ndarray, "3"]) -> float:
+    """How far the object reaches from its centre along a unit direction (its support function)."""
+    x, y, z = np.abs(R_world_object.T @ direction)
+    half_x, half_y, half_z = thing.half_size_m
+    if thing.shape == "box":
+        return float(half_x * x + half_y * y + half_z * z)
+    if thing.shape == "sphere":
+        return half_x
+    if thing.shape == "capsule":
+        return float(half_y + (half_x - half_y) * x)
+    return float(half_x * np.hypot(x, y) + half_z * z)
+
+
+def distance_m(thing: TableObject, points_object: Float[ndarray, "n 3"]) -> Float[ndarray, "n"]:
+    """Signed distance to the object's collision shape, negative inside; in the object's frame."""
+    half = np.array(thing.half_size_m)
+    if thing.shape == "sphere":
+        return np.linalg.norm(points_object, axis=1) - half[0]
+    if thing.shape == "capsule":
+        along = np.clip(points_object[:, :1], half[1] - half[0], half[0] - half[1])
+        return np.linalg.norm(points_object - along * (1, 0, 0), axis=1) - half[1]
+    if thing.shape == "box":
+        beyond = np.abs(points_object) - half
+    else:
+        beyond = np.stack([np.linalg.norm(points_object[:, :2], axis=1) - half[0], np.abs(points_object[:, 2]) - half[2]], axis=1)
+    return np.linalg.norm(np.maximum(beyond, 0), axis=1) + np.minimum(beyond.max(axis=1), 0)
+
+
+def raised_above_table(shape: HandShape, T_world_wrist: Transform, joint_angles_rad: Float[ndarray, "45"]) -> Transform:
+    """The pose, lifted just so far that no joint or tip is in the table."""
+    lowest = float(hand_points_world(shape, T_world_wrist, joint_angles_rad)[:, 2].min())
+    lifted = T_world_wrist.copy()
+    lifted[2, 3] += max(0.0, TABLE_CLEARANCE_M - lowest)
+    return lifted
+
+
+def closing_angles(shape: HandShape, T_world_wrist: Transform, thing: TableObject, T_world_object: Transform) -> Float[ndarray, "45"]:
+    """Joint angles with every finger closed until it touches the object or the table; one that meets nothing stays half open."""
+    shares = np.linspace(0.0, 1.0, CURL_STEPS)
+    poses = [hand_points_world(shape, T_world_wrist, evenly_curled(shape, share)) for share in shares]
+    T_object_world = invert(T_world_object)
+    curls = {}
+    for finger, chain in FINGERS.items():
+        free = [_is_free(points[list(chain)], thing, T_object_world) for points in poses]
+        first_touch = free.index(False) if False in free else None
+        curls[finger] = 0.55 if first_touch is None else float(shares[max(first_touch - 1, 0)])
+    return finger_angles(shape, curls)
+
+
+def hand_points_world(shape: HandShape, T_world_wrist: Transform, joint_angles_rad: Float[ndarray, "45"]) -> Float[ndarray, "21 3"]:
+    """16 joints and 5 tips in the world [m]."""
+    frames = joint_frames_world(shape, T_world_wrist, joint_angles_rad)
+    tips = np.zeros((5, 3))
+    for chain in FINGERS.values():
+        last, tip = chain[2], chain[3]
+        tips[tip - 16] = apply(frames[last], shape.points[tip] - shape.points[last])
+    return np.concatenate([frames[:, :3, 3], tips])
+
+
+def _is_free(chain_points_world: Float[ndarray, "4 3"], thing: TableObject, T_object_world: Transform) -> bool:
+    """Whether a finger's bones, as thick lines through these points, touch neither object nor table."""
+    middles = (chain_points_world[1:] + chain_points_world[:-1]) / 2
+    points = np.concatenate([chain_points_world[1:], middles])
+    clearance = np.minimum(distance_m(thing, apply(T_object_world, points)), points[:, 2])
+    return bool((clearance > FINGER_RADIUS_M).all())
+
+
+def _curl_axis(shape: HandShape, finger: str) -> Float[ndarray, "3"]:
+    """Rest-frame axis about which positive angles close the finger; the thumb's closes it across the palm."""
+    fingers, palm = shape.axes[:, 0], shape.axes[:, 1]
+    if finger != "thumb":
+        return np.cross(fingers, palm)
+    base, _, _, tip = (shape.points[i] for i in FINGERS["thumb"])
+    opposite = shape.points[4] + 0.06 * palm
+    axis = np.cross(tip - base, opposite - base)
+    return axis / np.linalg.norm(axis)
+
+
+def grasp_pose(shape: HandShape, R_world_wrist: Float[ndarray, "3 3"], thing: TableObject, T_world_object: Transform) -> Transform:
+    """T_world_wrist with the palm on the object, off the table with open fingers."""
+    palm = R_world_wrist @ shape.axes[:, 1]
+    reach = extent_m(thing, T_world_object[:3, :3], palm) + PALM_CLEARANCE_M
+    wrist = T_world_object[:3, 3] - palm * reach - R_world_wrist @ palm_point(shape)
+    return raised_above_table(shape, transform(R_world_wrist, wrist), evenly_curled(shape, 0.15))

@@ -1,0 +1,202 @@
+"""A hand as MuJoCo sees it: one mocap body for each of MANO's 16 joints, a skin bound to them with the model's own
+weights (so the picture coincides with our hand render), invisible capsules that push things, and a forearm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from h2w_ros.condition import HandPose, Side
+from h2w_ros.geometry import Transform, rotation_from_axis_angle, transform
+from h2w_ros.hands.model import HandModel
+from h2w_ros.hands.skinning import hand_joints_and_tips_world, hand_vertices_world
+from h2w_ros.world.appearance import Colour
+
+NUM_JOINTS = 16
+PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
+FINGERS = {"index": (1, 2, 3, 17), "middle": (4, 5, 6, 18), "pinky": (7, 8, 9, 20), "ring": (10, 11, 12, 19), "thumb": (13, 14, 15, 16)}
+"""MANO's joints of each finger from the knuckle on, then its tip among the 21 points."""
+KNUCKLES = (1, 4, 10, 7)
+
+FINGER_RADIUS_M = 0.009
+PALM_RADIUS_M = 0.012
+FOREARM_LENGTH_M = 0.42
+WRIST_RADII_M = (0.029, 0.021)
+ELBOW_RADII_M = (0.046, 0.042)
+HAND_COLLISION_BIT = 2
+SHOULDER_M: dict[Side, Float[ndarray, "3"]] = {"right": np.array([0.24, -0.5, 0.14]), "left": np.array([-0.24, -0.5, 0.14])}
+"""Where the forearms come from, in the world."""
+PARKED_M = (0.0, -3.0, 1.0)
+"""Where hands wait while the objects settle."""
+
+
+@dataclass(frozen=True, eq=False)
+class HandShape:
+    """A hand model at rest with its betas chosen: wrist at the origin, in MANO's rest frame [m]."""
+
+    side: Side
+    model: HandModel
+    betas: Float[ndarray, "10"]
+    points: Float[ndarray, "21 3"]
+    """16 joints, then the tips of thumb, index, middle, ring, pinky."""
+
+    @property
+    def axes(self) -> Float[ndarray, "3 3"]:
+        """Columns: where the fingers point, where the palm faces, and across the palm towards the thumb (or away: right-handed)."""
+        fingers = self.points[4] / np.linalg.norm(self.points[4])
+        towards_index = self.points[1] - self.points[7]
+        palm = np.cross(towards_index, fingers) * (1.0 if self.side == "right" else -1.0)
+        palm = palm / np.linalg.norm(palm)
+        return np.stack([fingers, palm, np.cross(fingers, palm)], axis=1)
+
+
+def hand_shape(side: Side, model: HandModel, betas: Float[ndarray, "10"]) -> HandShape:
+    """The rest skeleton of this hand."""
+    return HandShape(side, model, betas, hand_joints_and_tips_world(model, _rest_pose(side, betas)))
+
+
+def joint_frames_world(shape: HandShape, T_world_wrist: Transform, joint_angles_rad: Float[ndarray, "45"]) -> Float[ndarray, "16 4 4"]:
+    """The frame of every MANO joint in the world, by forward kinematics over the rest skeleton."""
+    R_parent_joint = rotation_from_axis_angle(joint_angles_rad.reshape(15, 3))
+    frames = np.tile(np.eye(4), (NUM_JOINTS, 1, 1))
+    frames[0] = T_world_wrist
+    for joint in range(1, NUM_JOINTS):
+        parent = frames[PARENTS[joint]]
+        frames[joint, :3, :3] = parent[:3, :3] @ R_parent_joint[joint - 1]
+        frames[joint, :3, 3] = parent[:3, :3] @ (shape.points[joint] - shape.points[PARENTS[joint]]) + parent[:3, 3]
+    return frames
+
+
+def add_hand(scene: mujoco.MjSpec, shape: HandShape, tone: Colour, sleeve: Colour | None) -> None:
+    """Adds bodies `{side}_0` .. `{side}_15`, `{side}_forearm` and the skin `{side}` to the scene."""
+    for joint in range(NUM_JOINTS):
+        body = scene.worldbody.add_body(name=f"{shape.side}_{joint}", mocap=True, pos=PARKED_M)
+        for start, end, radius in _capsules(shape, joint):
+            _add_capsule(body, start, end, radius)
+    _add_forearm(scene, shape.side, tone, sleeve)
+    _add_skin(scene, shape, tone)
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Where the mocap bodies of one hand are: 16 joints, then the forearm."""
+
+    positions: Float[ndarray, "17 3"]
+    quaternions_wxyz: Float[ndarray, "17 4"]
+
+    def towards(self, other: Placement, share: float) -> Placement:
+        """A share of the short way to another placement (quaternions blended and normalised)."""
+        same_sign = np.sign((self.quaternions_wxyz * other.quaternions_wxyz).sum(axis=1, keepdims=True))
+        quaternions = (1 - share) * self.quaternions_wxyz + share * np.where(same_sign < 0, -1, 1) * other.quaternions_wxyz
+        positions = (1 - share) * self.positions + share * other.positions
+        return Placement(positions, quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True))
+
+
+class HandDriver:
+    """Moves the mocap bodies of one hand in a compiled scene."""
+
+    def __init__(self, model: mujoco.MjModel, shape: HandShape) -> None:
+        names = [*(f"{shape.side}_{joint}" for joint in range(NUM_JOINTS)), f"{shape.side}_forearm"]
+        self._shape = shape
+        self._mocap = np.array([model.body(name).mocapid[0] for name in names])
+
+    def placement(self, pose: HandPose) -> Placement:
+        """The bodies' places for this pose."""
+        frames = joint_frames_world(self._shape, pose.T_world_wrist, pose.joint_angles_rad)
+        forearm = forearm_rotation(pose.side, pose.T_world_wrist[:3, 3])
+        rotations = np.concatenate([frames[:, :3, :3], forearm[None]])
+        quaternions = np.empty((NUM_JOINTS + 1, 4))
+        for row, rotation in zip(quaternions, rotations, strict=True):
+            mujoco.mju_mat2Quat(row, rotation.ravel())
+        return Placement(np.concatenate([frames[:, :3, 3], frames[:1, :3, 3]]), quaternions)
+
+    def place(self, data: mujoco.MjData, placement: Placement) -> None:
+        """Moves the bodies there."""
+        data.mocap_pos[self._mocap] = placement.positions
+        data.mocap_quat[self._mocap] = placement.quaternions_wxyz
+
+    def T_world_wrist(self, data: mujoco.MjData) -> Transform:
+        """Where the wrist's body has been put."""
+        rotation = np.empty(9)
+        mujoco.mju_quat2Mat(rotation, data.mocap_quat[self._mocap[0]])
+        return transform(rotation.reshape(3, 3), data.mocap_pos[self._mocap[0]])
+
+
+def forearm_rotation(side: Side, wrist_m: Float[ndarray, "3"]) -> Float[ndarray, "3 3"]:
+    """R_world_forearm with z from the wrist towards the shoulder and x level."""
+    z = SHOULDER_M[side] - wrist_m
+    z = z / np.linalg.norm(z)
+    x = np.cross((0.0, 0.0, 1.0), z)
+    x = x / np.linalg.norm(x)
+    return np.stack([x, np.cross(z, x), z], axis=1)
+
+
+def _rest_pose(side: Side, betas: Float[ndarray, "10"]) -> HandPose:
+    return HandPose(side, np.eye(4), np.zeros(45), betas)
+
+
+def _capsules(shape: HandShape, joint: int) -> list[tuple[Float[ndarray, "3"], Float[ndarray, "3"], float]]:
+    """Start, end and radius of what collides on this joint's body, in the joint's own frame."""
+    if joint == 0:
+        return [(0.15 * shape.points[k], shape.points[k], PALM_RADIUS_M) for k in (*KNUCKLES, 13)]
+    chain = next(chain for chain in FINGERS.values() if joint in chain)
+    end = shape.points[chain[chain.index(joint) + 1]] - shape.points[joint]
+    return [(np.zeros(3), end * 0.95, FINGER_RADIUS_M)]
+
+
+def _add_capsule(body: mujoco.MjsBody, start: Float[ndarray, "3"], end: Float[ndarray, "3"], radius_m: float) -> None:
+    body.add_geom(
+        type=mujoco.mjtGeom.mjGEOM_CAPSULE,
+        fromto=[*start, *end],
+        size=[radius_m, 0, 0],
+        rgba=[0, 0, 0, 0],
+        group=5,
+        contype=HAND_COLLISION_BIT,
+        conaffinity=0,
+        friction=[0.9, 0.01, 0.001],
+    )
+
+
+def _add_skin(scene: mujoco.MjSpec, shape: HandShape, tone: Colour) -> None:
+    vertices = hand_vertices_world(shape.model, _rest_pose(shape.side, shape.betas))
+    skin = scene.add_skin(name=shape.side)
+    skin.vert, skin.face = vertices.ravel().tolist(), np.asarray(shape.model.faces).ravel().tolist()
+    skin.rgba = [*tone, 1]
+    bound = [np.flatnonzero(shape.model.skin_weights[:, joint]) for joint in range(NUM_JOINTS)]
+    skin.vertid = [vertices_of_joint.tolist() for vertices_of_joint in bound]
+    skin.vertweight = [shape.model.skin_weights[vertices_of_joint, joint].tolist() for joint, vertices_of_joint in enumerate(bound)]
+    skin.bodyname = [f"{shape.side}_{joint}" for joint in range(NUM_JOINTS)]
+    skin.bindpos = shape.points[:NUM_JOINTS].ravel().tolist()
+    skin.bindquat = [1, 0, 0, 0] * NUM_JOINTS
+
+
+def _add_forearm(scene: mujoco.MjSpec, side: Side, tone: Colour, sleeve: Colour | None) -> None:
+    body = scene.worldbody.add_body(name=f"{side}_forearm", mocap=True, pos=PARKED_M)
+    _add_capsule(body, np.array([0, 0, 0.03]), np.array([0, 0, FOREARM_LENGTH_M]), 0.03)
+    parts = [("arm", 0.0, 1.0, 1.0, tone)] + ([("sleeve", 0.22, 1.0, 1.18, sleeve)] if sleeve is not None else [])
+    for name, start, end, thickness, colour in parts:
+        vertices, faces = _tube(start, end, thickness)
+        mesh = scene.add_mesh(name=f"{side}_{name}", inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
+        mesh.uservert, mesh.userface = vertices.ravel().tolist(), faces.ravel().tolist()
+        body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh.name, rgba=[*colour, 1], group=1, contype=0, conaffinity=0, mass=0)
+
+
+def _tube(start: float, end: float, thickness: float, num_sides: int = 16, num_rings: int = 8) -> tuple[Float[ndarray, "v 3"], Int[ndarray, "f 3"]]:
+    """A tapering elliptic tube along +z with rounded ends, between two shares of the forearm's length."""
+    share = np.linspace(start, end, num_rings)
+    radii = np.array(WRIST_RADII_M) + share[:, None] * (np.array(ELBOW_RADII_M) - WRIST_RADII_M)
+    radii = radii * thickness
+    radii = np.concatenate([radii[:1] * 0.01, radii[:1] * 0.75, radii, radii[-1:] * 0.01])
+    height = np.concatenate([share[:1] - 0.04, share[:1] - 0.025, share, share[-1:]]) * FOREARM_LENGTH_M
+    angle = np.arange(num_sides) * 2 * np.pi / num_sides
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    vertices = np.concatenate([radii[:, None] * ring, np.broadcast_to(height[:, None, None], (len(height), num_sides, 1))], axis=-1)
+    base = np.arange(len(height) - 1)[:, None] * num_sides
+    here, after = np.arange(num_sides), (np.arange(num_sides) + 1) % num_sides
+    a, b, c, d = (np.ravel(base + i) for i in (here, after, here + num_sides, after + num_sides))
+    return vertices.reshape(-1, 3), np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])

@@ -1,0 +1,131 @@
+"""Pictures and ground-truth masks of a scene, through any pinhole camera, without a display."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from types import TracebackType
+
+import cv2
+import mujoco
+import numpy as np
+from jaxtyping import Bool, Float, Int32
+from numpy import ndarray
+
+from h2w_ros.condition import Camera, Image, Side
+from h2w_ros.geometry import Transform
+
+HandVertices = Mapping[Side, Float[ndarray, "778 3"]]
+"""The skins of the hands to draw, in the world [m]."""
+
+NEAR_M, FAR_M = 0.03, 12.0
+GL_REMEDY = "the simulated world draws with OpenGL: apt-get install libegl1 libgl1-mesa-dri (or libosmesa6, with MUJOCO_GL=osmesa)"
+
+
+@lru_cache(maxsize=1)
+def _gl_context() -> object:
+    """This process's one GL context, made current: EGL without a display, or OSMesa where MUJOCO_GL asks for it."""
+    platform = os.environ.get("MUJOCO_GL") or "egl"
+    if platform not in ("egl", "osmesa"):
+        raise ValueError(f"MUJOCO_GL must be 'egl' or 'osmesa' (nothing else draws without a display), got {platform!r}")
+    try:
+        context = importlib.import_module(f"mujoco.{platform}").GLContext(1, 1)  # pictures go to a framebuffer of their own
+        context.make_current()
+    except (ImportError, RuntimeError, AttributeError, OSError) as error:
+        raise OSError(f"{GL_REMEDY} [{error}]") from error
+    return context
+
+
+class SceneRenderer:
+    """Draws one compiled model; a context manager, because the model's textures live on the GL side."""
+
+    def __init__(self, model: mujoco.MjModel, width_px: int, height_px: int, supersampling: int) -> None:
+        self.model, self.width_px, self.height_px = model, width_px, height_px
+        model.vis.global_.offwidth, model.vis.global_.offheight = width_px * supersampling, height_px * supersampling
+        _gl_context()
+        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._scene = mujoco.MjvScene(model, maxgeom=400)
+        self._large = mujoco.MjrRect(0, 0, width_px * supersampling, height_px * supersampling)
+        self._exact = mujoco.MjrRect(0, 0, width_px, height_px)
+        self._with_hands, self._without_hands = _options(model, hands=True), _options(model, hands=False)
+
+    def __enter__(self) -> SceneRenderer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._context.free()
+
+    def image(self, data: mujoco.MjData, camera: Camera, T_world_camera: Transform, hands: HandVertices | None = None) -> Image:
+        """What the camera sees, with these hands and their forearms, or with none."""
+        self._look(data, camera, T_world_camera, hands)
+        self._set_flags(segmentation=False)
+        return cv2.resize(self._read(self._large), (self.width_px, self.height_px), interpolation=cv2.INTER_AREA)
+
+    def bodies(self, data: mujoco.MjData, camera: Camera, T_world_camera: Transform, hands: HandVertices) -> Int32[ndarray, "H W"]:
+        """Id of the body that each pixel shows; hands' skins count as their first bone's body; -1 is nothing."""
+        self._look(data, camera, T_world_camera, hands)
+        self._set_flags(segmentation=True)
+        code = self._read(self._exact).astype(np.int32)
+        return self._body_of_segment()[code[..., 0] + (code[..., 1] << 8) + (code[..., 2] << 16)]
+
+    def _body_of_segment(self) -> Int32[ndarray, "s"]:
+        table = np.full(self._scene.ngeom + 1, -1, dtype=np.int32)
+        for geom in self._scene.geoms[: self._scene.ngeom]:
+            if geom.objtype == mujoco.mjtObj.mjOBJ_GEOM:
+                table[geom.segid + 1] = self.model.geom_bodyid[geom.objid]
+            elif geom.objtype == mujoco.mjtObj.mjOBJ_SKIN:
+                table[geom.segid + 1] = self.model.skin_bonebodyid[self.model.skin_boneadr[geom.objid]]
+        return table
+
+    def _look(self, data: mujoco.MjData, camera: Camera, T_world_camera: Transform, hands: HandVertices | None) -> None:
+        option = self._with_hands if hands is not None else self._without_hands
+        mujoco.mjv_updateScene(self.model, data, option, None, mujoco.MjvCamera(), mujoco.mjtCatBit.mjCAT_ALL, self._scene)
+        for eye in self._scene.camera:
+            _aim(eye, camera, T_world_camera)
+        for name, vertices in (hands or {}).items():
+            self._set_skin(name, vertices)
+
+    def _set_skin(self, name: str, vertices: Float[ndarray, "v 3"]) -> None:
+        """Puts the hand model's own vertices, pose corrections included, in place of MuJoCo's blend of its bones."""
+        skin = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SKIN, name)
+        start, count = 3 * self._scene.skinvertadr[skin], 3 * self._scene.skinvertnum[skin]
+        self._scene.skinvert[start : start + count] = vertices.ravel()
+
+    def _set_flags(self, segmentation: bool) -> None:
+        flags = self._scene.flags
+        flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = segmentation
+
+    def _read(self, viewport: mujoco.MjrRect) -> Image:
+        mujoco.mjr_render(viewport, self._scene, self._context)
+        pixels = np.empty((viewport.height, viewport.width, 3), dtype=np.uint8)
+        mujoco.mjr_readPixels(pixels, None, viewport, self._context)
+        return pixels[::-1]
+
+
+def hand_mask(model: mujoco.MjModel, bodies: Int32[ndarray, "H W"]) -> Bool[ndarray, "H W"]:
+    """Pixels that show a hand or forearm: the bodies that mocap drives."""
+    driven = np.append(model.body_mocapid >= 0, False)  # index -1, nothing seen, finds the last entry
+    return driven[bodies]
+
+
+def _options(model: mujoco.MjModel, hands: bool) -> mujoco.MjvOption:
+    """Geoms of groups 0 (room, objects) and, with hands, 1 (forearms) and the skins."""
+    option = mujoco.MjvOption()
+    option.geomgroup[:] = 0
+    option.geomgroup[0], option.geomgroup[1] = 1, hands
+    option.skingroup[:] = hands
+    option.flags[mujoco.mjtVisFlag.mjVIS_SKIN] = hands
+    return option
+
+
+def _aim(eye: mujoco.MjvGLCamera, camera: Camera, T_world_camera: Transform) -> None:
+    """Sets OpenGL's eye to the pinhole camera, its frustum cut off-centre and anisotropic."""
+    eye.pos, eye.forward, eye.up = T_world_camera[:3, 3], T_world_camera[:3, 2], -T_world_camera[:3, 1]
+    eye.frustum_near, eye.frustum_far = NEAR_M, FAR_M
+    eye.frustum_width = NEAR_M * camera.width_px / (2 * camera.fx)
+    eye.frustum_center = NEAR_M * (camera.width_px / 2 - camera.cx) / camera.fx
+    eye.frustum_top = NEAR_M * camera.cy / camera.fy
+    eye.frustum_bottom = NEAR_M * (camera.cy - camera.height_px) / camera.fy

@@ -1,0 +1,68 @@
+"""A seed becomes an episode: hands act on a table, a head looks on, and everything is known about every pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int32
+from numpy import ndarray
+
+from h2w_ros.condition import Condition
+from h2w_ros.world.motion import sample_camera, sample_head
+from h2w_ros.world.physics import World
+from h2w_ros.world.render import SceneRenderer, hand_mask
+from h2w_ros.world.spec import WORLD_VERSION, WorldSpec
+
+
+@dataclass(frozen=True, eq=False)
+class WorldEpisode:
+    """One simulated episode. Every condition carries its `image` and its `static_render` (same camera, untouched scene, no hands)."""
+
+    conditions: list[Condition]
+    hand_masks: Bool[ndarray, "T H W"]
+    """Pixels that show a hand or forearm."""
+    object_masks: Bool[ndarray, "T H W"]
+    """Pixels that show an object which moves at some time of the episode."""
+    description: dict[str, Any]
+
+
+def simulate(seed: int, spec: WorldSpec | None = None) -> WorldEpisode:
+    """The episode of this seed, the same bit for bit on one machine for one WORLD_VERSION.
+
+    Raises UnstableSimulationError for the rare seed whose physics fails, OSError when OpenGL is missing.
+    """
+    spec = spec or WorldSpec()
+    scene_rng, view_rng = (np.random.default_rng((WORLD_VERSION, seed, stream)) for stream in range(2))
+    world = World(scene_rng, spec)
+    with SceneRenderer(world.model, spec.width_px, spec.height_px, spec.supersampling) as renderer:
+        conditions, bodies = _film(world, renderer, view_rng, spec)
+    moved = [world.model.body(name).id for name in world.moved]
+    return WorldEpisode(conditions, hand_mask(world.model, bodies), np.isin(bodies, moved), _describe(seed, world))
+
+
+def _film(world: World, renderer: SceneRenderer, rng: np.random.Generator, spec: WorldSpec) -> tuple[list[Condition], Int32[ndarray, "T H W"]]:
+    """A condition, and the id of the body that every pixel shows, for every frame."""
+    camera = sample_camera(rng, spec.width_px, spec.height_px, spec.hfov_deg)
+    head = sample_head(rng, camera)
+    conditions, bodies = [], []
+    for frame in range(spec.num_frames):
+        if frame > 0:
+            world.advance()
+        T_world_camera = head.T_world_camera(frame / spec.rate_hz)
+        static = renderer.image(world.untouched, camera, T_world_camera)
+        image = renderer.image(world.data, camera, T_world_camera, world.hand_vertices)
+        conditions.append(Condition(round(frame * 1e9 / spec.rate_hz), camera, T_world_camera, world.hands, static_render=static, image=image))
+        bodies.append(renderer.bodies(world.data, camera, T_world_camera, world.hand_vertices))
+    return conditions, np.stack(bodies)
+
+
+def _describe(seed: int, world: World) -> dict[str, Any]:
+    return {
+        "seed": seed,
+        "world_version": WORLD_VERSION,
+        "objects": {thing.name: thing.shape for thing in world.things},
+        "moved": world.moved,
+        "tasks": {actor.shape.side: [{"task": task, "object": name} for task, name in actor.tasks] for actor in world.actors},
+    }

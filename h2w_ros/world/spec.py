@@ -1,0 +1,50 @@
+"""What a simulated episode is like, before a seed picks one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WORLD_VERSION = 1
+"""Raised by every change that gives a seed another episode."""
+
+EVALUATION_SEEDS_FROM = 900_000
+"""Seeds from here on are for evaluation, never for training."""
+
+
+@dataclass(frozen=True)
+class WorldSpec:
+    """Size, length and variety of the episodes; `simulate` draws one of them for a seed."""
+
+    width_px: int = 128
+    height_px: int = 96
+    num_frames: int = 49
+    rate_hz: float = 16.0
+    substeps: int = 10
+    """Physics steps a frame."""
+    supersampling: int = 2
+    """Pictures are drawn this many times larger and averaged."""
+    shadow_map_px: int = 1024
+    """Side of the shadow map; 0 draws no shadows."""
+    hfov_deg: tuple[float, float] = (55.0, 90.0)
+    """Horizontal field of view, narrowest and widest."""
+    num_objects: tuple[int, int] = (2, 5)
+    two_hands: float = 0.4
+    """Share of the episodes with both hands in them."""
+    push: float = 0.38
+    """Shares of what a hand does next; the rest is idle."""
+    carry: float = 0.42
+    reach: float = 0.08
+
+    def __post_init__(self) -> None:
+        for name in ("width_px", "height_px", "num_frames", "rate_hz", "substeps", "supersampling"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.shadow_map_px < 0:
+            raise ValueError(f"shadow_map_px must be 0 (no shadows) or positive, got {self.shadow_map_px}")
+        if not 20.0 <= self.hfov_deg[0] <= self.hfov_deg[1] <= 120.0:
+            raise ValueError(f"hfov_deg must be a (low, high) pair within 20..120 degrees, got {self.hfov_deg}")
+        if not 1 <= self.num_objects[0] <= self.num_objects[1] <= 8:
+            raise ValueError(f"num_objects must be a (low, high) pair within 1..8 (more do not fit on the table), got {self.num_objects}")
+        shares = (self.push, self.carry, self.reach)
+        if min(*shares, self.two_hands) < 0 or sum(shares) > 1 or self.two_hands > 1:
+            raise ValueError(f"push + carry + reach and two_hands are shares within 0..1, got {shares} and {self.two_hands}")

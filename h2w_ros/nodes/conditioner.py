@@ -1,0 +1,280 @@
+"""Camera, odometry and hands in; conditions on the generator's clock out."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from geometry_msgs.msg import TransformStamped
+from nav_msgs.msg import Odometry
+from sensor_msgs.msg import CameraInfo, CompressedImage
+from sensor_msgs.msg import Image as ImageMsg
+from tf2_msgs.msg import TFMessage
+
+from h2w_msgs.msg import Condition as ConditionMsg
+from h2w_msgs.msg import Hands as HandsMsg
+from h2w_ros.camera import plucker_rays, relative_to
+from h2w_ros.condition import Image
+from h2w_ros.geometry import Transform
+from h2w_ros.nodes import lifecycle, topics
+from h2w_ros.nodes.diagnostics import Diagnostics, Health
+from h2w_ros.nodes.frames import StaticFrames
+from h2w_ros.nodes.images import image_to_msg, rays_to_msg
+from h2w_ros.nodes.messages import Moment, condition_to_msg
+from h2w_ros.nodes.params import check_choices, read, setting
+from h2w_ros.rectify import Lens, Rectifier
+from h2w_ros.ros_messages import (
+    hands_from_msgs,
+    image_from_compressed,
+    image_from_msg,
+    lens_from_msg,
+    pose_from_msg,
+    stamp_to_ns,
+    transform_from_msg,
+    transform_from_seven,
+)
+from h2w_ros.timeline import Timeline, TimelineConfig
+
+if TYPE_CHECKING:
+    from h2w_ros.hands.render import HandRenderer
+
+SILENT_AFTER_S = 2.0
+
+
+@dataclass(frozen=True)
+class ConditionerConfig:
+    """What the conditioner listens to and how it reads it."""
+
+    image_transport: str = setting("raw", "camera pictures as sensor_msgs/Image or CompressedImage", choices=("raw", "compressed"))
+    image_is_rectified: bool = setting(False, "pictures are rectified already: camera_info's P holds, no distortion")
+    T_child_optical: tuple[float, ...] = setting(
+        (), "optical frame in odometry's child frame: x y z [m], quaternion x y z w; empty takes it from /tf_static"
+    )
+    hand_style: str = setting("silhouette_wireframe", "how hand_render is drawn", choices=("silhouette_wireframe", "wireframe", "solid"))
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+
+    @property
+    def mount(self) -> Transform | None:
+        """T_child_optical, or None when /tf_static has it."""
+        return transform_from_seven(self.T_child_optical, "T_child_optical") if self.T_child_optical else None
+
+
+class Conditioner(lifecycle.ManagedNode):
+    """Aligns its inputs and gives out `Condition`s, as messages to whoever subscribes and as objects to `on_moment`."""
+
+    def __init__(self, on_moment: Callable[[Moment], None] | None = None, **kwargs: Any) -> None:
+        super().__init__("conditioner", (ConditionerConfig, TimelineConfig), **kwargs)
+        self._on_moment = on_moment
+        out = {"qos_profile": topics.RESULT_OUT, "qos_overriding_options": topics.overridable()}
+        self._conditions = self.create_lifecycle_publisher(ConditionMsg, topics.CONDITION, **out)
+        self._renders = self.create_lifecycle_publisher(ImageMsg, topics.HAND_RENDER, **out)
+        self._rays = self.create_lifecycle_publisher(ImageMsg, topics.PLUCKER_RAYS, **out)
+        self._inputs: list[Any] = []
+        self._diagnostics = Diagnostics(self, self._health)
+
+    def set_up(self) -> None:
+        """Subscribes; nothing is used before activation."""
+        self._config = read(self, ConditionerConfig)
+        self._mount = self._config.mount
+        self._frames = StaticFrames()
+        self._timeline = Timeline(read(self, TimelineConfig))
+        self._dropped: Counter[str] = Counter()
+        self._num_conditions = 0
+        self._num_resets_seen = 0
+        self._lens: Lens | None = None
+        self._rectifier: Rectifier | None = None
+        self._T_world_anchor: Transform | None = None
+        self._world_frame, self._child_frame, self._camera_frame = "", "", ""
+        self._heard_s: dict[str, float] = {}
+        self._consequences: dict[str, str] = {}
+        self._subscribe_all()
+
+    def tear_down(self) -> None:
+        """Forgets everything."""
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        self._inputs.clear()
+
+    def _subscribe_all(self) -> None:
+        if self._config.image_transport == "compressed":
+            self._subscribe(CompressedImage, topics.IMAGE_COMPRESSED, self._on_compressed, "no reference picture, no conditions")
+        else:
+            self._subscribe(ImageMsg, topics.IMAGE, self._on_image, "no reference picture, no conditions")
+        self._subscribe(CameraInfo, topics.CAMERA_INFO, self._on_camera_info, "no conditions")
+        self._subscribe(Odometry, topics.ODOMETRY, self._on_odometry, "no conditions: the camera's pose is unknown")
+        if self._timeline.config.ready_made_hands:
+            self._subscribe(ImageMsg, topics.READY_MADE_HANDS, self._on_hand_render, "no conditions: the hands are unknown")
+        else:
+            self._subscribe(HandsMsg, topics.HANDS, self._on_hands, "conditions without hands")
+        if self._mount is None:
+            self._inputs.append(self.create_subscription(TFMessage, topics.TF_STATIC, self._on_tf_static, topics.LATCHED))
+
+    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], consequence: str) -> None:
+        """An input whose silence has a consequence that can be said."""
+
+        def heard(msg: Any) -> None:
+            self._heard_s[name] = time.monotonic()
+            if self.is_active:
+                received_ns = time.time_ns()
+                callback(msg)
+                self._advance(received_ns)
+
+        subscription = self.create_subscription(kind, topic, heard, topics.SENSOR_IN, qos_overriding_options=topics.overridable())
+        name = subscription.topic_name
+        self._consequences[name] = consequence
+        self._inputs.append(subscription)
+
+    # Inputs: each callback converts and hands on.
+
+    def _on_image(self, msg: ImageMsg) -> None:
+        self._camera_frame = msg.header.frame_id or self._camera_frame
+        self._timeline.add_image(stamp_to_ns(msg.header.stamp), partial(self._decoded, partial(image_from_msg, msg)))
+
+    def _on_compressed(self, msg: CompressedImage) -> None:
+        self._camera_frame = msg.header.frame_id or self._camera_frame
+        self._timeline.add_image(stamp_to_ns(msg.header.stamp), partial(self._decoded, partial(image_from_compressed, msg)))
+
+    def _on_hand_render(self, msg: ImageMsg) -> None:
+        self._timeline.add_hand_render(stamp_to_ns(msg.header.stamp), partial(self._decoded, partial(image_from_msg, msg), rectify=False))
+
+    def _on_camera_info(self, msg: CameraInfo) -> None:
+        self._camera_frame = msg.header.frame_id or self._camera_frame
+        try:
+            lens = lens_from_msg(msg, self._config.image_is_rectified)
+        except ValueError as error:
+            self._drop("camera_info_unusable", f"{self._topic(topics.CAMERA_INFO)}: {error}; no conditions until then")
+            return
+        if lens != self._lens:
+            self._lens, self._rectifier = lens, Rectifier(lens)
+            self._timeline.set_camera(self._rectifier.camera)
+
+    def _on_odometry(self, msg: Odometry) -> None:
+        self._world_frame, self._child_frame = msg.header.frame_id, msg.child_frame_id
+        T_child_optical = self._mount_of(msg.child_frame_id)
+        if T_child_optical is None:
+            return
+        try:
+            T_world_child = pose_from_msg(msg.pose.pose)
+        except ValueError as error:
+            self._drop("pose_invalid", f"{self._topic(topics.ODOMETRY)}: {error}")
+            return
+        self._timeline.add_pose(stamp_to_ns(msg.header.stamp), T_world_child @ T_child_optical)
+
+    def _on_hands(self, msg: HandsMsg) -> None:
+        if msg.header.frame_id != self._world_frame:
+            self._drop_hands_of_other_frame(msg.header.frame_id)
+            return
+        reading = hands_from_msgs(msg.hands)
+        for reason, text in reading.faults:
+            self._drop(reason, f"{self._topic(topics.HANDS)}: {text}")
+        self._timeline.add_hands(stamp_to_ns(msg.header.stamp), reading.hands)
+
+    def _on_tf_static(self, msg: TFMessage) -> None:
+        for edge in msg.transforms:
+            self._add_frame(edge)
+
+    def _add_frame(self, edge: TransformStamped) -> None:
+        try:
+            self._frames.add(edge.header.frame_id, edge.child_frame_id, transform_from_msg(edge.transform))
+        except ValueError as error:
+            self._drop("tf_static_invalid", f"/tf_static, {edge.header.frame_id} to {edge.child_frame_id}: {error}")
+
+    def _drop_hands_of_other_frame(self, frame: str) -> None:
+        if not self._world_frame:
+            self._dropped["hands_before_odometry"] += 1
+            return
+        text = f"hands come in frame {frame!r} but odometry's world is {self._world_frame!r}: conditions without hands"
+        self._drop("hands_in_other_frame", f"{self._topic(topics.HANDS)}: {text}")
+
+    def _mount_of(self, child_frame: str) -> Transform | None:
+        """T_child_optical; None, and counted, while it is unknown."""
+        if self._mount is not None:
+            return self._mount
+        T_child_optical = self._frames.find(child_frame, self._camera_frame) if self._camera_frame else None
+        if T_child_optical is None and self._camera_frame:
+            text = f"/tf_static does not connect {child_frame!r} to {self._camera_frame!r}: no conditions; publish it or set T_child_optical"
+            self._drop("pose_without_mount", text)
+        return T_child_optical
+
+    def _decoded(self, decode: Callable[[], Image], rectify: bool = True) -> Image:
+        """A picture of the pinhole camera; ValueError, after a warning, when it can't be read."""
+        try:
+            picture = decode()
+            return self._rectifier(picture) if rectify and self._rectifier else picture
+        except ValueError as error:
+            self.warn("picture", f"a picture is left out: {error}")
+            raise
+
+    # Outputs.
+
+    def _advance(self, received_ns: int) -> None:
+        for condition in self._timeline.advance():
+            if self._timeline.num_resets != self._num_resets_seen:
+                self._num_resets_seen, self._T_world_anchor = self._timeline.num_resets, None
+                self.get_logger().warning("stamps jumped: the clock starts anew, and so does the prediction")
+            self._num_conditions += 1
+            self._give_out(Moment(condition, self._world_frame, self._camera_frame, received_ns))
+
+    def _give_out(self, moment: Moment) -> None:
+        if self._on_moment is not None:
+            self._on_moment(moment)
+        if self._conditions.get_subscription_count():
+            self._conditions.publish(condition_to_msg(moment))
+        if self._renders.get_subscription_count():
+            self._renders.publish(image_to_msg(self._hand_picture(moment), moment.condition.stamp_ns, moment.camera_frame))
+        self._publish_rays(moment)
+
+    @cached_property
+    def _renderer(self) -> HandRenderer:
+        """Made when somebody first looks: the hand model takes a moment to load."""
+        from h2w_ros.hands.render import HandRenderer
+
+        return HandRenderer(style=self._config.hand_style)
+
+    def _hand_picture(self, moment: Moment) -> Image:
+        condition = moment.condition
+        if condition.hand_render is not None:
+            return condition.hand_render
+        return self._renderer.render(condition.hands, condition.camera, condition.T_world_camera)
+
+    def _publish_rays(self, moment: Moment) -> None:
+        condition = moment.condition
+        if self._T_world_anchor is None:
+            self._T_world_anchor = condition.T_world_camera
+        if self._rays.get_subscription_count():
+            rays = plucker_rays(condition.camera, relative_to(self._T_world_anchor, condition.T_world_camera))
+            self._rays.publish(rays_to_msg(rays, condition.stamp_ns, moment.camera_frame))
+
+    # Faults and health.
+
+    def _topic(self, name: str) -> str:
+        return self.resolve_topic_name(name)
+
+    def _drop(self, reason: str, text: str) -> None:
+        self._dropped[reason] += 1
+        self.warn(reason, text)
+
+    def _silent(self) -> list[str]:
+        """What is not heard at present, each with its consequence."""
+        oldest_s = time.monotonic() - SILENT_AFTER_S
+        return [f"nothing on {name}: {text}" for name, text in self._consequences.items() if self._heard_s.get(name, 0.0) < oldest_s]
+
+    def _health(self) -> Health:
+        silent = self._silent()
+        for text in silent:
+            self.warn(text, text)
+        dropped = self._dropped + self._timeline.dropped
+        values: dict[str, object] = {"conditions": self._num_conditions, "clock_restarts": self._timeline.num_resets}
+        values.update({f"dropped.{reason}": count for reason, count in sorted(dropped.items())})
+        return Health("; ".join(silent), values=values)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Executable `conditioner`."""
+    return lifecycle.main(lambda: [Conditioner()], args)

@@ -1,0 +1,168 @@
+"""Conditions in; predicted pictures out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from builtin_interfaces.msg import Duration
+from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image as ImageMsg
+
+from h2w_msgs.msg import Condition as ConditionMsg
+from h2w_msgs.msg import Prediction
+from h2w_msgs.srv import ResetSession
+from h2w_ros.camera import ResizePolicy
+from h2w_ros.nodes import lifecycle, topics
+from h2w_ros.nodes.diagnostics import Diagnostics, Health
+from h2w_ros.nodes.images import header, image_to_compressed, image_to_msg, stamp_from_ns
+from h2w_ros.nodes.messages import Moment, condition_from_msg
+from h2w_ros.nodes.params import check_choices, read, setting
+from h2w_ros.nodes.worker import Answer, InferenceWorker, StreamingSession, WorkerConfig
+from h2w_ros.ros_messages import NS_PER_S, image_from_msg
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Which model predicts, and on what."""
+
+    model: str = setting("tiny", "name of a model in the models folder, or a checkpoint's path")
+    resize_policy: ResizePolicy = setting("squash", "how pictures come to the model's size; intrinsics follow", choices=("squash", "crop"))
+    num_threads: int = setting(0, "threads of the network on a CPU; 0 leaves torch's own choice", 0, 256)
+    jpeg_quality: int = setting(90, "quality of predicted/compressed", 1, 100)
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+
+
+def load_session(config: GeneratorConfig) -> StreamingSession:
+    """A session of the configured model."""
+    import torch
+
+    from h2w_ros.generator.checkpoint import load_generator
+    from h2w_ros.session import Session
+
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    return Session(load_generator(config.model), resize_policy=config.resize_policy)
+
+
+class Generator(lifecycle.ManagedNode):
+    """Runs a session on its own thread and publishes what it predicts, with the stamps of the inputs that it answers.
+
+    `listens` False leaves the condition topic alone: conditions then come as objects through `accept`.
+    """
+
+    def __init__(self, load: Callable[[GeneratorConfig], StreamingSession] = load_session, listens: bool = True, **kwargs: Any) -> None:
+        super().__init__("generator", (GeneratorConfig, WorkerConfig), **kwargs)
+        self._load, self._listens = load, listens
+        self._worker: InferenceWorker | None = None
+        self._input: Any = None
+        out = {"qos_profile": topics.RESULT_OUT, "qos_overriding_options": topics.overridable()}
+        self._images = self.create_lifecycle_publisher(ImageMsg, topics.PREDICTED_IMAGE, **out)
+        self._compressed = self.create_lifecycle_publisher(CompressedImage, topics.PREDICTED_COMPRESSED, **out)
+        self._predictions = self.create_lifecycle_publisher(Prediction, topics.PREDICTION, **out)
+        self._service = self.create_service(ResetSession, topics.RESET_SESSION, self._on_reset)
+        self._diagnostics = Diagnostics(self, self._health)
+        self._num_refused = 0
+
+    def set_up(self) -> None:
+        """Loads the model and starts the inference thread."""
+        self._config = read(self, GeneratorConfig)
+        session = self._load(self._config)
+        self._worker = InferenceWorker(session, read(self, WorkerConfig), self._publish)
+        self._worker.start()
+        if self._listens:
+            self._input = self.create_subscription(
+                ConditionMsg, topics.CONDITION, self._on_condition, topics.RESULT_OUT, qos_overriding_options=topics.overridable()
+            )
+        self.get_logger().info(f"model {self._config.model} is ready")
+
+    def tear_down(self) -> None:
+        """Ends the inference thread."""
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+        if self._input is not None:
+            self.destroy_subscription(self._input)
+            self._input = None
+
+    def accept(self, moment: Moment) -> None:
+        """A condition from the same process."""
+        if self.is_active and self._worker is not None:
+            self._worker.put(moment)
+
+    def _on_condition(self, msg: ConditionMsg) -> None:
+        try:
+            moment = condition_from_msg(msg)
+        except ValueError as error:
+            self._num_refused += 1
+            self.warn("condition", f"{self.resolve_topic_name(topics.CONDITION)}: a condition is dropped: {error}")
+            return
+        self.accept(moment)
+
+    def _on_reset(self, request: ResetSession.Request, response: ResetSession.Response) -> ResetSession.Response:
+        if self._worker is None or not self.is_active:
+            response.message = "the generator is not active: activate it first"
+            return response
+        try:
+            image = None if request.use_camera_image else image_from_msg(request.image)
+        except ValueError as error:
+            response.message = f"the reference picture can't be used: {error}; send rgb8, or set use_camera_image"
+            return response
+        if request.use_camera_image and request.image.data:
+            response.message = "use_camera_image is set and a picture came too: leave one out"
+            return response
+        response.accepted, response.session_id = True, self._worker.restart(image, request.seed)
+        return response
+
+    def _publish(self, answers: list[Answer]) -> None:
+        """Called on the inference thread; pictures go out before anything that is slower to make."""
+        for answer in answers:
+            image = image_to_msg(answer.frame.image, answer.frame.stamp_ns, answer.moment.camera_frame)
+            self._images.publish(image)
+            if self._predictions.get_subscription_count():
+                self._predictions.publish(prediction_msg(answer, image))
+            if self._compressed.get_subscription_count():
+                self._compressed.publish(
+                    image_to_compressed(answer.frame.image, answer.frame.stamp_ns, answer.moment.camera_frame, self._config.jpeg_quality)
+                )
+
+    def _health(self) -> Health:
+        worker = self._worker
+        if worker is None:
+            return Health("not configured")
+        if worker.problem:
+            self.warn("inference", worker.problem)
+        values: dict[str, object] = {
+            "model": self._config.model,
+            "frames": worker.num_frames,
+            "waiting": worker.num_waiting,
+            "latency_ms.p50": worker.latency_ms(50),
+            "latency_ms.p95": worker.latency_ms(95),
+        }
+        values.update({f"stage_ms.{stage}": time_ms for stage, time_ms in worker.stages_ms.items()})
+        values.update({f"dropped.{reason}": count for reason, count in sorted(worker.dropped.items())})
+        if self._num_refused:
+            values["dropped.condition_invalid"] = self._num_refused
+        return Health(worker.problem, is_error=worker.failure is not None, values=values)
+
+
+def prediction_msg(answer: Answer, image: ImageMsg) -> Prediction:
+    """The frame with everything that is known about it."""
+    latency_ns = max(0, answer.latency_ns or 0)
+    return Prediction(
+        header=header(answer.frame.stamp_ns, answer.moment.camera_frame),
+        session_id=answer.session_id,
+        index=answer.frame.index,
+        is_reference=answer.frame.is_reference,
+        image=image,
+        input_stamps=[stamp_from_ns(stamp_ns) for stamp_ns in answer.input_stamps_ns],
+        latency=Duration(sec=latency_ns // NS_PER_S, nanosec=latency_ns % NS_PER_S),
+    )
+
+
+def main(args: list[str] | None = None) -> int:
+    """Executable `generator`."""
+    return lifecycle.main(lambda: [Generator()], args)

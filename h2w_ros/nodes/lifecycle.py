@@ -1,0 +1,149 @@
+"""What all our nodes share: lifecycle, parameters, throttled warnings, and a stop that lets every file be finished."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import rclpy
+import rclpy.utilities
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+
+from h2w_ros.nodes.params import declare, setting
+
+SPIN_TIMEOUT_S = 0.1
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """What every node can be told."""
+
+    autostart: bool = setting(True, "configure and activate at once; false waits for a lifecycle manager")
+    warn_every_s: float = setting(5.0, "the same warning is said at most this often [s]", 0.1, 3600.0)
+
+
+class Throttle:
+    """Lets the same subject pass at most once in a period."""
+
+    def __init__(self, period_s: float) -> None:
+        self.period_s = period_s
+        self._last_s: dict[str, float] = {}
+
+    def allows(self, subject: str) -> bool:
+        """Whether this subject may be said now."""
+        now_s = time.monotonic()
+        if now_s - self._last_s.get(subject, -1e9) < self.period_s:
+            return False
+        self._last_s[subject] = now_s
+        return True
+
+
+class ManagedNode(LifecycleNode):
+    """A lifecycle node whose subclasses write `set_up` and `tear_down`; a ValueError or OSError in `set_up` is said and fails the transition."""
+
+    def __init__(self, name: str, config_types: Sequence[type], **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+        for config_type in (NodeConfig, *config_types):
+            declare(self, config_type)
+        self.is_active = False
+        self._throttle = Throttle(self.get_parameter("warn_every_s").value)
+
+    def set_up(self) -> None:
+        """Reads parameters, creates what the node works with."""
+        raise NotImplementedError
+
+    def tear_down(self) -> None:
+        """Ends what `set_up` began; called once, also when the node was never activated."""
+        raise NotImplementedError
+
+    def warn(self, subject: str, text: str) -> None:
+        """A warning that is not repeated within `warn_every_s` for the same subject."""
+        if self._throttle.allows(subject):
+            self.get_logger().warning(text)
+
+    def start(self) -> None:
+        """Configures and activates; ValueError when that is refused (the reason is in the log)."""
+        for transition in (self.trigger_configure, self.trigger_activate):
+            if transition() != TransitionCallbackReturn.SUCCESS:
+                raise ValueError(f"node {self.get_name()} could not start; its log says why")
+
+    def finish(self) -> None:
+        """Leaves every state in order, so that files are whole."""
+        self.trigger_shutdown()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """unconfigured -> inactive."""
+        try:
+            self.set_up()
+        except (ValueError, OSError) as error:
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """inactive -> active."""
+        self.is_active = True
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """active -> inactive."""
+        self.is_active = False
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """inactive -> unconfigured."""
+        self.tear_down()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """any state -> finalized."""
+        self.is_active = False
+        if state.label in ("active", "inactive"):
+            self.tear_down()
+        return super().on_shutdown(state)
+
+
+def spin(nodes: Sequence[ManagedNode], is_done: Callable[[], bool] = lambda: False) -> None:
+    """Spins until Ctrl-C, SIGTERM or `is_done`; then finishes the nodes while ROS still works."""
+    stop = threading.Event()
+    old = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    executor = SingleThreadedExecutor(context=nodes[0].context)
+    for node in nodes:
+        executor.add_node(node)
+    try:
+        while not stop.is_set() and not is_done():
+            executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
+    except ExternalShutdownException:
+        nodes[0].get_logger().info("ROS was shut down")
+    finally:
+        for node in nodes:
+            node.finish()
+            node.destroy_node()
+        executor.shutdown()
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def main(make_nodes: Callable[[], Sequence[ManagedNode]], args: list[str] | None = None) -> int:
+    """Body of every executable: ROS up, nodes started, spun, finished. Exit code 1 when one could not start."""
+    # rclpy's own handlers end the context first, and a recorder could no longer be told to finish.
+    rclpy.init(args=sys.argv if args is None else args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        nodes = make_nodes()
+        for node in nodes:
+            if node.get_parameter("autostart").value:
+                node.start()
+        spin(nodes, lambda: any(getattr(node, "is_done", False) for node in nodes))
+    except ValueError as error:
+        print(error, file=sys.stderr)  # noqa: T201  an executable's last word
+        return 1
+    finally:
+        rclpy.utilities.try_shutdown()
+    return 0

@@ -1,0 +1,39 @@
+"""Names and quality of service of every topic; all names are relative, so that remapping and namespaces work."""
+
+from __future__ import annotations
+
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+# Into the conditioner.
+IMAGE = "image_raw"
+IMAGE_COMPRESSED = "image_raw/compressed"
+CAMERA_INFO = "camera_info"
+ODOMETRY = "odometry"
+HANDS = "hands"
+READY_MADE_HANDS = "ready_made_hands"
+TF_STATIC = "/tf_static"
+
+# Out of the conditioner.
+CONDITION = "condition"
+HAND_RENDER = "hand_render"
+PLUCKER_RAYS = "plucker_rays"
+
+# Out of the generator.
+PREDICTED_IMAGE = "predicted/image_raw"
+PREDICTED_COMPRESSED = "predicted/compressed"
+PREDICTION = "predicted/prediction"
+RESET_SESSION = "reset_session"
+
+DIAGNOSTICS = "/diagnostics"
+CLOCK = "/clock"
+
+# A best-effort subscription hears reliable publishers too; the other way round nothing arrives.
+SENSOR_IN = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+RESULT_OUT = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.RELIABLE)
+LATCHED = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def overridable() -> QoSOverridingOptions:
+    """Lets parameters `qos_overrides.<topic>.<publisher|subscription>.{reliability,depth,history}` change a profile."""
+    return QoSOverridingOptions.with_default_policies()

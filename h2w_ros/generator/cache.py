@@ -7,12 +7,13 @@ wrapped; attention does not mind.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from h2w_ros.generator.attention import attention
-from h2w_ros.generator.config import RolloutConfig, TransformerConfig
+from h2w_ros.generator.config import Riflex, RolloutConfig, TransformerConfig
 from h2w_ros.generator.rope import Rotation, rotate, rotation_table
 
 
@@ -43,26 +44,40 @@ class KeyValueCache:
         self._visible = 0
         self._rotation: Rotation | None = None
 
+    def reset(self) -> None:
+        """Forgets the streams; the memory stays."""
+        self.num_latents = 0
+        self._slots = []
+
     def open_block(self, num_latents: int) -> None:
-        """Makes room for the stream's next latents and places everything that they will see."""
-        self._open(range(self.num_latents, self.num_latents + num_latents))
+        """Makes room for the streams' next latents and places everything that they will see.
+
+        Until it is closed, a block may be opened again: nothing that its own context needs is lost.
+        """
+        latents = range(self.num_latents, self.num_latents + num_latents)
+        self._slots = [self.slot(latent) for latent in latents]
+        self._visible = min(latents.stop, self.rollout.capacity)
+        shift = max(0, latents.stop - self.rollout.capacity) if self.bare_keys is not None else 0
+        self._rotation = self._rotation_at(tuple(latent - shift for latent in latents))
+        if self.bare_keys is not None:
+            self._place(self.bare_keys, latents.stop)
 
     def close_block(self) -> None:
-        """Keeps what was written last; the stream advances."""
+        """Keeps what was written last; the streams advance. Until the next block opens, writing still goes to this one."""
         self.num_latents += len(self._slots)
 
-    def reopen_block(self) -> None:
-        """Goes back to the block that was closed last, to write it again."""
-        self.num_latents -= len(self._slots)
+    def write(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Keeps the open block's keys, before RoPE, and values, (B, L, H, D)."""
+        assert self._rotation is not None
+        self._store(self.placed_keys, layer, rotate(k, self._rotation))
+        self._store(self.values, layer, v)
+        if self.bare_keys is not None:
+            self._store(self.bare_keys, layer, k)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Writes the open block's keys and values, before RoPE, then attends to all that is visible; (B, L, H, D)."""
+        """Writes the open block's keys and values, then attends to all that is visible; (B, L, H, D)."""
         assert self._rotation is not None
-        rotated = rotate(k, self._rotation)
-        self._write(self.placed_keys, layer, rotated)
-        self._write(self.values, layer, v)
-        if self.bare_keys is not None:
-            self._write(self.bare_keys, layer, k)
+        self.write(layer, k, v)
         keys, values = (x[layer, :, : self._visible].flatten(1, 2) for x in (self.placed_keys, self.values))
         return attention(rotate(q, self._rotation), keys, values)
 
@@ -71,32 +86,30 @@ class KeyValueCache:
         sink, window = self.rollout.sink, self.rollout.window
         return latent if latent < sink else sink + (latent - sink) % window
 
-    def _open(self, latents: range) -> None:
-        self._slots = [self.slot(latent) for latent in latents]
-        self._visible = min(latents.stop, self.rollout.capacity)
-        shift = max(0, latents.stop - self.rollout.capacity) if self.bare_keys is not None else 0
-        self._rotation = self._rotation_at(torch.tensor([latent - shift for latent in latents]))
-        if self.bare_keys is not None:
-            self._place(self._slot_positions(latents.stop))
+    def _place(self, bare_keys: Tensor, stop: int) -> None:
+        """Rotates all cached keys, all layers at once, to where they stand when the newest latent is stop - 1."""
+        bare = bare_keys[:, :, : self._visible]
+        rotation = self._rotation_at(self._slot_positions(stop))
+        self.placed_keys[:, :, : self._visible] = rotate(bare.flatten(2, 3), rotation).view_as(bare)
 
-    def _slot_positions(self, stop: int) -> Int[Tensor, "slots"]:
-        """Window-relative position of every visible slot when the newest latent is stop - 1."""
-        first = max(self.rollout.sink, stop - self.rollout.window)
+    def _slot_positions(self, stop: int) -> tuple[int, ...]:
+        """Position of every visible slot: sinks at their index, the window behind them in order of time."""
         positions = list(range(self._visible))
-        for latent in range(first, stop):
-            positions[self.slot(latent)] = latent - first + min(self.rollout.sink, stop)
-        return torch.tensor(positions)
+        for latent in range(max(self.rollout.sink, stop - self.rollout.window), stop):
+            positions[self.slot(latent)] = latent - max(0, stop - self.rollout.capacity)
+        return tuple(positions)
 
-    def _place(self, positions: Int[Tensor, "slots"]) -> None:
-        """Rotates all cached keys, all layers at once, to these positions."""
-        assert self.bare_keys is not None
-        bare = self.bare_keys[:, :, : self._visible]
-        self.placed_keys[:, :, : self._visible] = rotate(bare.flatten(2, 3), self._rotation_at(positions)).view_as(bare)
+    def _rotation_at(self, positions: tuple[int, ...]) -> Rotation:
+        return cached_rotation(positions, self.grid, self.head_dim, self.rollout.riflex, self.values.dtype, self.values.device)
 
-    def _rotation_at(self, positions: Int[Tensor, "latents"]) -> Rotation:
-        device, dtype = self.values.device, self.values.dtype
-        return rotation_table(positions.to(device), self.grid, self.head_dim, self.rollout.riflex).to(dtype)
-
-    def _write(self, store: Tensor, layer: int, x: Tensor) -> None:
+    def _store(self, store: Tensor, layer: int, x: Tensor) -> None:
         for slot, frame in zip(self._slots, x.unflatten(1, (len(self._slots), -1)).unbind(1), strict=True):
             store[layer, :, slot] = frame
+
+
+@lru_cache(maxsize=64)
+def cached_rotation(
+    positions: tuple[int, ...], grid: tuple[int, int], head_dim: int, riflex: Riflex | None, dtype: torch.dtype, device: torch.device
+) -> Rotation:
+    """The rotation of frames at these positions. Window-relative positions recur, so their tables are made once."""
+    return rotation_table(torch.tensor(positions, device=device), grid, head_dim, riflex).to(dtype)

@@ -70,6 +70,10 @@ class Block(nn.Module):
             x = x + self.cross_attn(_tokens(self.norm3(x)), text).view_as(x)
         return torch.addcmul(x, self.ffn(modulated_norm(x, m.scale_ffn, m.shift_ffn, self.eps)), m.gate_ffn)
 
+    def project(self, x_BLC: Tensor, modulation: BlockModulation) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values that the self-attention computes from x."""
+        return self.self_attn.project(modulated_norm(x_BLC, modulation.scale_attention, modulation.shift_attention, self.eps))
+
 
 class Head(nn.Module):
     """The last modulated norm and the projection to patches."""
@@ -182,6 +186,23 @@ class Transformer(nn.Module):
         """
         x = self.embed(latents, ray_tokens)
         return self.unpatchify(self.run(x, modulation, cache.attend, text), self.grid(latents))
+
+    def write_block(
+        self,
+        latents: Float[Tensor, "B C_in n h w"],
+        modulation: Modulation,
+        cache: KeyValueCache,
+        ray_tokens: Float[Tensor, "B L C"] | None = None,
+        text: TextKeys | None = None,
+    ) -> None:
+        """Writes the open block's keys and values without computing an output: the last block stops at its projections."""
+        x = self.embed(latents, ray_tokens)
+        *before, last = enumerate(self._blocks())
+        for layer, block in before:
+            x = block(x, modulation.blocks[layer], layer, cache.attend, None if text is None else text[layer])
+        layer, block = last
+        _, k, v = block.project(x, modulation.blocks[layer])
+        cache.write(layer, k, v)
 
     def run(self, x: Tensor, modulation: Modulation, attend: Attend, text: TextKeys | None) -> Tensor:
         """Embedded tokens through all blocks and the head."""

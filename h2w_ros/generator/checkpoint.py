@@ -1,0 +1,149 @@
+"""A generator on disk: config.json, transformer weights, codec weights. Loaded whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from h2w_ros.generator.config import GeneratorConfig, TransformerConfig, from_json, to_json
+from h2w_ros.generator.lora import check_window, merge_lora
+from h2w_ros.generator.tensors import PICKLE_SUFFIXES, State, fill, read_state, weight_files, write_file
+from h2w_ros.generator.transformer import Transformer
+from h2w_ros.paths import models_dir
+
+if TYPE_CHECKING:
+    from h2w_ros.generator.codec import FramewiseCodec
+    from h2w_ros.generator.wan_codec import WanCodec
+
+CONFIG_FILE = "config.json"
+TRANSFORMER_STEMS = ("transformer", "diffusion_pytorch_model")
+CODEC_STEM = "codec"
+WAN_CODEC_FOLDER = "vae"
+UNUSED_PREFIXES = ("ref_conv.",)  # Wan2.2-Fun's reference convolution, which Hand2World's networks leave out
+SMALL_TENSOR = 4096  # values; below it precision costs nothing in size
+
+
+@dataclass(frozen=True, eq=False)
+class Generator:
+    """A generator ready to run: its config, its network and its codec, in evaluation mode."""
+
+    config: GeneratorConfig
+    transformer: Transformer
+    codec: FramewiseCodec | WanCodec
+
+
+def load_generator(path_or_name: str | Path, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Generator:
+    """The generator of a model folder, or of a shipped model's name.
+
+    `dtype` None takes bfloat16 where the device multiplies it natively, else float32. Whatever is missing, truncated, not
+    finite or does not fit is an error that names file, tensor, expected and got; nothing is built before all of it fits.
+    """
+    folder = find_model(path_or_name)
+    config = read_config(folder)
+    dtype = dtype or native_dtype(device)
+    transformer = load_transformer(config.transformer, weight_files(folder, TRANSFORMER_STEMS), _lora_files(folder, config))
+    codec = _load_codec(config, folder, dtype, device)
+    return Generator(config, transformer.to(device, dtype).eval().requires_grad_(False), codec)
+
+
+def save_generator(
+    folder: Path, config: GeneratorConfig, transformer: Transformer, codec: FramewiseCodec, dtype: torch.dtype = torch.bfloat16
+) -> None:
+    """Writes a model folder that `load_generator` opens; large tensors in `dtype`, small ones in float32.
+
+    LoRAs are taken as merged, so the config is written without them; config.json comes last and makes the folder whole.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / f"{TRANSFORMER_STEMS[0]}.safetensors", _stored(transformer, dtype))
+    write_file(folder / f"{CODEC_STEM}.safetensors", _stored(codec, dtype))
+    part = folder / f"{CONFIG_FILE}.part"
+    part.write_text(to_json(replace(config, loras=())))
+    part.replace(folder / CONFIG_FILE)
+
+
+def find_model(path_or_name: str | Path) -> Path:
+    """The folder at this path, or the folder of this name among the shipped models."""
+    path = Path(path_or_name)
+    if path.suffix in PICKLE_SUFFIXES:
+        raise ValueError(f"{path} is a pickle, which can run code when opened; a model is a folder with {CONFIG_FILE} and safetensors")
+    if path.is_dir():
+        return path
+    shipped = models_dir()
+    if path.name == str(path_or_name) and (shipped / path).is_dir():
+        return shipped / path
+    names = sorted(config.parent.name for config in shipped.glob(f"*/{CONFIG_FILE}"))
+    raise FileNotFoundError(f"No model {str(path_or_name)!r}: neither a folder nor one of {names} in {shipped}")
+
+
+def read_config(folder: Path) -> GeneratorConfig:
+    """The model folder's config."""
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"No config at {path}; a model folder holds {CONFIG_FILE} and safetensors")
+    return from_json(GeneratorConfig, path.read_text(), str(path))
+
+
+def load_transformer(config: TransformerConfig, files: Sequence[Path], loras: Sequence[tuple[Path, float]] = ()) -> Transformer:
+    """The network of these weight files with these (file, weight) LoRAs merged in order, as stored in precision."""
+    state = read_state(files)
+    for path, weight in loras:
+        state = merge_lora(state, path, weight)
+    return build_transformer(config, state, str(files[0]))
+
+
+def build_transformer(config: TransformerConfig, state: State, source: str) -> Transformer:
+    """The network with these weights; `source` names them in errors."""
+    used = {name: tensor for name, tensor in state.items() if not name.startswith(UNUSED_PREFIXES)}
+    name = "patch_embedding.weight"
+    if name in used:
+        used[name] = without_mask_channels(used[name], config.in_dim)
+    with torch.device("meta"):
+        transformer = Transformer(config)
+    fill(transformer, used, source)
+    return transformer
+
+
+def without_mask_channels(weight: Tensor, in_dim: int) -> Tensor:
+    """A Wan2.2-Fun-5B-Control patch embedding (148 channels) for a network of 144: its mask channels 96:100 are dropped."""
+    if weight.shape[1] == 148 and in_dim == 144:
+        return torch.cat([weight[:, :96], weight[:, 100:]], dim=1)
+    return weight
+
+
+def native_dtype(device: torch.device | str) -> torch.dtype:
+    """bfloat16 where the device multiplies it natively, else float32."""
+    if torch.device(device).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
+def _lora_files(folder: Path, config: GeneratorConfig) -> list[tuple[Path, float]]:
+    for lora in config.loras:
+        check_window(folder / lora.file, config.rollout.window)
+    return [(folder / lora.file, lora.weight) for lora in config.loras]
+
+
+def _load_codec(config: GeneratorConfig, folder: Path, dtype: torch.dtype, device: torch.device | str) -> FramewiseCodec | WanCodec:
+    if config.codec.kind == "wan":
+        from h2w_ros.generator.wan_codec import WanCodec
+
+        return WanCodec.load(folder / WAN_CODEC_FOLDER)
+    from h2w_ros.generator.codec import FramewiseCodec
+
+    files = weight_files(folder, (CODEC_STEM,))
+    with torch.device("meta"):
+        codec = FramewiseCodec(config.codec)
+    fill(codec, read_state(files), str(files[0]))
+    for parameter in codec.parameters():
+        parameter.data = parameter.data.to(memory_format=torch.channels_last) if parameter.ndim == 4 else parameter.data
+    return codec.to(device, dtype).eval().requires_grad_(False)
+
+
+def _stored(module: nn.Module, dtype: torch.dtype) -> State:
+    """A module's tensors in the precision they are kept in on disk."""
+    return {name: tensor.to(torch.float32 if tensor.numel() < SMALL_TENSOR else dtype) for name, tensor in module.state_dict().items()}

@@ -1,0 +1,188 @@
+"""Streaming generation: one state, the same code for live streams, offline clips and rollouts in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from h2w_ros.generator.cache import KeyValueCache
+from h2w_ros.generator.config import RolloutConfig
+from h2w_ros.generator.schedule import Step, block_steps, clean_from_output, draw_noise, renoised
+from h2w_ros.generator.transformer import Modulation, TextKeys, Transformer
+
+CLEAN = Step(0.0, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockConditions:
+    """What steers n latents of B streams: encoded hand pictures, packed rays, and the encoded static scene if it is known."""
+
+    control: Float[Tensor, "B Z n h w"]
+    plucker: Float[Tensor, "B c n H W"] | None = None
+    static: Float[Tensor, "B Z n h w"] | None = None
+
+    @property
+    def num_latents(self) -> int:
+        """n."""
+        return self.control.shape[2]
+
+    def part(self, start: int, stop: int) -> BlockConditions:
+        """The conditions of latents start .. stop-1."""
+        plucker, static = (None if x is None else x[:, :, start:stop] for x in (self.plucker, self.static))
+        return BlockConditions(self.control[:, :, start:stop], plucker, static)
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """A block in work: the channels beside the noise, the rays' tokens, and what was generated."""
+
+    channels: Tensor
+    ray_tokens: Tensor | None
+    latents: Tensor | None = None
+
+
+class Rollout:
+    """The state of B streams that advance together, one seed each.
+
+    `start` takes in the reference; then, block after block, `generate` predicts and `commit` writes the result (or
+    what was really seen instead) into the context. `generate` alone leaves the stream where it is.
+    """
+
+    def __init__(self, transformer: Transformer, config: RolloutConfig, seeds: Sequence[int] = (0,), text: Tensor | None = None) -> None:
+        """`text` (B, T, text_dim) is the encoded prompt, where the network knows text."""
+        if (text is None) != (transformer.config.text_dim is None):
+            raise ValueError(f"text must be given exactly where the network has text_dim; it has {transformer.config.text_dim}")
+        self.transformer, self.config, self.seeds = transformer, config, tuple(seeds)
+        self.dtype, self.device = transformer.patch_embedding.weight.dtype, transformer.patch_embedding.weight.device
+        self.num_blocks = 0
+        self._modulations = self._modulate_steps()
+        self._text = self._embed_text(text)
+        self._cache: KeyValueCache | None = None
+        self._open: _Block | None = None
+        self._closed: _Block | None = None
+
+    @property
+    def cache(self) -> KeyValueCache:
+        """The context; a ValueError before `start`."""
+        if self._cache is None:
+            raise ValueError("the rollout has no reference yet: call start first")
+        return self._cache
+
+    @torch.no_grad()
+    def start(self, reference: Float[Tensor, "B Z 1 h w"], conditions: BlockConditions) -> None:
+        """Begins the streams anew: the clean reference fills the context as block 0."""
+        if conditions.num_latents != 1 or reference.shape[0] != len(self.seeds):
+            got = conditions.num_latents, reference.shape[0]
+            raise ValueError(f"the reference is one latent for each of {len(self.seeds)} seeds, got {got[0]} for {got[1]} streams")
+        reference = reference.to(self.device, self.dtype)
+        grid = self.transformer.grid(reference)
+        if self._cache is None or self._cache.grid != grid:
+            self._cache = KeyValueCache(self.transformer.config, self.config, len(self.seeds), grid, self.dtype, self.device)
+        self._cache.reset()
+        self.num_blocks = 0
+        self._open = self._prepare(conditions, reference)
+        self.commit(reference)
+
+    @torch.no_grad()
+    def generate(self, conditions: BlockConditions, noises: Sequence[Tensor] | None = None) -> Float[Tensor, "B Z n h w"]:
+        """Predicts the next block, float32. May be called again, with other conditions, before `commit`.
+
+        `noises` are the start and renoise draws, in order, to use instead of those that follow from the seeds.
+        """
+        block = self._prepare(conditions, torch.zeros_like(conditions.control))
+        schedule = block_steps(self.config, self.num_blocks)
+        draws = self._draw(conditions, len(schedule)) if noises is None else noises
+        if len(draws) < len(schedule):
+            raise ValueError(f"block {self.num_blocks} takes {len(schedule)} draws of noise, got {len(draws)}")
+        x = draws[0].to(self.device, torch.float32)
+        for i, step in enumerate(schedule):
+            inputs, modulation = self._inputs(x, block), self._modulations[step.t]
+            output = self.transformer.forward_block(inputs, modulation, self.cache, block.ray_tokens, self._text)
+            clean = clean_from_output(self.config.prediction, output.float(), x, step.sigma)
+            if i + 1 < len(schedule):
+                x = renoised(clean, schedule[i + 1].sigma, draws[i + 1].to(self.device, torch.float32))
+        self._open = _Block(block.channels, block.ray_tokens, clean)
+        return clean
+
+    @torch.no_grad()
+    def commit(self, latents: Float[Tensor, "B Z n h w"] | None = None) -> None:
+        """Writes the open block into the context and advances: the generated latents, or these in their place.
+
+        With `config.commit` off, generated latents keep the keys of their last step; given latents are always written.
+        """
+        if self._open is None or (clean := self._open.latents if latents is None else latents) is None:
+            raise ValueError("there is no block to commit: call generate first")
+        if latents is not None or self.config.commit:
+            self._write_clean(self._open, clean)
+        self.cache.close_block()
+        self.num_blocks += 1
+        self._open, self._closed = None, self._open
+
+    @torch.no_grad()
+    def replace(self, latents: Float[Tensor, "B Z n h w"]) -> None:
+        """Rewrites the block that was committed last, with what was really seen then."""
+        if self._closed is None or self._open is not None:
+            raise ValueError("only the block that was committed last can be replaced, before the next one is generated")
+        self._write_clean(self._closed, latents)
+
+    def _prepare(self, conditions: BlockConditions, reference: Tensor) -> _Block:
+        """Opens the next block in the cache and computes what all its steps share."""
+        expected = 1 if self.num_blocks == 0 else self.config.latents_per_block
+        if conditions.num_latents != expected:
+            raise ValueError(f"block {self.num_blocks} has {expected} latents, got conditions for {conditions.num_latents}")
+        self.cache.open_block(conditions.num_latents)
+        channels = condition_channels(conditions, reference).to(self.device, self.dtype)
+        rays = None if conditions.plucker is None else self.transformer.embed_rays(conditions.plucker.to(self.device, self.dtype))
+        return _Block(channels, rays)
+
+    def _write_clean(self, block: _Block, latents: Tensor) -> None:
+        inputs, modulation = self._inputs(latents, block), self._modulations[CLEAN.t]
+        self.transformer.write_block(inputs, modulation, self.cache, block.ray_tokens, self._text)
+
+    def _inputs(self, latents: Tensor, block: _Block) -> Tensor:
+        return torch.cat([latents.to(self.device, self.dtype), block.channels], dim=1)
+
+    def _draw(self, conditions: BlockConditions, count: int) -> list[Tensor]:
+        shape = tuple(conditions.control.shape[1:])
+        return [draw_noise(self.seeds, self.num_blocks, draw, shape) for draw in range(count)]
+
+    @torch.no_grad()
+    def _modulate_steps(self) -> dict[float, Modulation]:
+        """What each timestep of the schedules decides, computed once a stream."""
+        timesteps = {step.t for block in (1, 2) for step in block_steps(self.config, block)} | {CLEAN.t}
+        return {t: self.transformer.modulation(torch.tensor(t, device=self.device)) for t in sorted(timesteps)}
+
+    @torch.no_grad()
+    def _embed_text(self, text: Tensor | None) -> TextKeys | None:
+        return None if text is None else self.transformer.text_keys(text.to(self.device, self.dtype))
+
+
+def condition_channels(conditions: BlockConditions, reference: Float[Tensor, "B Z n h w"]) -> Float[Tensor, "B R n h w"]:
+    """Everything beside the noise, in the order of the patch embedding: control, reference, static scene.
+
+    The reference is the scene's latent in the stream's first latent, and zeros after it.
+    """
+    groups = [conditions.control, reference.to(conditions.control)]
+    if conditions.static is not None:
+        groups.append(conditions.static)
+    return torch.cat(groups, dim=1)
+
+
+def roll_out(
+    rollout: Rollout,
+    reference: Float[Tensor, "B Z 1 h w"],
+    conditions: BlockConditions,
+    noises: Sequence[Sequence[Tensor]] | None = None,
+) -> Float[Tensor, "B Z F h w"]:
+    """A whole clip whose conditions are all known: the reference, then block after block. `noises[k]` are block k's draws."""
+    rollout.start(reference, conditions.part(0, 1))
+    clip = [reference.float()]
+    for first in range(1, conditions.num_latents, rollout.config.latents_per_block):
+        block = conditions.part(first, first + rollout.config.latents_per_block)
+        clip.append(rollout.generate(block, None if noises is None else noises[rollout.num_blocks]))
+        rollout.commit()
+    return torch.cat(clip, dim=2)

@@ -1,0 +1,78 @@
+"""Noise levels of the few-step student: nominal timesteps, the shift, and the step from one level to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from h2w_ros.generator.config import Prediction, RolloutConfig
+
+NUM_TIMESTEPS = 1000.0
+RELEASED_TIMESTEPS: dict[int, tuple[float, ...]] = {
+    1: (1000.0,),
+    2: (1000.0, 500.0),
+    3: (1000.0, 500.0, 250.0),
+    4: (1000.0, 750.0, 500.0, 250.0),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of the network: the timestep it is told, and the share of noise in what it sees."""
+
+    t: float
+    sigma: float
+
+
+def shifted(sigma: float, shift: float) -> float:
+    """s' = shift s / (1 + (shift - 1) s)."""
+    return shift * sigma / (1.0 + (shift - 1.0) * sigma)
+
+
+def steps(nominal: tuple[float, ...], shift: float) -> tuple[Step, ...]:
+    """The schedule of nominal timesteps after the shift; the student was trained with it, so they must stay equal."""
+    sigmas = [shifted(t / NUM_TIMESTEPS, shift) for t in nominal]
+    return tuple(Step(NUM_TIMESTEPS * sigma, sigma) for sigma in sigmas)
+
+
+def block_steps(config: RolloutConfig, block: int) -> tuple[Step, ...]:
+    """The schedule of a stream's block; block 0 is the reference, block 1 the first that is generated."""
+    nominal = config.first_block if block == 1 and config.first_block is not None else config.timesteps
+    return steps(nominal, config.shift)
+
+
+def with_released_steps(config: RolloutConfig, num_steps: int) -> RolloutConfig:
+    """The rollout with the released lists for 1 to 4 steps a block.
+
+    The first generated block keeps the four-step list, and with one step a block it takes two.
+    """
+    if num_steps not in RELEASED_TIMESTEPS:
+        raise ValueError(f"the release has lists for {sorted(RELEASED_TIMESTEPS)} steps, got {num_steps}")
+    first = RELEASED_TIMESTEPS[2 if num_steps == 1 else 4]
+    return replace(config, timesteps=RELEASED_TIMESTEPS[num_steps], first_block=first)
+
+
+def clean_from_output(prediction: Prediction, output: Tensor, noisy: Tensor, sigma: float) -> Tensor:
+    """The clean latents that the network's output stands for."""
+    return output if prediction == "x0" else noisy - sigma * output
+
+
+def renoised(clean: Tensor, sigma: float, noise: Tensor) -> Tensor:
+    """Clean latents taken to a noise level with fresh noise; plain Euler would not match the student's training."""
+    return (1.0 - sigma) * clean + sigma * noise
+
+
+def draw_noise(seeds: tuple[int, ...], block: int, draw: int, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal noise of one draw of one block, (len(seeds), *shape), float32.
+
+    It follows from (seed, block, draw) alone: a stream repeats itself whatever ran before it or beside it.
+    """
+    return torch.stack([_normal((seed, block, draw), shape) for seed in seeds])
+
+
+def _normal(key: tuple[int, int, int], shape: tuple[int, ...]) -> Tensor:
+    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return torch.randn(shape, generator=torch.Generator().manual_seed(state))

@@ -8,6 +8,7 @@ import logging
 import sys
 
 VERBS = {
+    "bag": "write an episode or a Hand2World example as a ROS 2 bag",
     "bench": "measure speed and memory, stage by stage",
     "demo": "replay the shipped recording through the real nodes and show what they predict",
     "generate": "predict a video from an episode, a bag or a Hand2World example (no ROS)",

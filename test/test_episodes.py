@@ -39,6 +39,7 @@ hand_sets = st.lists(
     st.builds(HandPose, st.sampled_from(["left", "right"]), transforms, angles, shapes, finite(0, 1)), max_size=2, unique_by=lambda hand: hand.side
 ).map(tuple)
 cameras = st.builds(Camera, st.just(SIZE_PX[0]), st.just(SIZE_PX[1]), finite(1, 99), finite(1, 99), finite(0, 24), finite(0, 16))
+moments = st.tuples(cameras, transforms)
 
 
 def numbers(condition: Condition) -> list:
@@ -109,11 +110,16 @@ def test_a_failed_writer_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_writer_leaves_a_whole_episode(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), EpisodeWriter(tmp_path / "episode", 16.0) as writer:
+def interrupted(path: Path) -> None:
+    with EpisodeWriter(path, 16.0) as writer:
         for condition in plain_conditions(3):
             writer.write(condition)
         raise KeyboardInterrupt
+
+
+def test_an_interrupted_writer_leaves_a_whole_episode(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(tmp_path / "episode")
     assert len(list(Episode(tmp_path / "episode").conditions())) == 3
 
 

@@ -66,17 +66,21 @@ def test_a_missing_video_is_named(tmp_path: Path) -> None:
         read_video(tmp_path / "none.mp4")
 
 
-def test_a_failing_writer_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), VideoWriter(tmp_path / "a.mp4", 16.0) as writer:
+def stopped_by(error: BaseException, path: Path) -> None:
+    with VideoWriter(path, 16.0) as writer:
         writer.write(moving_pictures(1)[0])
-        raise RuntimeError
+        raise error
+
+
+def test_a_failing_writer_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError):
+        stopped_by(RuntimeError(), tmp_path / "a.mp4")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_writer_keeps_what_it_has(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / "a.mp4", 16.0) as writer:
-        writer.write(moving_pictures(1)[0])
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        stopped_by(KeyboardInterrupt(), tmp_path / "a.mp4")
     assert len(read_video(tmp_path / "a.mp4")) == 1
 
 
@@ -86,6 +90,5 @@ def test_a_writer_without_frames_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_frames_of_another_size_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="frame 1 is uint8"), VideoWriter(tmp_path / "a.mp4", 16.0) as writer:
-        writer.write(moving_pictures(1, 48, 64)[0])
-        writer.write(moving_pictures(1, 48, 66)[0])
+    with pytest.raises(ValueError, match="frame 1 is uint8"):
+        write_video(tmp_path / "a.mp4", [moving_pictures(1, 48, 64)[0], moving_pictures(1, 48, 66)[0]], 16.0)

@@ -11,6 +11,7 @@ CAMERA_INFO_TYPES = ("sensor_msgs/msg/CameraInfo",)
 ODOMETRY_TYPES = ("nav_msgs/msg/Odometry",)
 HANDS_TYPES = ("h2w_msgs/msg/Hands",)
 
+NEEDED = ("image", "camera_info", "odometry")
 TF_STATIC = "/tf_static"
 RECORDING_INFO = "/recording_info"
 READY_MADE_HANDS = "/ready_made_hands"
@@ -66,13 +67,9 @@ def choose_topics(found: Mapping[str, str], chosen: Mapping[str, str], path: Pat
         candidates = _candidates(part, found, chosen, picked)
         if len(candidates) == 1:
             picked[part] = candidates[0]
-        elif candidates:
-            faults.append(f"{part} could be any of {', '.join(candidates)}")
-        elif part in chosen:
-            faults.append(f"{part} should be {chosen[part]} of type {' or '.join(PARTS[part].types)}, which is not there")
-        elif part in ("image", "camera_info", "odometry"):
-            faults.append(f"it lacks {part} ({' or '.join(PARTS[part].types)})")
-    if not faults and "hands" not in picked and "ready_made_hands" not in picked:
+        elif candidates or part in chosen or part in NEEDED:
+            faults.append(_fault(part, candidates, chosen))
+    if not {"hands", "ready_made_hands"} & {*picked, *chosen} and not _candidates("hands", found, chosen, picked):
         faults.append(f"it lacks hands ({HANDS_TYPES[0]}), and ready-made pictures of hands at {READY_MADE_HANDS}")
     if faults:
         listing = ", ".join(f"{topic} ({kind})" for topic, kind in sorted(found.items())) or "nothing"
@@ -80,6 +77,14 @@ def choose_topics(found: Mapping[str, str], chosen: Mapping[str, str], path: Pat
     if "hands" in picked and "ready_made_hands" not in chosen:
         picked.pop("ready_made_hands", None)
     return BagTopics(**picked)
+
+
+def _fault(part: str, candidates: list[str], chosen: Mapping[str, str]) -> str:
+    """Why the part has no one topic."""
+    types = " or ".join(PARTS[part].types)
+    if candidates:
+        return f"{part} could be any of {', '.join(candidates)}"
+    return f"{part} should be {chosen[part]} of type {types}, which is not there" if part in chosen else f"it lacks {part} ({types})"
 
 
 def _candidates(part: str, found: Mapping[str, str], chosen: Mapping[str, str], picked: Mapping[str, str]) -> list[str]:

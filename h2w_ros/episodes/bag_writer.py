@@ -51,8 +51,8 @@ def write_bag(
     """
     chosen = bag_format or BagFormat()
     count = 0
-    with _growing(Path(path)) as writer:
-        out = _Topics(writer)
+    with growing_bag(Path(path)) as writer:
+        out = TopicSink(writer)
         info = {"domain": domain, "description": dict(description or {})}
         for condition in conditions:
             if count == 0:
@@ -170,7 +170,7 @@ def _hand_msg(hand: HandPose) -> Any:
     )
 
 
-class _Topics:
+class TopicSink:
     """Sends messages to topics, each opened when it is first used."""
 
     def __init__(self, writer: Writer) -> None:
@@ -178,6 +178,7 @@ class _Topics:
         self._connections: dict[str, Any] = {}
 
     def send(self, topic: str, stamp_ns: int, content: Any) -> None:
+        """Writes one message as recorded at this time."""
         kind = content.__msgtype__
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(topic, kind, typestore=ros_typestore())
@@ -185,7 +186,7 @@ class _Topics:
 
 
 @contextmanager
-def _growing(path: Path) -> Iterator[Writer]:
+def growing_bag(path: Path) -> Iterator[Writer]:
     """A bag that grows in a hidden folder and gets its name when it is whole."""
     if path.exists():
         raise FileExistsError(f"{path} exists already; remove it or choose another name")

@@ -6,8 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from h2w_ros.condition import Condition, Image
+
+if TYPE_CHECKING:
+    from h2w_ros.episodes.bag_alignment import BagOptions
 
 SIMULATED_TABLETOP = "simulated tabletop"
 REAL = "real"
@@ -50,17 +54,20 @@ class RecordingKind:
 
     name: str
     recognises: Callable[[Path], bool]
-    opens: Callable[[Path], Recording]
+    opens: Callable[[Path, BagOptions | None], Recording]
 
 
-def open_recording(path: Path | str) -> Recording:
-    """The recording at this path. FileNotFoundError when nothing is there, ValueError when it is of no known kind or damaged."""
+def open_recording(path: Path | str, bag_options: BagOptions | None = None) -> Recording:
+    """The recording at this path; `bag_options` say how to read it if it is a bag.
+
+    FileNotFoundError when nothing is there, ValueError when it is of no known kind or damaged.
+    """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"No recording at {path}")
     for kind in RECORDING_KINDS:
         if kind.recognises(path):
-            return kind.opens(path)
+            return kind.opens(path, bag_options)
     raise ValueError(f"{path} is no recording that h2w knows; it reads: {', '.join(kind.name for kind in RECORDING_KINDS)}")
 
 
@@ -78,7 +85,7 @@ def _is_episode(path: Path) -> bool:
     return looks_like_episode(path)
 
 
-def _open_episode(path: Path) -> Recording:
+def _open_episode(path: Path, _: BagOptions | None) -> Recording:
     from h2w_ros.episodes.episode import Episode
 
     return Episode(path)
@@ -88,7 +95,7 @@ def _is_example(path: Path) -> bool:
     return (path / "camera.json").is_file()
 
 
-def _open_example(path: Path) -> Recording:
+def _open_example(path: Path, _: BagOptions | None) -> Recording:
     from h2w_ros.episodes.hand2world import Hand2WorldExample
 
     return Hand2WorldExample(path)
@@ -99,10 +106,10 @@ def _is_bag(path: Path) -> bool:
     return is_folder or path.suffix in (".mcap", ".db3")
 
 
-def _open_bag(path: Path) -> Recording:
+def _open_bag(path: Path, options: BagOptions | None) -> Recording:
     from h2w_ros.episodes.bag import Bag
 
-    return Bag(path)
+    return Bag(path, options)
 
 
 RECORDING_KINDS: tuple[RecordingKind, ...] = (

@@ -1,0 +1,35 @@
+"""`h2w bag RECORDING --out F`: any recording as the messages that a robot would have sent."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from h2w_ros.commands.recording_options import add_recording_arguments, recording_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `h2w bag`."""
+    add_recording_arguments(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="F", help="an .mcap file, or a name for a rosbag2 folder")
+    parser.add_argument("--jpeg-quality", type=int, default=90, metavar="1..100", help="of camera pictures (default: %(default)s)")
+    parser.add_argument("--raw", action="store_true", help="camera pictures as sensor_msgs/Image, not compressed")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the bag and says what is in it."""
+    from tqdm import tqdm
+
+    from h2w_ros.episodes.bag_writer import BagFormat, write_bag
+
+    recording = recording_of(args)
+    conditions = tqdm(recording.conditions(), total=recording.num_frames, unit="frame", desc="bag")
+    count = write_bag(
+        args.out,
+        conditions,
+        domain=recording.domain,
+        description={"made_from": recording.path.name},
+        bag_format=BagFormat(None if args.raw else args.jpeg_quality),
+    )
+    print(f"{args.out}: {count} frames at {recording.rate_hz:g} Hz; dropped {dict(recording.dropped) or 'nothing'}")
+    return 0

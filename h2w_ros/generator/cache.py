@@ -44,6 +44,11 @@ class KeyValueCache:
         self._visible = 0
         self._rotation: Rotation | None = None
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the context."""
+        return sum(x.nbytes for x in (self.placed_keys, self.values, self.bare_keys) if x is not None)
+
     def reset(self) -> None:
         """Forgets the streams; the memory stays."""
         self.num_latents = 0
@@ -89,10 +94,10 @@ class KeyValueCache:
     def _place(self, bare_keys: Tensor, stop: int) -> None:
         """Rotates all cached keys, all layers at once, to where they stand when the newest latent is stop - 1."""
         bare = bare_keys[:, :, : self._visible]
-        rotation = self._rotation_at(self._slot_positions(stop))
+        rotation = self._rotation_at(self.slot_positions(stop))
         self.placed_keys[:, :, : self._visible] = rotate(bare.flatten(2, 3), rotation).view_as(bare)
 
-    def _slot_positions(self, stop: int) -> tuple[int, ...]:
+    def slot_positions(self, stop: int) -> tuple[int, ...]:
         """Position of every visible slot: sinks at their index, the window behind them in order of time."""
         positions = list(range(self._visible))
         for latent in range(max(self.rollout.sink, stop - self.rollout.window), stop):

@@ -9,7 +9,7 @@ from h2w_ros.geometry import Transform, invert
 from h2w_ros.world.hand_bodies import HandShape
 from h2w_ros.world.motion import Waypoint, between
 from h2w_ros.world.spec import WorldSpec
-from h2w_ros.world.tasks import TASKS, Table, start_waypoint
+from h2w_ros.world.tasks import TASKS, Table, idle, start_waypoint
 
 
 class HandActor:
@@ -51,8 +51,9 @@ class HandActor:
             self.held = None
 
     def _plan(self, table: Table) -> None:
-        name = self._next_task() if self._acts and table.usable else "idle"
-        self._queue = TASKS[name](self._rng, self.shape, table) or TASKS["idle"](self._rng, self.shape, table)
+        task = TASKS.get(self._next_task()) if self._acts and table.usable else None
+        here_m = self._start.T_world_wrist[:3, 3]
+        self._queue = (task(self._rng, self.shape, table) if task else []) or idle(self._rng, self.shape, table, here_m)
         self.tasks.append((self._queue[0].task, self._queue[0].object_name))
 
     def _next_task(self) -> str:

@@ -23,7 +23,7 @@ def finger_angles(shape: HandShape, curls: dict[str, float]) -> Float[ndarray, "
     for finger, share in curls.items():
         bend = FULL_CURL_RAD["thumb" if finger == "thumb" else "finger"]
         for joint, angle in zip(FINGERS[finger][:3], bend, strict=True):
-            angles[joint - 1] = share * angle * _curl_axis(shape, finger)
+            angles[joint - 1] = share * angle * shape.curl_axes[finger]
     return angles.ravel()
 
 
@@ -116,17 +116,6 @@ def _is_free(chain_points_world: Float[ndarray, "4 3"], thing: TableObject, T_ob
     points = np.concatenate([chain_points_world[1:], middles])
     clearance = np.minimum(distance_m(thing, apply(T_object_world, points)), points[:, 2])
     return bool((clearance > FINGER_RADIUS_M).all())
-
-
-def _curl_axis(shape: HandShape, finger: str) -> Float[ndarray, "3"]:
-    """Rest-frame axis about which positive angles close the finger; the thumb's closes it across the palm."""
-    fingers, palm = shape.axes[:, 0], shape.axes[:, 1]
-    if finger != "thumb":
-        return np.cross(fingers, palm)
-    base, _, _, tip = (shape.points[i] for i in FINGERS["thumb"])
-    opposite = shape.points[4] + 0.06 * palm
-    axis = np.cross(tip - base, opposite - base)
-    return axis / np.linalg.norm(axis)
 
 
 def grasp_pose(shape: HandShape, R_world_wrist: Float[ndarray, "3 3"], thing: TableObject, T_world_object: Transform) -> Transform:

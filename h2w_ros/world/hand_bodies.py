@@ -5,6 +5,7 @@ weights (so the picture coincides with our hand render), invisible capsules that
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import mujoco
 import numpy as np
@@ -23,13 +24,20 @@ FINGERS = {"index": (1, 2, 3, 17), "middle": (4, 5, 6, 18), "pinky": (7, 8, 9, 2
 """MANO's joints of each finger from the knuckle on, then its tip among the 21 points."""
 KNUCKLES = (1, 4, 10, 7)
 
+THUMB_MEETS_M = 0.06
+"""The closing thumb heads for the point this far out of the palm under the middle knuckle."""
+
 FINGER_RADIUS_M = 0.009
 PALM_RADIUS_M = 0.012
-FOREARM_LENGTH_M = 0.42
-WRIST_RADII_M = (0.029, 0.021)
-ELBOW_RADII_M = (0.046, 0.042)
+FOREARM_LENGTH_M = 0.56
+WRIST_RADII_M = (0.0272, 0.0195)
+ARM_RADII_M = (0.03, 0.024)
+ELBOW_RADII_M = (0.044, 0.04)
+"""Half-widths across and through the arm: around the hand's open end, a little behind it, and at the elbow."""
+FOREARM_YIELDS = 0.45
+"""How much the forearm's direction follows the hand's instead of the shoulder's, so that wrists do not break."""
 HAND_COLLISION_BIT = 2
-SHOULDER_M: dict[Side, Float[ndarray, "3"]] = {"right": np.array([0.24, -0.5, 0.14]), "left": np.array([-0.24, -0.5, 0.14])}
+SHOULDER_M: dict[Side, Float[ndarray, "3"]] = {"right": np.array([0.26, -0.5, 0.1]), "left": np.array([-0.26, -0.5, 0.1])}
 """Where the forearms come from, in the world."""
 PARKED_M = (0.0, -3.0, 1.0)
 """Where hands wait while the objects settle."""
@@ -45,7 +53,7 @@ class HandShape:
     points: Float[ndarray, "21 3"]
     """16 joints, then the tips of thumb, index, middle, ring, pinky."""
 
-    @property
+    @cached_property
     def axes(self) -> Float[ndarray, "3 3"]:
         """Columns: where the fingers point, where the palm faces, and across the palm towards the thumb (or away: right-handed)."""
         fingers = self.points[4] / np.linalg.norm(self.points[4])
@@ -53,6 +61,14 @@ class HandShape:
         palm = np.cross(towards_index, fingers) * (1.0 if self.side == "right" else -1.0)
         palm = palm / np.linalg.norm(palm)
         return np.stack([fingers, palm, np.cross(fingers, palm)], axis=1)
+
+    @cached_property
+    def curl_axes(self) -> dict[str, Float[ndarray, "3"]]:
+        """Rest-frame axis of each finger about which positive angles close it; the thumb's closes it across the palm."""
+        fingers, palm = self.axes[:, 0], self.axes[:, 1]
+        base, _, _, tip = (self.points[i] for i in FINGERS["thumb"])
+        across = np.cross(tip - base, self.points[4] + THUMB_MEETS_M * palm - base)
+        return {finger: np.cross(fingers, palm) for finger in FINGERS} | {"thumb": across / np.linalg.norm(across)}
 
 
 def hand_shape(side: Side, model: HandModel, betas: Float[ndarray, "10"]) -> HandShape:
@@ -108,7 +124,7 @@ class HandDriver:
     def placement(self, pose: HandPose) -> Placement:
         """The bodies' places for this pose."""
         frames = joint_frames_world(self._shape, pose.T_world_wrist, pose.joint_angles_rad)
-        forearm = forearm_rotation(pose.side, pose.T_world_wrist[:3, 3])
+        forearm = forearm_rotation(self._shape, pose.T_world_wrist)
         rotations = np.concatenate([frames[:, :3, :3], forearm[None]])
         quaternions = np.empty((NUM_JOINTS + 1, 4))
         for row, rotation in zip(quaternions, rotations, strict=True):
@@ -127,11 +143,13 @@ class HandDriver:
         return transform(rotation.reshape(3, 3), data.mocap_pos[self._mocap[0]])
 
 
-def forearm_rotation(side: Side, wrist_m: Float[ndarray, "3"]) -> Float[ndarray, "3 3"]:
-    """R_world_forearm with z from the wrist towards the shoulder and x level."""
-    z = SHOULDER_M[side] - wrist_m
+def forearm_rotation(shape: HandShape, T_world_wrist: Transform) -> Float[ndarray, "3 3"]:
+    """R_world_forearm: z from the wrist towards the shoulder, yielding a little to the hand; x across the wrist, like the hand's."""
+    towards_shoulder = SHOULDER_M[shape.side] - T_world_wrist[:3, 3]
+    fingers, _, across = (T_world_wrist[:3, :3] @ shape.axes).T
+    z = towards_shoulder / np.linalg.norm(towards_shoulder) - FOREARM_YIELDS * fingers
     z = z / np.linalg.norm(z)
-    x = np.cross((0.0, 0.0, 1.0), z)
+    x = across - (across @ z) * z
     x = x / np.linalg.norm(x)
     return np.stack([x, np.cross(z, x), z], axis=1)
 
@@ -178,7 +196,7 @@ def _add_skin(scene: mujoco.MjSpec, shape: HandShape, tone: Colour) -> None:
 def _add_forearm(scene: mujoco.MjSpec, side: Side, tone: Colour, sleeve: Colour | None) -> None:
     body = scene.worldbody.add_body(name=f"{side}_forearm", mocap=True, pos=PARKED_M)
     _add_capsule(body, np.array([0, 0, 0.03]), np.array([0, 0, FOREARM_LENGTH_M]), 0.03)
-    parts = [("arm", 0.0, 1.0, 1.0, tone)] + ([("sleeve", 0.22, 1.0, 1.18, sleeve)] if sleeve is not None else [])
+    parts = [("arm", 0.0, 1.0, 1.0, tone)] + ([("sleeve", 0.25, 1.0, 1.2, sleeve)] if sleeve is not None else [])
     for name, start, end, thickness, colour in parts:
         vertices, faces = _tube(start, end, thickness)
         mesh = scene.add_mesh(name=f"{side}_{name}", inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
@@ -186,13 +204,13 @@ def _add_forearm(scene: mujoco.MjSpec, side: Side, tone: Colour, sleeve: Colour 
         body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh.name, rgba=[*colour, 1], group=1, contype=0, conaffinity=0, mass=0)
 
 
-def _tube(start: float, end: float, thickness: float, num_sides: int = 16, num_rings: int = 8) -> tuple[Float[ndarray, "v 3"], Int[ndarray, "f 3"]]:
+def _tube(start: float, end: float, thickness: float, num_sides: int = 16, num_rings: int = 10) -> tuple[Float[ndarray, "v 3"], Int[ndarray, "f 3"]]:
     """A tapering elliptic tube along +z with rounded ends, between two shares of the forearm's length."""
-    share = np.linspace(start, end, num_rings)
-    radii = np.array(WRIST_RADII_M) + share[:, None] * (np.array(ELBOW_RADII_M) - WRIST_RADII_M)
-    radii = radii * thickness
+    share = start + (end - start) * np.linspace(0, 1, num_rings) ** 2  # denser at the wrist
+    corners = np.array([WRIST_RADII_M, WRIST_RADII_M, ARM_RADII_M, ELBOW_RADII_M])
+    radii = thickness * np.stack([np.interp(share, (0, 0.05, 0.2, 1), corners[:, axis]) for axis in range(2)], axis=1)
     radii = np.concatenate([radii[:1] * 0.01, radii[:1] * 0.75, radii, radii[-1:] * 0.01])
-    height = np.concatenate([share[:1] - 0.04, share[:1] - 0.025, share, share[-1:]]) * FOREARM_LENGTH_M
+    height = np.concatenate([share[:1] - 0.03, share[:1] - 0.025, share, share[-1:]]) * FOREARM_LENGTH_M
     angle = np.arange(num_sides) * 2 * np.pi / num_sides
     ring = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     vertices = np.concatenate([radii[:, None] * ring, np.broadcast_to(height[:, None, None], (len(height), num_sides, 1))], axis=-1)

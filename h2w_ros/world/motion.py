@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from h2w_ros.camera import Camera
+from h2w_ros.condition import Camera
 from h2w_ros.geometry import Transform, interpolate, look_at, rotation_from_axis_angle, transform
 
 UP = np.array([0.0, 0.0, 1.0])

@@ -50,11 +50,13 @@ class World:
         self.model.opt.timestep = 1.0 / (spec.rate_hz * spec.substeps)
         self.data = _settled(self.model)
         self.actors: list[HandActor] = []
+        anyone_acts = rng.uniform() >= spec.idle_episodes
         for shape in shapes:
-            acts = not self.actors or rng.uniform() < SECOND_HAND_ACTS
+            acts = anyone_acts and (not self.actors or rng.uniform() < SECOND_HAND_ACTS)
             self.actors.append(HandActor(rng, shape, spec, self._table(shape.side, len(shapes)), acts))
         self._drivers = [HandDriver(self.model, shape) for shape in shapes]
-        for driver, placement in zip(self._drivers, self._placements(), strict=True):
+        self._placements = self._wanted_placements()
+        for driver, placement in zip(self._drivers, self._placements, strict=True):
             driver.place(self.data, placement)
         mujoco.mj_forward(self.model, self.data)
         self.untouched = mujoco.MjData(self.model)
@@ -79,13 +81,12 @@ class World:
 
     def advance(self) -> None:
         """One frame of hands and physics; UnstableSimulationError when an object shoots off."""
-        before = self._placements()
         for actor in self.actors:
             actor.advance(1.0 / self._spec.rate_hz, self._table(actor.shape.side, len(self.actors)))
-        after = self._placements()
+        before, self._placements = self._placements, self._wanted_placements()
         for step in range(1, self._spec.substeps + 1):
             share = step / self._spec.substeps
-            for driver, start, end in zip(self._drivers, before, after, strict=True):
+            for driver, start, end in zip(self._drivers, before, self._placements, strict=True):
                 driver.place(self.data, start.towards(end, share))
             mujoco.mj_step(self.model, self.data)
             self._hold()
@@ -104,7 +105,7 @@ class World:
         body = self.data.body(name)
         return transform(body.xmat.reshape(3, 3), body.xpos)
 
-    def _placements(self) -> list[Placement]:
+    def _wanted_placements(self) -> list[Placement]:
         return [driver.placement(pose) for driver, pose in zip(self._drivers, self.hands, strict=True)]
 
     def _hold(self) -> None:

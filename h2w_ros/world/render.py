@@ -50,7 +50,7 @@ class SceneRenderer:
         self._scene = mujoco.MjvScene(model, maxgeom=400)
         self._large = mujoco.MjrRect(0, 0, width_px * supersampling, height_px * supersampling)
         self._exact = mujoco.MjrRect(0, 0, width_px, height_px)
-        self._with_hands, self._without_hands = _options(model, hands=True), _options(model, hands=False)
+        self._with_hands, self._without_hands = _options(hands=True), _options(hands=False)
 
     def __enter__(self) -> SceneRenderer:
         return self
@@ -111,7 +111,7 @@ def hand_mask(model: mujoco.MjModel, bodies: Int32[ndarray, "H W"]) -> Bool[ndar
     return driven[bodies]
 
 
-def _options(model: mujoco.MjModel, hands: bool) -> mujoco.MjvOption:
+def _options(hands: bool) -> mujoco.MjvOption:
     """Geoms of groups 0 (room, objects) and, with hands, 1 (forearms) and the skins."""
     option = mujoco.MjvOption()
     option.geomgroup[:] = 0

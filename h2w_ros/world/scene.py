@@ -52,9 +52,9 @@ def sample_look(rng: np.random.Generator) -> Look:
         wall=random_colour(rng, (0.0, 0.35), (0.4, 0.95)),
         wall_y_m=float(rng.uniform(0.7, 1.8)),
         light_from=light_from,
-        light=np.clip(rng.uniform(0.45, 0.7) * (1 + rng.uniform(-0.08, 0.08, 3)), 0, 1),
+        light=np.clip(rng.uniform(0.55, 0.85) * (1 + rng.uniform(-0.08, 0.08, 3)), 0, 1),
         fill=float(rng.uniform(0.05, 0.25)),
-        ambient=float(rng.uniform(0.25, 0.4)),
+        ambient=float(rng.uniform(0.28, 0.42)),
         clutter=tuple(_sample_clutter(rng) for _ in range(rng.integers(0, 4))),
     )
 
@@ -83,7 +83,8 @@ def _set_options(scene: mujoco.MjSpec, look: Look, shadow_map_px: int) -> None:
     visual = scene.visual
     visual.headlight.ambient, visual.headlight.diffuse, visual.headlight.specular = [look.ambient] * 3, [0.05] * 3, [0.0] * 3
     visual.quality.shadowsize, visual.quality.offsamples = shadow_map_px, 0
-    visual.map.shadowclip = 1.0
+    visual.quality.numslices, visual.quality.numstacks, visual.quality.numquads = 20, 12, 1
+    visual.map.shadowclip = 0.75
     scene.stat.extent, scene.stat.center = 0.9, np.array([0, 0, 0.1])
 
 
@@ -110,8 +111,11 @@ def _add_room(scene: mujoco.MjSpec, look: Look) -> None:
         friction=[0.7, 0.01, 0.002],
     )
     table.contype = table.conaffinity = OBJECT_COLLISION_BIT
-    world.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[4, 4, 0.1], pos=[0, 0, FLOOR_Z_M], rgba=[*look.floor, 1])
-    world.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=[4, 0.02, 2], pos=[0, look.wall_y_m, 1], rgba=[*look.wall, 1], contype=0, conaffinity=0)
+    floor = world.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[4, 4, 0.1], pos=[0, 0, FLOOR_Z_M], rgba=[*look.floor, 1])
+    wall = world.add_geom(
+        type=mujoco.mjtGeom.mjGEOM_BOX, size=[4, 0.02, 2], pos=[0, look.wall_y_m, 1], rgba=[*look.wall, 1], contype=0, conaffinity=0
+    )
+    table.castshadow = floor.castshadow = wall.castshadow = False  # they would only shadow themselves, in stripes
     for half, x, yaw, colour in look.clutter:
         position = [x, centre_y + half_y - half[1] - 0.03, half[2]]
         world.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=half, pos=position, quat=[np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)], rgba=[*colour, 1])

@@ -51,10 +51,11 @@ def _film(world: World, renderer: SceneRenderer, rng: np.random.Generator, spec:
         if frame > 0:
             world.advance()
         T_world_camera = head.T_world_camera(frame / spec.rate_hz)
+        skins = world.hand_vertices
         static = renderer.image(world.untouched, camera, T_world_camera)
-        image = renderer.image(world.data, camera, T_world_camera, world.hand_vertices)
+        image = renderer.image(world.data, camera, T_world_camera, skins)
         conditions.append(Condition(round(frame * 1e9 / spec.rate_hz), camera, T_world_camera, world.hands, static_render=static, image=image))
-        bodies.append(renderer.bodies(world.data, camera, T_world_camera, world.hand_vertices))
+        bodies.append(renderer.bodies(world.data, camera, T_world_camera, skins))
     return conditions, np.stack(bodies)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-WORLD_VERSION = 1
+WORLD_VERSION = 2
 """Raised by every change that gives a seed another episode."""
 
 EVALUATION_SEEDS_FROM = 900_000
@@ -23,17 +23,19 @@ class WorldSpec:
     """Physics steps a frame."""
     supersampling: int = 2
     """Pictures are drawn this many times larger and averaged."""
-    shadow_map_px: int = 1024
+    shadow_map_px: int = 512
     """Side of the shadow map; 0 draws no shadows."""
     hfov_deg: tuple[float, float] = (55.0, 90.0)
     """Horizontal field of view, narrowest and widest."""
     num_objects: tuple[int, int] = (2, 5)
     two_hands: float = 0.4
     """Share of the episodes with both hands in them."""
-    push: float = 0.38
-    """Shares of what a hand does next; the rest is idle."""
-    carry: float = 0.42
-    reach: float = 0.08
+    idle_episodes: float = 0.15
+    """Share of the episodes in which no hand touches anything."""
+    push: float = 0.44
+    """Shares of what an acting hand does next; the rest is idle."""
+    carry: float = 0.48
+    reach: float = 0.05
 
     def __post_init__(self) -> None:
         for name in ("width_px", "height_px", "num_frames", "rate_hz", "substeps", "supersampling"):
@@ -45,6 +47,8 @@ class WorldSpec:
             raise ValueError(f"hfov_deg must be a (low, high) pair within 20..120 degrees, got {self.hfov_deg}")
         if not 1 <= self.num_objects[0] <= self.num_objects[1] <= 8:
             raise ValueError(f"num_objects must be a (low, high) pair within 1..8 (more do not fit on the table), got {self.num_objects}")
-        shares = (self.push, self.carry, self.reach)
-        if min(*shares, self.two_hands) < 0 or sum(shares) > 1 or self.two_hands > 1:
-            raise ValueError(f"push + carry + reach and two_hands are shares within 0..1, got {shares} and {self.two_hands}")
+        for name in ("two_hands", "idle_episodes", "push", "carry", "reach"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} is a share and must be in 0..1, got {getattr(self, name)}")
+        if self.push + self.carry + self.reach > 1.0:
+            raise ValueError(f"push + carry + reach must be at most 1 (the rest is idle), got {self.push} + {self.carry} + {self.reach}")

@@ -1,6 +1,6 @@
 """What hands do: each task is a function from the table as it is now to the hand's next waypoints.
 
-A new interaction is one more function and one more row in TASKS.
+A new interaction is one more function and one more row in TASKS; `idle` is what remains.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from h2w_ros.world.objects import WORKSPACE_X_M, WORKSPACE_Y_M, TableObject
 SIDE_SIGN = {"right": 1.0, "left": -1.0}
 PLACE_TRIES = 30
 MIN_CARRY_M = 0.09
+HOVER_TRIES = 5
+HAND_REACH_M = 0.22
+"""From the wrist, fingers are at most this far away."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +46,14 @@ class Table:
 Task = Callable[[np.random.Generator, HandShape, Table], list[Waypoint]]
 
 
-def idle(rng: np.random.Generator, shape: HandShape, table: Table) -> list[Waypoint]:
-    """Hovers somewhere above the things, fingers moving a little; touches nothing."""
-    place = np.array([rng.uniform(-0.16, 0.16) + 0.1 * SIDE_SIGN[shape.side], rng.uniform(-0.22, 0.06), 0.0])
-    place[2] = _clear_height(table, place) + rng.uniform(0.03, 0.1)
-    R = hand_rotation(shape, place, rng.uniform(-0.4, 0.4), rng.uniform(-0.1, 0.5), rng.uniform(-0.1, 1.2))
+def idle(rng: np.random.Generator, shape: HandShape, table: Table, from_m: Float[ndarray, "3"] | None = None) -> list[Waypoint]:
+    """Hovers somewhere above the things, fingers moving a little; touches nothing, on the way from `from_m` neither."""
+    sign = SIDE_SIGN[shape.side]
+    spots = [np.array([rng.uniform(-0.12, 0.24) * sign, rng.uniform(-0.22, 0.04)]) for _ in range(HOVER_TRIES)]
+    heights = [_clear_height(table, spot if from_m is None else np.linspace(from_m[:2], spot, 5)) for spot in spots]
+    best = int(np.argmin(heights))
+    place = np.array([*spots[best], heights[best] + rng.uniform(0.03, 0.1)])
+    R = hand_rotation(shape, place, rng.uniform(-0.4, 0.4), rng.uniform(-0.1, 0.4), rng.uniform(-0.1, 1.2))
     return [Waypoint(rng.uniform(0.6, 1.4), transform(R, place), _loose_fingers(rng, shape), arc_m=rng.uniform(0, 0.03))]
 
 
@@ -93,7 +99,7 @@ def push(rng: np.random.Generator, shape: HandShape, table: Table) -> list[Waypo
     return [replace(step, task="push", object_name=name) for step in (approach, through, _retreat(rng, shape, through))]
 
 
-TASKS: dict[str, Task] = {"idle": idle, "reach": reach, "carry": carry, "push": push}
+TASKS: dict[str, Task] = {"reach": reach, "carry": carry, "push": push}
 
 
 def start_waypoint(rng: np.random.Generator, shape: HandShape, table: Table) -> Waypoint:
@@ -106,9 +112,9 @@ def start_waypoint(rng: np.random.Generator, shape: HandShape, table: Table) -> 
     return replace(over, T_world_wrist=away)
 
 
-def _clear_height(table: Table, place: Float[ndarray, "3"]) -> float:
-    """Height over everything that stands within a hand's length of a place [m]."""
-    tops = [table.top_m(name) for name in table.things if np.linalg.norm((table.position(name) - place)[:2]) < 0.2]
+def _clear_height(table: Table, spots: Float[ndarray, "*n 2"]) -> float:
+    """Height over everything that stands within a hand's length of these places [m]."""
+    tops = [table.top_m(name) for name in table.things if np.linalg.norm(table.position(name)[:2] - spots, axis=-1).min() < HAND_REACH_M]
     return max(tops, default=0.0) + 0.04
 
 

@@ -1,12 +1,14 @@
 """Reads MANO's pickles without running anything in them.
 
-A pickle may name any function and call it. This reader knows the few names that a MANO file needs (arrays, sparse
-matrices, and chumpy objects, whose library no longer imports) and refuses every other one.
+A pickle may name any function and have it called. This reader knows the few names that a MANO file needs (arrays, sparse
+matrices, and chumpy objects, whose library no longer imports) and refuses every other one. All that is not NumPy's is
+rebuilt by classes of ours, which only keep data and cannot be changed by the file.
 """
 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,84 +16,120 @@ import numpy as np
 import scipy.sparse
 from numpy import ndarray
 
-_SPARSE_CLASSES = ("csc_matrix", "csr_matrix", "coo_matrix")
+# What unpickling of a broken file may raise, by Python's documentation and experience.
+_BROKEN = (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError, OverflowError, MemoryError)
 
 
-class ChumpyLeaf:
-    """Stands for `chumpy.ch.Ch`: an array under the attribute x."""
+class _Sealed(type):
+    """Classes whose attributes a pickle cannot set."""
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> ndarray:
-        return np.asarray(vars(self)["x"], dtype=dtype)
+    def __setattr__(cls, name: str, value: object) -> None:
+        raise pickle.UnpicklingError(f"a pickle may not change {cls.__name__}.{name}")
 
 
-class ChumpySelect:
-    """Stands for `chumpy.reordering.Select`: entries `idxs` of the flattened array `a`, in the shape `preferred_shape`."""
+class _StoredObject(metaclass=_Sealed):
+    """Some library's object as the pickle describes it: attributes without behaviour."""
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> ndarray:
+    def array(self) -> ndarray:
+        """The numbers that the object stands for."""
+        raise NotImplementedError
+
+
+class _SparseColumns(_StoredObject):
+    def array(self) -> ndarray:
         state = vars(self)
-        picked = np.asarray(state["a"], dtype=dtype).ravel()[np.asarray(state["idxs"])]
-        return picked.reshape(state["preferred_shape"]) if "preferred_shape" in state else picked
+        shape = state["_shape"] if "_shape" in state else state["shape"]
+        return scipy.sparse.csc_matrix((state["data"], state["indices"], state["indptr"]), shape).toarray()
 
 
-def _latin1_bytes(text: str, encoding: str = "latin1") -> bytes:
-    """What `_codecs.encode` is used for in pickles: bytes written as text."""
+class _SparseRows(_StoredObject):
+    def array(self) -> ndarray:
+        state = vars(self)
+        shape = state["_shape"] if "_shape" in state else state["shape"]
+        return scipy.sparse.csr_matrix((state["data"], state["indices"], state["indptr"]), shape).toarray()
+
+
+class _ChumpyArray(_StoredObject):
+    """`chumpy.ch.Ch`: an array under the attribute x."""
+
+    def array(self) -> ndarray:
+        return np.asarray(vars(self)["x"])
+
+
+class _ChumpySelection(_StoredObject):
+    """`chumpy.reordering.Select`: entries `idxs` of the flattened array `a`, in the shape `preferred_shape` where it is given."""
+
+    def array(self) -> ndarray:
+        state = vars(self)
+        picked = _dense(state["a"]).ravel()[np.asarray(state["idxs"])]
+        return picked.reshape(state["preferred_shape"]) if state.get("preferred_shape") is not None else picked
+
+
+def _bytes_of_text(text: str, encoding: str = "latin1") -> bytes:
+    """`_codecs.encode`, as pickles use it: bytes that were written as text."""
     if encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError(f"bytes in a MANO pickle must be written as latin1, got {encoding!r}")
     return text.encode("latin1")
 
 
-def _bare_instance(cls: type, base: type, state: object) -> object:
-    """What `copyreg._reconstructor` does for plain objects: no constructor runs."""
-    return object.__new__(cls)
+def _bare_instance(*arguments: Any) -> Any:
+    """`copyreg._reconstructor`: an object of one of our classes, before its attributes are set."""
+    cls = arguments[0]
+    if not (isinstance(cls, type) and issubclass(cls, _StoredObject)):
+        raise pickle.UnpicklingError(f"a MANO pickle may rebuild sparse matrices and chumpy arrays, not {cls!r}")
+    return cls()
 
 
-def _allowed() -> dict[tuple[str, str], Any]:
-    """Every name that a MANO pickle may hold -> what it stands for, over the module names of old and new libraries."""
-    names: dict[tuple[str, str], Any] = {("_codecs", "encode"): _latin1_bytes}
+def _array_from_buffer(buffer: Any, dtype: np.dtype, shape: tuple[int, ...], order: Any) -> ndarray:
+    """`numpy.core.numeric._frombuffer`, used since pickle protocol 5."""
+    return np.frombuffer(buffer, dtype).reshape(shape, order=order)
+
+
+def _names() -> dict[tuple[str, str], Any]:
+    """(module, name) as pickles of old and new libraries hold it -> what stands in for it here."""
+    # NumPy moved these two; asking a pickled object for them works with every version.
+    rebuild_array: Any = np.zeros(1).__reduce__()[0]
+    rebuild_scalar: Any = np.float64(1).__reduce__()[0]
+    names: dict[tuple[str, str], Any] = {("numpy", "ndarray"): ndarray, ("numpy", "dtype"): np.dtype, ("_codecs", "encode"): _bytes_of_text}
     for core in ("numpy.core", "numpy._core"):
-        names[f"{core}.multiarray", "_reconstruct"] = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
-        names[f"{core}.multiarray", "scalar"] = np._core.multiarray.scalar  # type: ignore[attr-defined]
-        names[f"{core}.numeric", "_frombuffer"] = np._core.numeric._frombuffer  # type: ignore[attr-defined]
-    names["numpy", "ndarray"] = np.ndarray
-    names["numpy", "dtype"] = np.dtype
-    for cls in _SPARSE_CLASSES:
-        short = cls.removesuffix("_matrix")
-        for module in (f"scipy.sparse.{short}", f"scipy.sparse._{short}", "scipy.sparse"):
-            names[module, cls] = getattr(scipy.sparse, cls)
+        names[f"{core}.multiarray", "_reconstruct"] = rebuild_array
+        names[f"{core}.multiarray", "scalar"] = rebuild_scalar
+        names[f"{core}.numeric", "_frombuffer"] = _array_from_buffer
+    for short, stand_in in (("csc", _SparseColumns), ("csr", _SparseRows)):
+        for module in ("scipy.sparse", f"scipy.sparse.{short}", f"scipy.sparse._{short}"):
+            names[module, f"{short}_matrix"] = stand_in
     for builtins in ("__builtin__", "builtins"):
-        names[builtins, "object"] = object
-        names[builtins, "set"] = set
+        names |= {(builtins, "object"): object, (builtins, "set"): set}
     for copyreg in ("copy_reg", "copyreg"):
         names[copyreg, "_reconstructor"] = _bare_instance
-    names["chumpy.ch", "Ch"] = ChumpyLeaf
-    names["chumpy.reordering", "Select"] = ChumpySelect
-    return names
+    return names | {("chumpy.ch", "Ch"): _ChumpyArray, ("chumpy.reordering", "Select"): _ChumpySelection}
 
 
-_ALLOWED = _allowed()
+_NAMES: Mapping[tuple[str, str], Any] = _names()
 
 
 class _ManoUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
+        if (module, name) not in _NAMES:
             raise pickle.UnpicklingError(f"a MANO pickle may hold only arrays, sparse matrices and chumpy arrays; this one asks for {module}.{name}")
-        return _ALLOWED[module, name]
+        return _NAMES[module, name]
 
 
 def read_mano_pickle(file: Path) -> dict[str, ndarray]:
     """The arrays in a MANO pickle by name, dense; text entries are left out.
 
-    Raises pickle.UnpicklingError, naming file and cause, before any name outside the table is looked up.
+    Raises ValueError, naming file and cause, for a broken pickle and for one that asks for any name outside the table:
+    that name is not even looked up.
     """
     with file.open("rb") as stream:
         try:
             content = _ManoUnpickler(stream, encoding="latin1").load()
-        except (EOFError, pickle.UnpicklingError) as error:
-            raise pickle.UnpicklingError(f"{file}: {error}; take the file from mano.is.tue.mpg.de, or save its arrays as .npz") from error
-    if not isinstance(content, dict):
-        raise pickle.UnpicklingError(f"{file}: a MANO pickle must hold a dictionary, got {type(content).__name__}")
-    return {key: _dense(value) for key, value in content.items() if not isinstance(value, str)}
+            if not isinstance(content, dict):
+                raise pickle.UnpicklingError(f"a MANO pickle must hold a dictionary, got {type(content).__name__}")
+            return {key: _dense(value) for key, value in content.items() if not isinstance(value, str)}
+        except _BROKEN as error:
+            raise ValueError(f"{file}: {error or type(error).__name__}; take the file from mano.is.tue.mpg.de, or save its arrays as .npz") from error
 
 
 def _dense(value: Any) -> ndarray:
-    return value.toarray() if scipy.sparse.issparse(value) else np.asarray(value)
+    return value.array() if isinstance(value, _StoredObject) else np.asarray(value)

@@ -18,6 +18,7 @@ from numpy import ndarray
 
 from h2w_ros.condition import Side
 from h2w_ros.hands.mano_pickle import read_mano_pickle
+from h2w_ros.hands.topology import BoneLevel, Edges, Walks, bone_levels, cap, edge_walks, mesh_edges
 from h2w_ros.paths import models_dir
 
 NUM_VERTICES = 778
@@ -69,17 +70,36 @@ class HandModel:
                 value.setflags(write=False)
 
     @cached_property
+    def edges(self) -> Edges:
+        """The mesh's 2315 edges and the faces beside them."""
+        return mesh_edges(self.faces)
+
+    @cached_property
+    def edge_walks(self) -> Walks:
+        """The same edges as long walks."""
+        return edge_walks(self.edges.vertices)
+
+    @cached_property
+    def bone_levels(self) -> list[BoneLevel]:
+        """The joints after the wrist, by their distance from it."""
+        return bone_levels(self.parents)
+
+    @cached_property
+    def joint_places(self) -> Int[ndarray, "16"]:
+        """Where each joint stands when the wrist and the `bone_levels` are written one after another."""
+        return np.argsort(np.concatenate([[0], *(level.joints for level in self.bone_levels)]))
+
+    @cached_property
     def wrist_cap(self) -> Int[ndarray, "14 3"]:
-        """Triangles that close the hole at the wrist, a fan over its loop, facing outwards. Drawing leaves the wrist open."""
-        loop = boundary_loop(self.faces)
-        return np.array([[loop[0], loop[k + 1], loop[k]] for k in range(1, len(loop) - 1)])
+        """Triangles that close the wrist, for those who need a closed hand; drawing leaves it open."""
+        return cap(self.faces)
 
 
 def load_hand_model(side: Side, path: Path | str | None = None) -> HandModel:
     """The hand of this side: the stand-in, or MANO from the user's `.pkl` / `.npz` file or the folder that holds MANO_{LEFT,RIGHT}.pkl.
 
     Raises FileNotFoundError for a missing file; ValueError, with file, key, expected and got, for one that is not a MANO
-    hand of this side; pickle.UnpicklingError for a pickle that wants to run code.
+    hand of this side, or for a pickle that holds more than arrays (nothing in it runs).
     """
     if side not in ("left", "right"):
         raise ValueError(f"a hand's side must be 'left' or 'right', got {side!r}")
@@ -115,7 +135,7 @@ def read_arrays(file: Path) -> dict[str, ndarray]:
 
 def checked_arrays(arrays: Mapping[str, ndarray], file: Path) -> dict[str, ndarray]:
     """The arrays a hand needs, with MANO's shapes, finite; betas beyond the first ten are dropped."""
-    checked = {}
+    checked: dict[str, ndarray] = {}
     for key, expected in _SHAPES.items():
         if key not in arrays:
             raise ValueError(f"{file}: a hand model must hold {key!r} with shape {expected}, got only {sorted(arrays)}")
@@ -127,6 +147,9 @@ def checked_arrays(arrays: Mapping[str, ndarray], file: Path) -> dict[str, ndarr
         checked[key] = value
     if int(checked["f"].max()) >= NUM_VERTICES:
         raise ValueError(f"{file}: 'f' must index {NUM_VERTICES} vertices, got index {checked['f'].max()}")
+    parents = checked["kintree_table"][0, 1:].astype(np.int64)
+    if not ((parents >= 0) & (parents <= np.arange(NUM_JOINTS - 1))).all():
+        raise ValueError(f"{file}: 'kintree_table' must name a parent before each joint but the wrist, got {parents.tolist()}")
     return checked
 
 
@@ -167,15 +190,3 @@ def _with_mirrored_shape(arrays: dict[str, ndarray], file: Path) -> dict[str, nd
     if difference >= UNMIRRORED_SHAPE_SUM:
         return arrays
     return {**arrays, "shapedirs": arrays["shapedirs"] * np.array([-1.0, 1.0, 1.0])[:, None]}
-
-
-def boundary_loop(faces: Int[ndarray, "F 3"]) -> list[int]:
-    """The vertices around the only hole of a mesh, in the direction in which its faces run along it."""
-    edges = {(int(face[k]), int(face[(k + 1) % 3])) for face in faces for k in range(3)}
-    following = {a: b for a, b in edges if (b, a) not in edges}
-    loop = [min(following)]
-    while (vertex := following[loop[-1]]) != loop[0]:
-        loop.append(vertex)
-    if len(loop) != len(following):
-        raise ValueError(f"a hand must have one hole, at the wrist; beside a loop of {len(loop)} edges, {len(following) - len(loop)} are open")
-    return loop

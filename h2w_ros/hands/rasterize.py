@@ -1,7 +1,8 @@
 """Which pixels a set of projected triangles covers, by pixel centres, the rule of GPU rasterizers.
 
 OpenCV's polygon fill paints every pixel that an outline touches, which makes a hand some percent fatter, and wants one
-call a triangle. Here all triangles are cut into horizontal runs of pixels at once.
+call a triangle. Here a silhouette comes from the mesh's outline alone, and all triangles are cut into horizontal runs of
+pixels at once where a style needs to know which one is seen.
 """
 
 from __future__ import annotations
@@ -58,13 +59,18 @@ def pixel_runs(triangles_px: Float[ndarray, "T 3 2"], window: Window) -> Runs:
     x, y = (triangles_px[:, :, axis].T - origin - 0.5 for axis, origin in enumerate((window.left, window.top)))  # (3, T) each
     first = np.clip(np.ceil(np.minimum(np.minimum(y[0], y[1]), y[2])), 0, height_px).astype(np.int64)
     stop = np.clip(np.floor(np.maximum(np.maximum(y[0], y[1]), y[2])) + 1, first, height_px).astype(np.int64)
-    counts = stop - first
-    triangles = np.repeat(np.arange(len(counts)), counts)
-    rows = np.arange(len(triangles)) + np.repeat(first - np.cumsum(counts) + counts, counts)
+    triangles, rows = _rows(first, stop)
     low, high = _crossings(x, y, triangles, rows)
     starts = np.clip(np.ceil(low - CRACK_PX), 0, width_px).astype(np.int64)
     ends = np.clip(np.floor(high + CRACK_PX) + 1, starts, width_px).astype(np.int64)
     return Runs(triangles, rows, starts, ends)
+
+
+def _rows(first: Int[ndarray, "n"], stop: Int[ndarray, "n"]) -> tuple[Int[ndarray, "R"], Int[ndarray, "R"]]:
+    """Every whole number from first[i] up to stop[i], with its i."""
+    counts = stop - first
+    owners = np.repeat(np.arange(len(counts)), counts)
+    return owners, np.arange(len(owners)) + np.repeat(first - np.cumsum(counts) + counts, counts)
 
 
 def _crossings(x: Float[ndarray, "3 T"], y: Float[ndarray, "3 T"], triangles: Int[ndarray, "R"], rows: Int[ndarray, "R"]) -> tuple[ndarray, ndarray]:
@@ -85,14 +91,24 @@ def _crossings(x: Float[ndarray, "3 T"], y: Float[ndarray, "3 T"], triangles: In
     return low, high
 
 
-def covered(runs: Runs, window: Window) -> Bool[ndarray, "h w"]:
-    """The window's pixels in any run: runs open and close a counter along each row."""
+def covered(starts_px: Float[ndarray, "E 2"], ends_px: Float[ndarray, "E 2"], counts: Int[ndarray, "E"], window: Window) -> Bool[ndarray, "h w"]:
+    """The window's pixels whose centres lie inside closed outlines, given as directed edges that each count so many times.
+
+    Each pixel adds up the edges to its left, the falling ones less the rising ones: inside is where the sum is not zero.
+    """
+    origin = np.array([window.left, window.top]) + 0.5
+    a, b = starts_px - origin, ends_px - origin
+    falls = a[:, 1] <= b[:, 1]
+    upper, lower = np.where(falls[:, None], a, b), np.where(falls[:, None], b, a)
     height_px, width_px = window.bottom - window.top, window.right - window.left
-    stride = width_px + 1
-    size = height_px * stride
-    opened = np.bincount(runs.rows * stride + runs.starts, minlength=size)
-    closed = np.bincount(runs.rows * stride + runs.ends, minlength=size)
-    return np.cumsum((opened - closed).reshape(height_px, stride)[:, :width_px], axis=1) > 0
+    first, stop = (np.clip(np.ceil(end[:, 1]), 0, height_px).astype(np.int64) for end in (upper, lower))
+    edges, rows = _rows(first, stop)
+    slope = (lower[:, 0] - upper[:, 0]) / np.maximum(lower[:, 1] - upper[:, 1], 1e-12)
+    crossings = upper[edges, 0] + slope[edges] * (rows - upper[edges, 1])
+    columns = np.clip(np.ceil(crossings), 0, width_px).astype(np.int64)
+    signed = np.where(falls, counts, -counts)[edges]
+    steps = np.bincount(rows * (width_px + 1) + columns, signed, height_px * (width_px + 1)).reshape(height_px, -1)
+    return np.cumsum(steps, axis=1)[:, :width_px] != 0
 
 
 def painted(runs: Runs, values: Float[ndarray, "T"], window: Window, order: Int[ndarray, "T"]) -> Float[ndarray, "h w"]:

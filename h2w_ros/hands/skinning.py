@@ -197,16 +197,15 @@ def _corrections(constants: _Constants, rotations: Array) -> Array:
 def _chain(model: HandModel, rotations: Array, joints: Array) -> tuple[Array, Array]:
     """T_wrist_bone as (B, 16, 3, 4), which takes template points of each bone to the wrist frame, and joints (B, 16, 3) there."""
     xp = array_namespace(joints)
-    R = [_like(np.eye(3), joints) + xp.zeros_like(joints[:, :1, :, None])[:, 0]]
-    t = [xp.zeros_like(joints[:, 0])]
-    for joint in range(1, joints.shape[1]):
-        parent = int(model.parents[joint])
-        offset = (joints[:, joint] - joints[:, parent])[..., None]
-        t.append((R[parent] @ offset)[..., 0] + t[parent])
-        R.append(R[parent] @ rotations[:, joint - 1])
-    R_all, joints_wrist = xp.stack(R, axis=1), xp.stack(t, axis=1)
-    origins = joints_wrist - (R_all @ joints[..., None])[..., 0]
-    return xp.concatenate([R_all, origins[..., None]], axis=-1), joints_wrist
+    R = _like(np.eye(3), joints) + xp.zeros_like(joints[:, :1, :, None])
+    t = xp.zeros_like(joints[:, :1])
+    for level, parents, places in model.bone_levels:
+        offsets = joints[:, level] - joints[:, parents]
+        t = xp.concatenate([t, t[:, places] + (R[:, places] @ offsets[..., None])[..., 0]], axis=1)
+        R = xp.concatenate([R, R[:, places] @ rotations[:, level - 1]], axis=1)
+    R, joints_wrist = R[:, model.joint_places], t[:, model.joint_places]
+    origins = joints_wrist[..., None] - R @ joints[..., None]
+    return xp.concatenate([R, origins], axis=-1), joints_wrist
 
 
 def _blend(weights: Array, T_wrist_bone: Array, points: Array) -> Array:

@@ -18,8 +18,9 @@ import scipy.sparse
 from jaxtyping import Float
 from numpy import ndarray
 
-from h2w_ros.hands.model import TIP_VERTICES, boundary_loop
+from h2w_ros.hands.model import TIP_VERTICES
 from h2w_ros.hands.standin_mesh import SkinnedMesh, standin_mesh
+from h2w_ros.hands.topology import boundary_loop
 
 Arrays = dict[str, ndarray]
 
@@ -226,7 +227,7 @@ def main() -> None:
     arguments = parser.parse_args()
     right = standin_arrays(arguments.source)
     for side, arrays in (("right", right), ("left", mirrored_arrays(right))):
-        np.savez_compressed(arguments.out / f"standin_{side}.npz", **arrays)
+        np.savez_compressed(arguments.out / f"standin_{side}.npz", allow_pickle=False, **arrays)
         if arguments.pickles:
             write_official_pickle(arrays, arguments.pickles / f"MANO_{side.upper()}.pkl")
 

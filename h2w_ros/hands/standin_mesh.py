@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from h2w_ros.hands.model import boundary_loop
+from h2w_ros.hands.topology import boundary_loop
 
 NUM_VERTICES = 778
 NUM_BOUNDARY_EDGES = 16

@@ -24,17 +24,23 @@ CONFIG_FILE = "config.json"
 TRANSFORMER_STEMS = ("transformer", "diffusion_pytorch_model")
 CODEC_STEM = "codec"
 WAN_CODEC_FOLDER = "vae"
+TEXT_FILE = "text.safetensors"
 UNUSED_PREFIXES = ("ref_conv.",)  # Wan2.2-Fun's reference convolution, which Hand2World's networks leave out
 SMALL_TENSOR = 4096  # values; below it precision costs nothing in size
 
 
 @dataclass(frozen=True, eq=False)
 class Generator:
-    """A generator ready to run: its config, its network and its codec, in evaluation mode."""
+    """A generator ready to run: its config, its network and its codec, in evaluation mode.
+
+    `text` (1, T, text_dim) is the encoded prompt of a network that knows text: computed once, so that no text encoder runs
+    beside the generator.
+    """
 
     config: GeneratorConfig
     transformer: Transformer
     codec: FramewiseCodec | WanCodec
+    text: Tensor | None = None
 
 
 def load_generator(path_or_name: str | Path, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Generator:
@@ -48,7 +54,8 @@ def load_generator(path_or_name: str | Path, dtype: torch.dtype | None = None, d
     dtype = dtype or native_dtype(device)
     transformer = load_transformer(config.transformer, weight_files(folder, TRANSFORMER_STEMS), _lora_files(folder, config))
     codec = _load_codec(config, folder, dtype, device)
-    return Generator(config, transformer.to(device, dtype).eval().requires_grad_(False), codec)
+    text = None if config.transformer.text_dim is None else _load_text(config, folder).to(device, dtype)
+    return Generator(config, transformer.to(device, dtype).eval().requires_grad_(False), codec, text)
 
 
 def save_generator(
@@ -126,6 +133,17 @@ def _lora_files(folder: Path, config: GeneratorConfig) -> list[tuple[Path, float
     for lora in config.loras:
         check_window(folder / lora.file, config.rollout.window)
     return [(folder / lora.file, lora.weight) for lora in config.loras]
+
+
+def _load_text(config: GeneratorConfig, folder: Path) -> Tensor:
+    """The encoded prompt beside the weights, as (1, T, text_dim)."""
+    path = folder / TEXT_FILE
+    context = read_state([path]).get("context")
+    width = config.transformer.text_dim
+    if context is None or context.ndim != 2 or context.shape[1] != width:
+        got = "no such tensor" if context is None else tuple(context.shape)
+        raise ValueError(f"{path}: tensor context must be the encoded prompt of shape (tokens, {width}), got {got}")
+    return context[None]
 
 
 def _load_codec(config: GeneratorConfig, folder: Path, dtype: torch.dtype, device: torch.device | str) -> FramewiseCodec | WanCodec:

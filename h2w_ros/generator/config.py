@@ -7,6 +7,7 @@ import itertools
 import json
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -15,7 +16,7 @@ ConfigT = TypeVar("ConfigT")
 CodecKind = Literal["framewise", "wan"]
 AspectRule = Literal["per_axis", "released"]
 KeyMode = Literal["rotated", "relative"]
-Prediction = Literal["velocity", "x0"]
+Prediction = Literal["velocity", "x0", "residual"]
 
 RAY_CHANNELS = 6
 
@@ -121,7 +122,8 @@ class RolloutConfig:
     beside it. `keys`: 'rotated' caches keys after RoPE at absolute positions (the released checkpoints), 'relative'
     caches them before RoPE and places them relative to the window. `timesteps` are nominal, on [0, 1000], before the
     shift s' = shift s / (1 + (shift - 1) s); `first_block` replaces them for the first generated block. `commit` runs
-    a clean pass (t = 0) over every finished block. `prediction` says what the network's output is.
+    a clean pass (t = 0) over every finished block. `prediction` says what the network's output is: the flow's velocity, the
+    clean latents, or what they add to the last clean latent of the context (a network that starts as "nothing changes").
     """
 
     window: int
@@ -254,7 +256,7 @@ def _has_no_default(f: dataclasses.Field[Any]) -> bool:
     return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
 
 
-def _nominal_timesteps(name: str, timesteps: typing.Sequence[float]) -> tuple[float, ...]:
+def _nominal_timesteps(name: str, timesteps: Sequence[float]) -> tuple[float, ...]:
     values = tuple(float(t) for t in timesteps)
     falling = all(a > b for a, b in itertools.pairwise(values))
     if not values or not falling or not 0 < values[-1] <= values[0] <= 1000:

@@ -64,6 +64,7 @@ class Rollout:
         self._cache: KeyValueCache | None = None
         self._open: _Block | None = None
         self._closed: _Block | None = None
+        self._previous: Tensor | None = None
 
     @property
     def cache(self) -> KeyValueCache:
@@ -102,7 +103,7 @@ class Rollout:
         for i, step in enumerate(schedule):
             inputs, modulation = self._inputs(x, block), self._modulations[step.t]
             output = self.transformer.forward_block(inputs, modulation, self.cache, block.ray_tokens, self._text)
-            clean = clean_from_output(self.config.prediction, output.float(), x, step.sigma)
+            clean = clean_from_output(self.config.prediction, output.float(), x, step.sigma, self._last_clean())
             if i + 1 < len(schedule):
                 x = renoised(clean, schedule[i + 1].sigma, draws[i + 1].to(self.device, torch.float32))
         self._open = _Block(block.channels, block.ray_tokens, clean)
@@ -118,6 +119,7 @@ class Rollout:
             raise ValueError("there is no block to commit: call generate first")
         if latents is not None or self.config.commit:
             self._write_clean(self._open, clean)
+        self._previous = clean[:, :, -1:].float()
         self.cache.close_block()
         self.num_blocks += 1
         self._open, self._closed = None, self._open
@@ -128,6 +130,13 @@ class Rollout:
         if self._closed is None or self._open is not None:
             raise ValueError("only the block that was committed last can be replaced, before the next one is generated")
         self._write_clean(self._closed, latents)
+        self._previous = latents[:, :, -1:].float()
+
+    def _last_clean(self) -> Tensor:
+        """The last clean latent of the context, (B, Z, 1, h, w) float32."""
+        if self._previous is None:
+            raise ValueError("the rollout has no reference yet: call start first")
+        return self._previous
 
     def _prepare(self, conditions: BlockConditions, reference: Tensor) -> _Block:
         """Opens the next block in the cache and computes what all its steps share."""

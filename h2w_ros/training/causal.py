@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from h2w_ros.generator.config import GeneratorConfig
+from h2w_ros.generator.schedule import clean_from_output
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.config import CausalTraining
 from h2w_ros.training.forcing import ClipBatch, Layout
@@ -79,4 +80,5 @@ class _Sequence:
         t = torch.cat([torch.zeros(sigma.shape[0], clean.shape[2]), 1000.0 * sigma], dim=1)
         out = self.transformer(latents, t, ray_tokens=self._ray_tokens, positions=self.layout.positions, mask=self.layout.mask)
         out = out[:, :, clean.shape[2] :].float()
-        return (out if self.model.rollout.prediction == "x0" else noisy - noise_level * out), target
+        previous = history[:, :, [frame - 1 for frame in self.layout.noisy]]
+        return clean_from_output(self.model.rollout.prediction, out, noisy, noise_level, previous), target

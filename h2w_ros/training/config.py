@@ -10,7 +10,7 @@ class CodecTraining:
     """The frame-wise codec: reconstruction of camera images, static renders and hand renders."""
 
     batch_pictures: int = 24
-    learning_rate: float = 2e-3
+    learning_rate: float = 7e-4
     warmup_steps: int = 50
     latent_noise: float = 0.1  # noise on the latents, so that the decoder forgives the generator's small errors
     latent_penalty: float = 1e-3  # weight of mean z^2: without it the encoder outgrows the noise

@@ -90,7 +90,7 @@ def draw_batch(source: ClipSource, layout: Layout, model: GeneratorConfig, confi
         image=source.image[rows].float().transpose(1, 2),
         control=source.hand[rows].float().transpose(1, 2),
         static=(source.static[rows].float() * keeps_static).transpose(1, 2),
-        rays=torch.from_numpy(np.stack([_rays(source, model, e, i) for e, i in zip(episodes, index, strict=True)])),
+        rays=torch.from_numpy(np.stack([_rays(source, model, e, i) for e, i in zip(episodes.tolist(), index, strict=True)])),
         weight=weight[:, None],
     )
 

@@ -62,7 +62,7 @@ class Stages:
         for seed, episode in tqdm(simulate_many(missing, spec, workers), total=len(missing), desc="simulate", unit="episode"):
             arrays = episode_pixels(episode.conditions, episode.hand_masks, episode.object_masks, renderer, model.codec.spatial_stride)
             part = pixels / f"{seed}.part.npz"
-            np.savez(part, allow_pickle=False, **arrays)
+            np.savez(part, **arrays)
             part.rename(pixels / f"{seed}.npz")
 
     def codec(self, minutes: float, max_steps: int | None = None) -> None:

@@ -1,0 +1,133 @@
+"""The network's side of one live session: codec and rollout, driven picture by picture.
+
+`step` answers as soon as pixels exist; `settle` then writes the answer into the context, while codec and transport are
+busy elsewhere. Whoever forgets to settle pays for it in the next step, never with another result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from numpy import ndarray
+from torch import Tensor
+
+from h2w_ros.camera import PluckerMap, pack_plucker
+from h2w_ros.condition import Image
+from h2w_ros.generator.checkpoint import Generator
+from h2w_ros.generator.rollout import BlockConditions, Rollout
+
+Pictures = UInt8[ndarray, "T H W 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnCondition:
+    """One condition as the network sees it, at the generator's size: the hand render, the rays, the static scene."""
+
+    hands: Image
+    plucker: PluckerMap
+    static: Image | None = None
+
+
+class GeneratorStream:
+    """One stream of predicted pictures. `stages_ms` holds how long each stage of the last call took."""
+
+    def __init__(self, generator: Generator, seed: int) -> None:
+        self.config = generator.config
+        self.stages_ms: dict[str, float] = {}
+        self.num_frames = 0
+        self._codec = generator.codec
+        self._rollout = Rollout(generator.transformer, generator.config.rollout, seeds=(seed,), text=generator.text)
+        self._encode_hands, self._encode_static = (generator.codec.encoder_stream() for _ in range(2))
+        self._decode = generator.codec.decoder_stream()
+        self._last_rays: PluckerMap | None = None
+        self._last_latents: Tensor | None = None
+        self._before_block: Image | None = None
+        self._last_picture: Image | None = None
+        self._unsettled = False
+
+    @torch.inference_mode()
+    def start(self, scene: Image, drawn: DrawnCondition) -> Image:
+        """Begins with the scene; returns it as the codec shows it."""
+        with self._stage("encode"):
+            reference = self._codec.encoder_stream()(scene[None])
+            conditions = self._conditions([drawn])
+        with self._stage("commit"):
+            self._rollout.start(reference, conditions)
+        self._last_latents = reference
+        return self._show(reference)[0]
+
+    @torch.inference_mode()
+    def step(self, block: Sequence[DrawnCondition]) -> Pictures:
+        """The pictures that answer a full block of conditions."""
+        self.settle()
+        with self._stage("encode"):
+            conditions = self._conditions(block)
+        with self._stage("generate"):
+            self._last_latents = self._rollout.generate(conditions)
+        if not torch.isfinite(self._last_latents).all():
+            raise FloatingPointError(f"block {self._rollout.num_blocks} came out with numbers that are not finite; reset the session")
+        self._unsettled = True
+        return self._show(self._last_latents)
+
+    @torch.inference_mode()
+    def settle(self) -> None:
+        """Writes the last answer into the context, if that is still to do."""
+        if self._unsettled:
+            with self._stage("commit"):
+                self._rollout.commit()
+            self._unsettled = False
+
+    @torch.inference_mode()
+    def ground(self, seen: Pictures) -> None:
+        """What was really seen takes the place of the last latent in the context: as many pictures as that latent holds."""
+        if self._last_latents is None:
+            raise ValueError("nothing to ground: the stream has no reference yet")
+        with self._stage("encode"):
+            latents = torch.cat([self._last_latents[:, :, :-1], self._encode_seen(seen)], dim=2)
+        with self._stage("commit"):
+            self._rollout.commit(latents) if self._unsettled else self._rollout.replace(latents)
+        self._unsettled = False
+
+    def _encode_seen(self, seen: Pictures) -> Tensor:
+        """The latent of what was seen. A causal codec is given the picture before it as its past."""
+        encode = self._codec.encoder_stream()
+        if self.config.codec.temporal_stride == 1 or self._before_block is None:
+            return encode(seen).float()
+        encode(self._before_block[None])
+        return encode(seen).float()
+
+    def _conditions(self, block: Sequence[DrawnCondition]) -> BlockConditions:
+        """Encoded hands and static scene, packed rays. A model with static channels gets zeros where no scene is known."""
+        control = self._encode_hands(np.stack([drawn.hands for drawn in block]))
+        static = None
+        if self.config.static_scene:
+            known = [drawn.static for drawn in block if drawn.static is not None]
+            static = self._encode_static(np.stack(known)) if len(known) == len(block) else torch.zeros_like(control)
+        return BlockConditions(control, self._pack([drawn.plucker for drawn in block]), static)
+
+    def _pack(self, maps: list[PluckerMap]) -> Tensor:
+        """Rays as the adapter takes them: a later block is packed behind the frame that came before it."""
+        stride = self.config.codec.temporal_stride
+        history = [] if self._last_rays is None else [self._last_rays]
+        packed = pack_plucker(np.stack([*history, *maps]), stride)[:, len(history) :]
+        self._last_rays = maps[-1]
+        return torch.from_numpy(packed)[None]
+
+    def _show(self, latents: Tensor) -> Pictures:
+        with self._stage("decode"):
+            pictures = self._decode(latents)
+        self._before_block, self._last_picture = self._last_picture, pictures[-1]
+        self.num_frames += len(pictures)
+        return pictures
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.stages_ms[name] = self.stages_ms.get(name, 0.0) + 1e3 * (time.perf_counter() - began)

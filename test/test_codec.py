@@ -1,0 +1,58 @@
+"""The frame-wise codec: shapes, streams, and the one crossing between pictures and tensors."""
+
+import numpy as np
+import pytest
+import torch
+
+from h2w_ros.generator.codec import FramewiseCodec
+from h2w_ros.generator.config import CodecConfig
+from h2w_ros.generator.pixels import to_pictures, to_tensor
+from h2w_ros.training.codec import codec_loss, normalise_latents
+from h2w_ros.training.config import CodecTraining
+
+CONFIG = CodecConfig(kind="framewise", latent_channels=8, spatial_stride=8, temporal_stride=1, width=8, depth=1)
+
+
+@pytest.fixture
+def codec() -> FramewiseCodec:
+    torch.manual_seed(0)
+    return FramewiseCodec(CONFIG)
+
+
+def pictures(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 32, 48, 3), dtype=np.uint8)
+
+
+def test_pictures_survive_the_crossing_to_tensors_and_back() -> None:
+    assert np.array_equal(to_pictures(to_tensor(pictures(2))), pictures(2))
+
+
+@torch.inference_mode()
+def test_streamed_frames_equal_the_batch(codec: FramewiseCodec) -> None:
+    encode, decode = codec.encoder_stream(), codec.decoder_stream()
+    latents = torch.cat([encode(pictures(3)[i : i + 1]) for i in range(3)], dim=2)
+    assert latents.shape == (1, 8, 3, 4, 6)
+    torch.testing.assert_close(latents[0].transpose(0, 1), codec.encode(to_tensor(pictures(3))), atol=1e-5, rtol=1e-5)
+    assert decode(latents).shape == (3, 32, 48, 3)
+
+
+def test_latents_are_normalised_on_given_pictures(codec: FramewiseCodec) -> None:
+    batch = to_tensor(pictures(4))
+    normalise_latents(codec, [batch])
+    latents = codec.encode(batch)
+    torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(8), atol=1e-4, rtol=0)
+    torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(8), atol=1e-3, rtol=0)
+
+
+def test_a_few_steps_lower_the_loss(codec: FramewiseCodec) -> None:
+    smooth = np.linspace(0, 255, 4 * 32 * 48 * 3).reshape(4, 32, 48, 3).astype(np.uint8)
+    batch, random = to_tensor(smooth), torch.Generator().manual_seed(0)
+    optimiser = torch.optim.AdamW(codec.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(25):
+        loss = codec_loss(codec, batch, CodecTraining(), random)
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]

@@ -1,0 +1,70 @@
+"""The teacher-forcing sequence tells each noisy frame exactly what a stream's cache would."""
+
+import numpy as np
+import pytest
+import torch
+
+from h2w_ros.generator.config import GeneratorConfig
+from h2w_ros.generator.presets import preset
+from h2w_ros.training.cache import ClipSource
+from h2w_ros.training.config import CausalTraining
+from h2w_ros.training.forcing import Layout, draw_batch, draw_layout
+
+
+@pytest.fixture
+def model() -> GeneratorConfig:
+    return preset("tiny")
+
+
+@pytest.fixture
+def source(model: GeneratorConfig) -> ClipSource:
+    generator = torch.Generator().manual_seed(0)
+    shape = (3, 20, model.codec.latent_channels, *model.latent_size)
+    latents = [torch.randn(shape, generator=generator).bfloat16() for _ in range(3)]
+    shares = [torch.rand(3, 20, *model.latent_size, generator=generator) for _ in range(2)]
+    T_world_camera = np.tile(np.eye(4), (3, 20, 1, 1))
+    T_world_camera[:, :, 0, 3] = 0.01 * np.arange(20)
+    return ClipSource(*latents, *shares, T_world_camera, np.tile([128.0, 96.0, 100.0, 100.0, 64.0, 48.0], (3, 1)))
+
+
+def test_a_noisy_frame_sees_the_reference_clean_history_and_itself() -> None:
+    layout = Layout(num_frames=3, first_noisy=1, first_position=1)
+    assert layout.frames == [0, 1, 2, 1, 2, 3]
+    assert layout.mask[5].tolist() == [True, True, True, False, False, True]
+    assert layout.mask[3].tolist() == [True, False, False, True, False, False]
+    assert layout.mask[2].tolist() == [True, True, True, False, False, False]
+
+
+def test_both_copies_of_a_frame_share_their_position() -> None:
+    layout = Layout(num_frames=3, first_noisy=2, first_position=6)
+    assert layout.positions.tolist() == [0, 6, 7, 7, 8]
+
+
+def test_later_clips_end_where_a_full_window_ends(model: GeneratorConfig) -> None:
+    config, rng = CausalTraining(first_frame_share=0.0), np.random.default_rng(0)
+    layouts = [draw_layout(config, model.rollout.window, model.rollout.sink, rng) for _ in range(8)]
+    assert {int(layout.positions[-1]) for layout in layouts} == {model.rollout.capacity - 1}
+
+
+def test_a_clip_longer_than_the_window_is_refused(model: GeneratorConfig) -> None:
+    with pytest.raises(ValueError, match="window"):
+        draw_layout(CausalTraining(clip_frames=(9,)), model.rollout.window, model.rollout.sink, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("first_noisy", [1, 2])
+def test_a_batch_holds_frame_zero_as_reference_and_consecutive_frames(model: GeneratorConfig, source: ClipSource, first_noisy: int) -> None:
+    config = CausalTraining(batch_clips=5, static_share=0.0)
+    batch = draw_batch(source, Layout(4, first_noisy, 1), model, config, np.random.default_rng(1))
+    assert batch.image.shape == (5, 16, 5, *model.latent_size)
+    references = source.image[:, 0].float()
+    assert all(any(torch.equal(clip[:, 0], reference) for reference in references) for clip in batch.image)
+    assert not batch.static.any()
+
+
+def test_rays_of_a_later_clip_are_those_of_the_running_stream(model: GeneratorConfig, source: ClipSource) -> None:
+    """The camera moves at constant speed, so after the first frame all frames have the same rays."""
+    batch = draw_batch(source, Layout(4, 2, 1), model, CausalTraining(batch_clips=1), np.random.default_rng(1))
+    reference, *clip = batch.rays[0].unbind(1)
+    assert not reference[:3].any()
+    assert all(torch.allclose(frame, clip[0], atol=1e-6) for frame in clip)
+    assert clip[0][:3].abs().max() > 0.01

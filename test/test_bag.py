@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,13 @@ def test_raw_pictures_and_ready_made_hands_come_back_bit_by_bit(tmp_path: Path) 
     for found, written in zip(open_recording(tmp_path / "bag.mcap").conditions(), conditions, strict=True):
         assert np.array_equal(found.image, written.image)
         assert np.array_equal(found.hand_render, written.hand_render)
+
+
+def test_a_recording_that_begins_at_zero_loses_nothing(tmp_path: Path) -> None:
+    conditions = [replace(condition, stamp_ns=k * PERIOD_NS) for k, condition in enumerate(plain_conditions(4))]
+    write_bag(tmp_path / "bag.mcap", conditions)
+    stamps = np.array([condition.stamp_ns for condition in open_recording(tmp_path / "bag.mcap").conditions()])
+    assert (stamps - stamps[0]).tolist() == [0, PERIOD_NS, 2 * PERIOD_NS, 3 * PERIOD_NS]
 
 
 def test_files_folders_and_sqlite_give_the_same(tmp_path: Path) -> None:

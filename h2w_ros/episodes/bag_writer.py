@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,20 +47,28 @@ def write_bag(
     """Writes conditions as messages on the nodes' default topics; returns how many.
 
     A path that ends in .mcap becomes that file, any other a rosbag2 folder. Hands go out as poses; a condition with a
-    ready-made hand render and no hands sends the picture instead. Odometry is of the optical frame itself.
+    ready-made hand render and no hands sends the picture instead. Odometry is of the optical frame itself. Recordings
+    that begin at stamp 0 are moved on by a second, because ROS reads a stamp of zero as "not filled in".
     """
     chosen = bag_format or BagFormat()
     count = 0
     with growing_bag(Path(path)) as writer:
         out = TopicSink(writer)
         info = {"domain": domain, "description": dict(description or {})}
-        for condition in conditions:
-            if count == 0:
+        for count, condition in enumerate(_after_zero(conditions), 1):
+            if count == 1:
                 out.send(RECORDING_INFO, condition.stamp_ns, message("std_msgs/msg/String", data=json.dumps(info)))
             for topic, content in messages_of(condition, chosen):
                 out.send(topic, condition.stamp_ns, content)
-            count += 1
     return count
+
+
+def _after_zero(conditions: Iterable[Condition]) -> Iterator[Condition]:
+    delay_ns = None
+    for condition in conditions:
+        if delay_ns is None:
+            delay_ns = 0 if condition.stamp_ns > 0 else NS_PER_S - condition.stamp_ns
+        yield replace(condition, stamp_ns=condition.stamp_ns + delay_ns)
 
 
 def messages_of(condition: Condition, bag_format: BagFormat) -> Iterator[tuple[str, Any]]:

@@ -13,7 +13,7 @@ Colour = Float[ndarray, "3"]
 Texture = UInt8[ndarray, "S S 3"]
 
 TEXTURE_PX = 128
-SKIN_TONES = np.array([[0.98, 0.80, 0.69], [0.91, 0.69, 0.55], [0.80, 0.58, 0.42], [0.64, 0.43, 0.29], [0.45, 0.29, 0.19], [0.29, 0.18, 0.12]])
+SKIN_TONES = np.array([[0.95, 0.77, 0.66], [0.90, 0.68, 0.54], [0.80, 0.58, 0.42], [0.64, 0.43, 0.29], [0.45, 0.29, 0.19], [0.29, 0.18, 0.12]])
 
 
 def random_colour(rng: np.random.Generator, saturation: tuple[float, float], value: tuple[float, float]) -> Colour:
@@ -26,7 +26,7 @@ def skin_tone(rng: np.random.Generator) -> Colour:
     place = rng.uniform(0, len(SKIN_TONES) - 1)
     low = min(int(place), len(SKIN_TONES) - 2)
     tone = SKIN_TONES[low] + (place - low) * (SKIN_TONES[low + 1] - SKIN_TONES[low])
-    return np.clip(tone * rng.uniform(0.92, 1.06, 3), 0, 1)
+    return np.clip(tone * rng.uniform(0.95, 1.03, 3), 0, 1)
 
 
 def table_texture(rng: np.random.Generator) -> Texture:

@@ -52,7 +52,7 @@ def sample_look(rng: np.random.Generator) -> Look:
         wall=random_colour(rng, (0.0, 0.35), (0.4, 0.95)),
         wall_y_m=float(rng.uniform(0.7, 1.8)),
         light_from=light_from,
-        light=np.clip(rng.uniform(0.55, 0.85) * (1 + rng.uniform(-0.08, 0.08, 3)), 0, 1),
+        light=np.clip(rng.uniform(0.5, 0.75) * (1 + rng.uniform(-0.08, 0.08, 3)), 0, 1),
         fill=float(rng.uniform(0.05, 0.25)),
         ambient=float(rng.uniform(0.28, 0.42)),
         clutter=tuple(_sample_clutter(rng) for _ in range(rng.integers(0, 4))),
@@ -84,7 +84,7 @@ def _set_options(scene: mujoco.MjSpec, look: Look, shadow_map_px: int) -> None:
     visual.headlight.ambient, visual.headlight.diffuse, visual.headlight.specular = [look.ambient] * 3, [0.05] * 3, [0.0] * 3
     visual.quality.shadowsize, visual.quality.offsamples = shadow_map_px, 0
     visual.quality.numslices, visual.quality.numstacks, visual.quality.numquads = 20, 12, 1
-    visual.map.shadowclip = 0.75
+    visual.map.shadowclip = 0.6
     scene.stat.extent, scene.stat.center = 0.9, np.array([0, 0, 0.1])
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from h2w_ros.geometry import Transform, invert, rotation_from_axis_angle, transform
-from h2w_ros.world.grasp import closing_angles, evenly_curled, extent_m, grasp_pose, hand_rotation, raised_above_table
+from h2w_ros.world.grasp import closing_angles, evenly_curled, extent_m, grasp_pose, hand_points_world, hand_rotation, raised_above_table
 from h2w_ros.world.hand_bodies import HandShape
 from h2w_ros.world.motion import UP, Waypoint
 from h2w_ros.world.objects import WORKSPACE_X_M, WORKSPACE_Y_M, TableObject
@@ -21,7 +21,7 @@ from h2w_ros.world.objects import WORKSPACE_X_M, WORKSPACE_Y_M, TableObject
 SIDE_SIGN = {"right": 1.0, "left": -1.0}
 PLACE_TRIES = 30
 MIN_CARRY_M = 0.09
-HOVER_TRIES = 5
+HOVER_TRIES = 12
 HAND_REACH_M = 0.22
 """From the wrist, fingers are at most this far away."""
 
@@ -52,9 +52,12 @@ def idle(rng: np.random.Generator, shape: HandShape, table: Table, from_m: Float
     spots = [np.array([rng.uniform(-0.12, 0.24) * sign, rng.uniform(-0.22, 0.04)]) for _ in range(HOVER_TRIES)]
     heights = [_clear_height(table, spot if from_m is None else np.linspace(from_m[:2], spot, 5)) for spot in spots]
     best = int(np.argmin(heights))
-    place = np.array([*spots[best], heights[best] + rng.uniform(0.03, 0.1)])
-    R = hand_rotation(shape, place, rng.uniform(-0.4, 0.4), rng.uniform(-0.1, 0.4), rng.uniform(-0.1, 1.2))
-    return [Waypoint(rng.uniform(0.6, 1.4), transform(R, place), _loose_fingers(rng, shape), arc_m=rng.uniform(0, 0.03))]
+    place = np.array([*spots[best], 0.0])
+    T_world_wrist = transform(hand_rotation(shape, place, rng.uniform(-0.4, 0.4), rng.uniform(-0.1, 0.4), rng.uniform(-0.1, 1.2)), place)
+    fingers = _loose_fingers(rng, shape)
+    lowest = hand_points_world(shape, T_world_wrist, fingers)[:, 2].min()
+    T_world_wrist[2, 3] = heights[best] + rng.uniform(0.01, 0.08) - lowest
+    return [Waypoint(rng.uniform(0.6, 1.4), T_world_wrist, fingers, arc_m=rng.uniform(0, 0.03))]
 
 
 def reach(rng: np.random.Generator, shape: HandShape, table: Table) -> list[Waypoint]:
@@ -75,7 +78,7 @@ def carry(rng: np.random.Generator, shape: HandShape, table: Table) -> list[Wayp
     before, at = _approach(rng, shape, table, name)
     held = closing_angles(shape, at.T_world_wrist, table.things[name], table.T_world_object[name])
     T_object_wrist = invert(table.T_world_object[name]) @ at.T_world_wrist
-    closed = Waypoint(rng.uniform(0.15, 0.25), at.T_world_wrist, held, on_arrival="grasp")
+    closed = Waypoint(rng.uniform(0.12, 0.22), at.T_world_wrist, held, on_arrival="grasp")
     placed = Waypoint(rng.uniform(0.7, 1.3), T_world_placed @ T_object_wrist, held, arc_m=rng.uniform(0.04, 0.13), on_arrival="release")
     opened = Waypoint(rng.uniform(0.12, 0.2), placed.T_world_wrist, at.joint_angles_rad)
     steps = [before, at, closed, placed, opened, _retreat(rng, shape, opened)]
@@ -94,7 +97,7 @@ def push(rng: np.random.Generator, shape: HandShape, table: Table) -> list[Waypo
     start = raised_above_table(shape, transform(R, behind), angles)
     end = start.copy()
     end[:3, 3] += direction * _push_length(rng, T_world_object[:3, 3], direction, gap)
-    approach = Waypoint(rng.uniform(0.35, 0.7), start, angles, arc_m=0.05)
+    approach = Waypoint(rng.uniform(0.3, 0.6), start, angles, arc_m=0.05)
     through = Waypoint(rng.uniform(0.6, 1.1), end, angles)
     return [replace(step, task="push", object_name=name) for step in (approach, through, _retreat(rng, shape, through))]
 
@@ -108,14 +111,14 @@ def start_waypoint(rng: np.random.Generator, shape: HandShape, table: Table) -> 
     if rng.uniform() < 0.67:
         return over
     away = over.T_world_wrist.copy()
-    away[:3, 3] = (0.2 * SIDE_SIGN[shape.side], -0.42, 0.12)
+    away[:3, 3] = (0.2 * SIDE_SIGN[shape.side], -0.44, 0.2)
     return replace(over, T_world_wrist=away)
 
 
 def _clear_height(table: Table, spots: Float[ndarray, "*n 2"]) -> float:
     """Height over everything that stands within a hand's length of these places [m]."""
     tops = [table.top_m(name) for name in table.things if np.linalg.norm(table.position(name)[:2] - spots, axis=-1).min() < HAND_REACH_M]
-    return max(tops, default=0.0) + 0.04
+    return max(tops, default=0.0) + 0.015
 
 
 def _loose_fingers(rng: np.random.Generator, shape: HandShape) -> Float[ndarray, "45"]:
@@ -137,8 +140,8 @@ def _approach(rng: np.random.Generator, shape: HandShape, table: Table, name: st
     off = T_world_wrist.copy()
     off[:3, 3] -= R @ (shape.axes[:, 1] * rng.uniform(0.03, 0.06) + shape.axes[:, 0] * rng.uniform(0.0, 0.04))
     open_hand = evenly_curled(shape, rng.uniform(0.1, 0.2))
-    before = Waypoint(rng.uniform(0.4, 0.8), off, open_hand, arc_m=rng.uniform(0.0, 0.04))
-    return before, Waypoint(rng.uniform(0.2, 0.35), T_world_wrist, open_hand)
+    before = Waypoint(rng.uniform(0.35, 0.65), off, open_hand, arc_m=rng.uniform(0.0, 0.04))
+    return before, Waypoint(rng.uniform(0.15, 0.3), T_world_wrist, open_hand)
 
 
 def _retreat(rng: np.random.Generator, shape: HandShape, last: Waypoint) -> Waypoint:
@@ -146,7 +149,7 @@ def _retreat(rng: np.random.Generator, shape: HandShape, last: Waypoint) -> Wayp
     off = last.T_world_wrist.copy()
     off[:3, 3] += -off[:3, :3] @ shape.axes[:, 1] * rng.uniform(0.04, 0.08) + (0, rng.uniform(-0.06, 0), rng.uniform(0.02, 0.06))
     off = raised_above_table(shape, off, last.joint_angles_rad)
-    return Waypoint(rng.uniform(0.4, 0.7), off, _loose_fingers(rng, shape))
+    return Waypoint(rng.uniform(0.3, 0.6), off, _loose_fingers(rng, shape))
 
 
 def _free_place(rng: np.random.Generator, shape: HandShape, table: Table, name: str) -> Transform | None:

@@ -2,6 +2,7 @@ import sys
 
 import numpy as np
 import pytest
+from hand_poses import random_hand
 
 from h2w_ros import geometry
 from h2w_ros.condition import HandPose
@@ -18,7 +19,6 @@ from h2w_ros.hands.skinning import (
     skin,
 )
 from h2w_ros.hands.standin import write_official_pickle
-from hand_poses import random_hand
 
 SIDES = ("right", "left")
 

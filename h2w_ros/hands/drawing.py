@@ -104,7 +104,7 @@ class HandView:
     def ink(self) -> Float32[ndarray, "h w 1"]:
         """How much of each pixel of the window the mesh lines cover, 0..1; hidden lines show too."""
         top, bottom, left, right = self.window
-        scale = int(np.clip(-(-INK_ROWS // self.camera.height_px), *INK_SCALES))
+        scale = ink_scale(self.camera)
         canvas = np.zeros(((bottom - top) * scale, (right - left) * scale), dtype=np.uint8)
         dots = (self.vertices_px - (left, top)) * scale - 0.5  # OpenCV counts from the first dot's centre
         cv2.polylines(canvas, self._lines(dots, canvas.shape), False, 255, 1, cv2.LINE_8, SHIFT)
@@ -129,6 +129,11 @@ def hand_view(model: HandModel, hand: HandPose, camera: Camera, T_world_camera: 
     # float32 in the wrist frame is exact to 1e-8 m, and twice as fast.
     wrist = skin(model, hand.joint_angles_rad.astype(np.float32), hand.betas.astype(np.float32))
     return HandView(model, camera, apply(invert(T_world_camera) @ hand.T_world_wrist, wrist.vertices))
+
+
+def ink_scale(camera: Camera) -> int:
+    """How many dots of the line canvas make a pixel of this camera's picture."""
+    return int(np.clip(-(-INK_ROWS // camera.height_px), *INK_SCALES))
 
 
 def clipped_segments(segments: Float[ndarray, "n 2 2"], low: Float[ndarray, "2"], high: Float[ndarray, "2"]) -> Float[ndarray, "m 2 2"]:

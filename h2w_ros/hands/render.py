@@ -51,12 +51,13 @@ class HandRenderer:
 
     def render_batch(self, moments: Sequence[Moment]) -> list[Image]:
         """One picture for each (hands, camera, T_world_camera)."""
-        return importlib.import_module(BACKENDS[self.backend]).render_batch(self, moments)
+        pictures: list[Image] = importlib.import_module(BACKENDS[self.backend]).render_batch(self, moments)
+        return pictures
 
     def silhouette(self, hands: Sequence[HandPose], camera: Camera, T_world_camera: Transform) -> Bool[ndarray, "H W"]:
         """The pixels whose centres any of these hands covers, drawn on the CPU."""
         mask = np.zeros((camera.height_px, camera.width_px), dtype=bool)
-        for view in self._views((hands, camera, T_world_camera)):
+        for view in self.views((hands, camera, T_world_camera)):
             mask[view.window.slices] |= view.silhouette
         return mask
 
@@ -64,7 +65,8 @@ class HandRenderer:
         """The model that hands of this side are drawn with."""
         return load_hand_model(side, self.hand_models)
 
-    def _views(self, moment: Moment) -> list[HandView]:
+    def views(self, moment: Moment) -> list[HandView]:
+        """The hands of which anything may be seen."""
         hands, camera, T_world_camera = moment
         views = (hand_view(self.model(hand.side), hand, camera, T_world_camera) for hand in hands)
         return [view for view in views if view.in_sight]
@@ -72,7 +74,7 @@ class HandRenderer:
 
 def render_batch(renderer: HandRenderer, moments: Sequence[Moment]) -> list[Image]:
     """The pictures, one after another on the CPU."""
-    return [_picture(renderer.style, moment[1], renderer._views(moment)) for moment in moments]
+    return [_picture(renderer.style, moment[1], renderer.views(moment)) for moment in moments]
 
 
 def _picture(style: str, camera: Camera, views: Sequence[HandView]) -> Image:

@@ -54,11 +54,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(path: Path, episode: WorldEpisode, spec: WorldSpec) -> None:
+    from h2w_ros.episodes.recording import SIMULATED_TABLETOP
     from h2w_ros.episodes.writer import EpisodeWriter
     from h2w_ros.video import write_video
     from h2w_ros.world.preview import side_by_side
 
-    with EpisodeWriter(path, spec.rate_hz, domain="simulated", description=episode.description) as writer:
+    with EpisodeWriter(path, spec.rate_hz, domain=SIMULATED_TABLETOP, description=episode.description) as writer:
         for condition, hand, thing in zip(episode.conditions, episode.hand_masks, episode.object_masks, strict=True):
             writer.write(condition, {"hand": hand, "object": thing})
     write_video(path.with_suffix(".mp4"), side_by_side(episode), spec.rate_hz)

@@ -55,7 +55,7 @@ def write_bag(
     with growing_bag(Path(path)) as writer:
         out = TopicSink(writer)
         info = {"domain": domain, "description": dict(description or {})}
-        for count, condition in enumerate(_after_zero(conditions), 1):
+        for count, condition in enumerate(on_ros_clock(conditions), 1):
             if count == 1:
                 out.send(RECORDING_INFO, condition.stamp_ns, message("std_msgs/msg/String", data=json.dumps(info)))
             for topic, content in messages_of(condition, chosen):
@@ -63,7 +63,8 @@ def write_bag(
     return count
 
 
-def _after_zero(conditions: Iterable[Condition]) -> Iterator[Condition]:
+def on_ros_clock(conditions: Iterable[Condition]) -> Iterator[Condition]:
+    """The same conditions; those of a recording that begins at stamp 0 or before are moved so that it begins at 1 s."""
     delay_ns = None
     for condition in conditions:
         if delay_ns is None:

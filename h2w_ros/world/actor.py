@@ -52,8 +52,7 @@ class HandActor:
 
     def _plan(self, table: Table) -> None:
         task = TASKS.get(self._next_task()) if self._acts and table.usable else None
-        here_m = self._start.T_world_wrist[:3, 3]
-        self._queue = (task(self._rng, self.shape, table) if task else []) or idle(self._rng, self.shape, table, here_m)
+        self._queue = (task(self._rng, self.shape, table) if task else []) or idle(self._rng, self.shape, table, self._start)
         self.tasks.append((self._queue[0].task, self._queue[0].object_name))
 
     def _next_task(self) -> str:

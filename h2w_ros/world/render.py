@@ -105,7 +105,7 @@ class SceneRenderer:
         return pixels[::-1]
 
 
-def hand_mask(model: mujoco.MjModel, bodies: Int32[ndarray, "H W"]) -> Bool[ndarray, "H W"]:
+def hand_mask(model: mujoco.MjModel, bodies: Int32[ndarray, "*t H W"]) -> Bool[ndarray, "*t H W"]:
     """Pixels that show a hand or forearm: the bodies that mocap drives."""
     driven = np.append(model.body_mocapid >= 0, False)  # index -1, nothing seen, finds the last entry
     return driven[bodies]

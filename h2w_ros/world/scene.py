@@ -47,7 +47,7 @@ def sample_look(rng: np.random.Generator) -> Look:
     return Look(
         table_texture=table_texture(rng),
         table_tint=rng.uniform(0.85, 1.0, 3),
-        table_half_m=(float(rng.uniform(0.45, 0.8)), float(rng.uniform(0.3, 0.45))),
+        table_half_m=(float(rng.uniform(0.45, 0.8)), float(rng.uniform(0.36, 0.48))),
         floor=random_colour(rng, (0.0, 0.4), (0.15, 0.7)),
         wall=random_colour(rng, (0.0, 0.35), (0.4, 0.95)),
         wall_y_m=float(rng.uniform(0.7, 1.8)),

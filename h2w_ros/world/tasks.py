@@ -22,7 +22,7 @@ SIDE_SIGN = {"right": 1.0, "left": -1.0}
 PLACE_TRIES = 30
 MIN_CARRY_M = 0.09
 HOVER_TRIES = 12
-HAND_REACH_M = 0.22
+HAND_REACH_M = 0.21
 """From the wrist, fingers are at most this far away."""
 
 
@@ -46,18 +46,19 @@ class Table:
 Task = Callable[[np.random.Generator, HandShape, Table], list[Waypoint]]
 
 
-def idle(rng: np.random.Generator, shape: HandShape, table: Table, from_m: Float[ndarray, "3"] | None = None) -> list[Waypoint]:
-    """Hovers somewhere above the things, fingers moving a little; touches nothing, on the way from `from_m` neither."""
+def idle(rng: np.random.Generator, shape: HandShape, table: Table, last: Waypoint | None = None) -> list[Waypoint]:
+    """Hovers somewhere above the things, fingers moving a little; touches nothing, on the way from the last waypoint neither."""
     sign = SIDE_SIGN[shape.side]
     spots = [np.array([rng.uniform(-0.12, 0.24) * sign, rng.uniform(-0.22, 0.04)]) for _ in range(HOVER_TRIES)]
-    heights = [_clear_height(table, spot if from_m is None else np.linspace(from_m[:2], spot, 5)) for spot in spots]
+    heights = [_clear_height(table, spot if last is None else np.linspace(last.T_world_wrist[:2, 3], spot, 5)) for spot in spots]
     best = int(np.argmin(heights))
     place = np.array([*spots[best], 0.0])
-    T_world_wrist = transform(hand_rotation(shape, place, rng.uniform(-0.4, 0.4), rng.uniform(-0.1, 0.4), rng.uniform(-0.1, 1.2)), place)
-    fingers = _loose_fingers(rng, shape)
-    lowest = hand_points_world(shape, T_world_wrist, fingers)[:, 2].min()
-    T_world_wrist[2, 3] = heights[best] + rng.uniform(0.01, 0.08) - lowest
-    return [Waypoint(rng.uniform(0.6, 1.4), T_world_wrist, fingers, arc_m=rng.uniform(0, 0.03))]
+    R = hand_rotation(shape, place, rng.uniform(-0.4, 0.4), rng.uniform(-0.1, 0.4), rng.uniform(-0.1, 1.2))
+    over = Waypoint(rng.uniform(0.6, 1.4), transform(R, place), _loose_fingers(rng, shape), arc_m=rng.uniform(0, 0.03))
+    hover = _raised(shape, over, heights[best] + rng.uniform(0.01, 0.08))
+    if last is None or (risen := _raised(shape, last, heights[best])) is last:
+        return [hover]
+    return [replace(risen, duration_s=rng.uniform(0.3, 0.5), arc_m=0.0, on_arrival="nothing", task="idle", object_name=""), hover]
 
 
 def reach(rng: np.random.Generator, shape: HandShape, table: Table) -> list[Waypoint]:
@@ -117,8 +118,23 @@ def start_waypoint(rng: np.random.Generator, shape: HandShape, table: Table) -> 
 
 def _clear_height(table: Table, spots: Float[ndarray, "*n 2"]) -> float:
     """Height over everything that stands within a hand's length of these places [m]."""
-    tops = [table.top_m(name) for name in table.things if np.linalg.norm(table.position(name)[:2] - spots, axis=-1).min() < HAND_REACH_M]
+    under = [
+        name
+        for name, thing in table.things.items()
+        if np.linalg.norm(table.position(name)[:2] - spots, axis=-1).min() < HAND_REACH_M + thing.footprint_m
+    ]
+    tops = [table.top_m(name) for name in under]
     return max(tops, default=0.0) + 0.015
+
+
+def _raised(shape: HandShape, waypoint: Waypoint, height_m: float) -> Waypoint:
+    """The waypoint, lifted until every joint and tip is at least this high; itself when they are."""
+    lift = height_m - hand_points_world(shape, waypoint.T_world_wrist, waypoint.joint_angles_rad)[:, 2].min()
+    if lift <= 0:
+        return waypoint
+    T_world_wrist = waypoint.T_world_wrist.copy()
+    T_world_wrist[2, 3] += lift
+    return replace(waypoint, T_world_wrist=T_world_wrist)
 
 
 def _loose_fingers(rng: np.random.Generator, shape: HandShape) -> Float[ndarray, "45"]:

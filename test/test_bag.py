@@ -86,6 +86,12 @@ def test_raw_pictures_and_ready_made_hands_come_back_bit_by_bit(tmp_path: Path) 
         assert np.array_equal(found.hand_render, written.hand_render)
 
 
+def test_provenance_is_kept(tmp_path: Path) -> None:
+    write_bag(tmp_path / "bag.mcap", plain_conditions(1), domain="simulated tabletop", description={"seed": 3})
+    recording = open_recording(tmp_path / "bag.mcap")
+    assert (recording.domain, recording.description) == ("simulated tabletop", {"seed": 3})
+
+
 def test_a_recording_that_begins_at_zero_loses_nothing(tmp_path: Path) -> None:
     conditions = [replace(condition, stamp_ns=k * PERIOD_NS) for k, condition in enumerate(plain_conditions(4))]
     write_bag(tmp_path / "bag.mcap", conditions)

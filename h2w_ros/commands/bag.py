@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         conditions,
         domain=recording.domain,
-        description={"made_from": recording.path.name},
+        description=recording.description,
         bag_format=BagFormat(None if args.raw else args.jpeg_quality),
     )
     print(f"{args.out}: {count} frames at {recording.rate_hz:g} Hz; dropped {dict(recording.dropped) or 'nothing'}")

@@ -37,8 +37,9 @@ class Bag(Recording):
         self.dropped: Mapping[str, int] = {}
         with opened(self.path) as reader:
             self.topics = choose_topics({topic: info.msgtype or "" for topic, info in reader.topics.items()}, self.options.topics, self.path)
-            self.info = _recording_info(reader)
-        self.domain = str(self.info.get("domain", UNKNOWN))
+            info = _recording_info(reader)
+        self.domain = str(info.get("domain", UNKNOWN))
+        self.description = info.get("description", {})
 
     @cached_property
     def num_frames(self) -> int:

@@ -28,7 +28,7 @@ class Episode(Recording):
         self.rate_hz = self.manifest.rate_hz
         self.domain = self.manifest.domain
         self.dropped = self.manifest.dropped
-        self.description: Mapping[str, Any] = self.manifest.description
+        self.description = self.manifest.description
         num_rows = _parquet(self.path / FRAMES).metadata.num_rows
         if num_rows != self.num_frames:
             raise ValueError(f"{self.path} is damaged: {MANIFEST} announces {self.num_frames} frames, {FRAMES} holds {num_rows}")

@@ -41,6 +41,7 @@ class Hand2WorldExample(Recording):
         self.path = Path(path)
         self.rate_hz = RATE_HZ
         self.domain = REAL
+        self.description = {"hand2world_example": self.path.name}
         self.dropped: Counter[str] = Counter()
         missing = [name for name in (SCENE, HANDS, CAMERAS) if not (self.path / name).is_file()]
         if missing:

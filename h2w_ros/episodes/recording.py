@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from h2w_ros.condition import Condition, Image
 
@@ -22,13 +22,15 @@ class Recording(ABC):
     """Conditions on a clock of `rate_hz`, in the order of their stamps.
 
     `domain` says what kind of world was recorded: 'simulated tabletop', 'real' or 'unknown'. `dropped` counts by reason
-    what was there but could not be used; it is complete once all conditions were read.
+    what was there but could not be used; it is complete once all conditions were read. `description` is what its maker
+    wrote about it, any JSON.
     """
 
     path: Path
     rate_hz: float
     domain: str
     dropped: Mapping[str, int]
+    description: Mapping[str, Any]
 
     @property
     @abstractmethod

@@ -209,14 +209,15 @@ def test_two_hands_are_drawn_in_time(size, limit_ms):
     assert 1e3 * min(times_s) < limit_ms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
 def test_pytorch3d_draws_the_same_pictures(style):
     pytest.importorskip("pytorch3d")
-    moments = [([random_hand(seed), random_hand(seed + 50, "left")], camera(240, 336), HERE) for seed in range(3)]
-    moments.append(([random_hand(20, distance_m=0.12)], camera(96, 128), HERE))
+    moments = [([random_hand(seed), random_hand(seed + 50, "left")], camera(120, 168), HERE) for seed in range(2)]
+    moments.append(([random_hand(20, distance_m=0.12)], camera(48, 64), HERE))
     ours = HandRenderer(style).render_batch(moments)
     theirs = HandRenderer(style, backend="pytorch3d").render_batch(moments)
     for a, b in zip(ours, theirs, strict=True):
         assert np.count_nonzero(a.any(axis=2) != b.any(axis=2)) <= 0.01 * a.any(axis=2).sum()
         covered = a.any(axis=2)
-        assert np.abs(a[covered].astype(float) - b[covered]).mean() < 20
+        assert np.abs(a[covered].astype(float) - b[covered]).mean() < 10

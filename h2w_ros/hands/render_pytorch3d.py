@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from h2w_ros.condition import Image
 from h2w_ros.hands.drawing import HandView, ink_scale
+from h2w_ros.hands.render import HandRenderer, Moment
 from h2w_ros.hands.styles import (
     AMBIENT,
     FLAT_COLOURS,
@@ -27,9 +27,6 @@ from h2w_ros.hands.styles import (
     XRAY_SHINE_POWER,
     XRAY_WEIGHTS,
 )
-
-if TYPE_CHECKING:
-    from h2w_ros.hands.render import HandRenderer, Moment
 
 # Surfaces along a pixel's ray whose mesh lines show; a fist has about eight.
 NUM_LAYERS = 10
@@ -82,7 +79,7 @@ def rasterized(views: Sequence[HandView]) -> list[Fragments]:
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     first = views[0].camera
-    faces = [torch.from_numpy(view.faces).to(device) for view in views]
+    faces = [torch.tensor(view.faces, device=device) for view in views]
     meshes = Meshes([torch.from_numpy(view.vertices_camera).float().to(device) for view in views], faces)
     K = torch.from_numpy(np.stack([view.camera.K for view in views])).float().to(device)
     R = torch.eye(3, device=device).expand(len(views), 3, 3)

@@ -95,3 +95,18 @@ def test_the_time_embedding_is_cosines_then_sines():
     assert embedded[0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
     expected = torch.tensor([math.cos(250.0), math.sin(250.0), math.cos(25.0), math.sin(25.0)])
     torch.testing.assert_close(embedded[1, [0, 4, 1, 5]], expected, rtol=0, atol=1e-5)
+
+
+def test_packing_changes_the_speed_and_not_the_numbers():
+    transformer, t = random_transformer(small_config()).to(torch.bfloat16), torch.full((2, 1), 500.0)
+    latents = _latents().to(torch.bfloat16)
+    with torch.no_grad():
+        plain = transformer(latents, t).float()
+        packed = transformer.pack()(latents, t).float()
+    assert (packed - plain).abs().max() < 0.02 * plain.abs().max()
+
+
+def test_a_packed_network_still_trains():
+    transformer = random_transformer(small_config()).to(torch.bfloat16).pack().requires_grad_(True)
+    transformer(_latents().to(torch.bfloat16), torch.full((2, 1), 500.0)).float().square().mean().backward()
+    assert [name for name, p in transformer.named_parameters() if p.grad is None and "control_adapter" not in name] == []

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from h2w_ros.generator.config import TransformerConfig
+from h2w_ros.generator.packed import Linear, PackedMatrix, for_inference, packed_or_none
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, q, k, v), each (B, L, H, D) and before RoPE -> what the queries read, (B, L, H, D)."""
@@ -43,13 +44,22 @@ class SelfAttention(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.heads = (config.num_heads, config.head_dim)
-        self.q, self.k, self.v, self.o = (nn.Linear(config.dim, config.dim) for _ in range(4))
+        self.q, self.k, self.v, self.o = (Linear(config.dim, config.dim) for _ in range(4))
         self.norm_q, self.norm_k = (RMSNorm(config.dim, config.eps) if config.qk_norm else nn.Identity() for _ in range(2))
+        self.packed_qkv: PackedMatrix | None = None
+
+    def pack(self) -> None:
+        """Queries, keys and values by one multiplication, for inference where that is possible."""
+        weight, bias = (torch.cat([getattr(layer, name) for layer in (self.q, self.k, self.v)]) for name in ("weight", "bias"))
+        self.packed_qkv = packed_or_none(weight, bias)
 
     def project(self, x_BLC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (B, L, H, D), queries and keys normalised."""
-        q, k, v = self.norm_q(self.q(x_BLC)), self.norm_k(self.k(x_BLC)), self.v(x_BLC)
-        return q.unflatten(-1, self.heads), k.unflatten(-1, self.heads), v.unflatten(-1, self.heads)
+        if self.packed_qkv is not None and for_inference(x_BLC):
+            q, k, v = self.packed_qkv.multiply(x_BLC).chunk(3, dim=-1)
+        else:
+            q, k, v = self.q(x_BLC), self.k(x_BLC), self.v(x_BLC)
+        return self.norm_q(q).unflatten(-1, self.heads), self.norm_k(k).unflatten(-1, self.heads), v.unflatten(-1, self.heads)
 
     def forward(self, x_BLC: Tensor, layer: int, attend: Attend) -> Tensor:
         """What every token reads."""
@@ -62,7 +72,7 @@ class CrossAttention(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.heads = (config.num_heads, config.head_dim)
-        self.q, self.k, self.v, self.o = (nn.Linear(config.dim, config.dim) for _ in range(4))
+        self.q, self.k, self.v, self.o = (Linear(config.dim, config.dim) for _ in range(4))
         self.norm_q, self.norm_k = (RMSNorm(config.dim, config.eps) if config.qk_norm else nn.Identity() for _ in range(2))
 
     def keys_values(self, text_BLC: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,22 +7,21 @@ wrapped; attention does not mind.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
 from h2w_ros.generator.attention import attention
-from h2w_ros.generator.config import Riflex, RolloutConfig, TransformerConfig
+from h2w_ros.generator.config import RolloutConfig, TransformerConfig
 from h2w_ros.generator.rope import Rotation, rotate, rotation_table
 
 
 class KeyValueCache:
     """The context of `batch` streams that advance together.
 
-    With `keys` = 'rotated' a key is stored after RoPE at its absolute position. With 'relative' it is stored before
-    RoPE; opening a block places every visible latent anew: the sink at 0 .. sink-1, the window behind it, the current
-    block last. Positions then never exceed the window, and until it is full latent j has position j in both modes.
+    Keys are kept after RoPE at their latent's index in the stream. With `keys` = 'rotated' that holds for the sink too,
+    which the stream leaves further and further behind. With 'relative' the sink's keys are also kept before RoPE and are
+    placed anew for every block, right before the window. RoPE sees only differences of positions, so every block then sees
+    what it would see at the fixed positions 0 .. sink + window - 1, and no distance ever exceeds that range.
     """
 
     def __init__(
@@ -36,9 +35,8 @@ class KeyValueCache:
     ) -> None:
         self.rollout, self.grid, self.head_dim = rollout, grid, config.head_dim
         shape = (config.num_layers, batch, rollout.capacity, grid[0] * grid[1], config.num_heads, config.head_dim)
-        self.placed_keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros_like(self.placed_keys)
-        self.bare_keys = torch.zeros_like(self.placed_keys) if rollout.keys == "relative" else None
+        self.keys, self.values = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
+        self.sink_keys = torch.zeros_like(self.keys[:, :, : rollout.sink])  # before RoPE
         self.num_latents = 0
         self._slots: list[int] = []
         self._visible = 0
@@ -47,7 +45,7 @@ class KeyValueCache:
     @property
     def num_bytes(self) -> int:
         """Memory of the context."""
-        return sum(x.nbytes for x in (self.placed_keys, self.values, self.bare_keys) if x is not None)
+        return self.keys.nbytes + self.values.nbytes + self.sink_keys.nbytes
 
     def reset(self) -> None:
         """Forgets the streams; the memory stays."""
@@ -62,10 +60,9 @@ class KeyValueCache:
         latents = range(self.num_latents, self.num_latents + num_latents)
         self._slots = [self.slot(latent) for latent in latents]
         self._visible = min(latents.stop, self.rollout.capacity)
-        shift = max(0, latents.stop - self.rollout.capacity) if self.bare_keys is not None else 0
-        self._rotation = self._rotation_at(tuple(latent - shift for latent in latents))
-        if self.bare_keys is not None:
-            self._place(self.bare_keys, latents.stop)
+        self._rotation = self._rotation_at(latents)
+        if self.rollout.keys == "relative" and latents.stop > self.rollout.capacity:
+            self._place_sink(self.sink_positions(latents.stop))
 
     def close_block(self) -> None:
         """Keeps what was written last; the streams advance. Until the next block opens, writing still goes to this one."""
@@ -74,16 +71,16 @@ class KeyValueCache:
     def write(self, layer: int, k: Tensor, v: Tensor) -> None:
         """Keeps the open block's keys, before RoPE, and values, (B, L, H, D)."""
         assert self._rotation is not None
-        self._store(self.placed_keys, layer, rotate(k, self._rotation))
-        self._store(self.values, layer, v)
-        if self.bare_keys is not None:
-            self._store(self.bare_keys, layer, k)
+        for store, x in ((self.keys, rotate(k, self._rotation)), (self.values, v), (self.sink_keys, k)):
+            for slot, frame in zip(self._slots, x.unflatten(1, (len(self._slots), -1)).unbind(1), strict=True):
+                if slot < store.shape[2]:
+                    store[layer, :, slot] = frame
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Writes the open block's keys and values, then attends to all that is visible; (B, L, H, D)."""
         assert self._rotation is not None
         self.write(layer, k, v)
-        keys, values = (x[layer, :, : self._visible].flatten(1, 2) for x in (self.placed_keys, self.values))
+        keys, values = (x[layer, :, : self._visible].flatten(1, 2) for x in (self.keys, self.values))
         return attention(rotate(q, self._rotation), keys, values)
 
     def slot(self, latent: int) -> int:
@@ -91,30 +88,15 @@ class KeyValueCache:
         sink, window = self.rollout.sink, self.rollout.window
         return latent if latent < sink else sink + (latent - sink) % window
 
-    def _place(self, bare_keys: Tensor, stop: int) -> None:
-        """Rotates all cached keys, all layers at once, to where they stand when the newest latent is stop - 1."""
-        bare = bare_keys[:, :, : self._visible]
-        rotation = self._rotation_at(self.slot_positions(stop))
-        self.placed_keys[:, :, : self._visible] = rotate(bare.flatten(2, 3), rotation).view_as(bare)
+    def sink_positions(self, stop: int) -> range:
+        """Where the sink stands when the newest latent is stop - 1."""
+        moved = max(0, stop - self.rollout.capacity) if self.rollout.keys == "relative" else 0
+        return range(moved, moved + self.rollout.sink)
 
-    def slot_positions(self, stop: int) -> tuple[int, ...]:
-        """Position of every visible slot: sinks at their index, the window behind them in order of time."""
-        positions = list(range(self._visible))
-        for latent in range(max(self.rollout.sink, stop - self.rollout.window), stop):
-            positions[self.slot(latent)] = latent - max(0, stop - self.rollout.capacity)
-        return tuple(positions)
+    def _place_sink(self, positions: range) -> None:
+        placed = rotate(self.sink_keys.flatten(2, 3), self._rotation_at(positions))
+        self.keys[:, :, : self.rollout.sink] = placed.view_as(self.sink_keys)
 
-    def _rotation_at(self, positions: tuple[int, ...]) -> Rotation:
-        return cached_rotation(positions, self.grid, self.head_dim, self.rollout.riflex, self.values.dtype, self.values.device)
-
-    def _store(self, store: Tensor, layer: int, x: Tensor) -> None:
-        for slot, frame in zip(self._slots, x.unflatten(1, (len(self._slots), -1)).unbind(1), strict=True):
-            store[layer, :, slot] = frame
-
-
-@lru_cache(maxsize=64)
-def cached_rotation(
-    positions: tuple[int, ...], grid: tuple[int, int], head_dim: int, riflex: Riflex | None, dtype: torch.dtype, device: torch.device
-) -> Rotation:
-    """The rotation of frames at these positions. Window-relative positions recur, so their tables are made once."""
-    return rotation_table(torch.tensor(positions, device=device), grid, head_dim, riflex).to(dtype)
+    def _rotation_at(self, positions: range) -> Rotation:
+        indices = torch.arange(positions.start, positions.stop, device=self.values.device)
+        return rotation_table(indices, self.grid, self.head_dim, self.rollout.riflex).to(self.values.dtype)

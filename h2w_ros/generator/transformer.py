@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from h2w_ros.generator.attention import Attend, CrossAttention, FrameMask, SelfAttention, attention, masked_attention
 from h2w_ros.generator.cache import KeyValueCache
 from h2w_ros.generator.config import Riflex, TransformerConfig
+from h2w_ros.generator.packed import FeedForward, Linear
 from h2w_ros.generator.rope import Rotation, rotate, rotation_table
 
 TextKeys = tuple[tuple[Tensor, Tensor], ...]
@@ -58,7 +59,7 @@ class Block(nn.Module):
         if config.text_dim is not None:
             self.norm3 = nn.LayerNorm(config.dim, config.eps) if config.cross_attn_norm else nn.Identity()
             self.cross_attn = CrossAttention(config)
-        self.ffn = nn.Sequential(nn.Linear(config.dim, config.ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(config.ffn_dim, config.dim))
+        self.ffn = FeedForward(config.dim, config.ffn_dim)
         self.modulation = nn.Parameter(torch.randn(1, 6, config.dim) / config.dim**0.5)
 
     def forward(self, x: Tensor, modulation: BlockModulation, layer: int, attend: Attend, text: tuple[Tensor, Tensor] | None) -> Tensor:
@@ -81,7 +82,7 @@ class Head(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.eps = config.eps
-        self.head = nn.Linear(config.dim, config.out_dim * math.prod(config.patch_size))
+        self.head = Linear(config.dim, config.out_dim * math.prod(config.patch_size))
         self.modulation = nn.Parameter(torch.randn(1, 2, config.dim) / config.dim**0.5)
 
     def forward(self, x: Tensor, modulation: HeadModulation) -> Tensor:
@@ -145,6 +146,16 @@ class Transformer(nn.Module):
         for layer in (layer for module in small for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)):
             nn.init.normal_(layer.weight, std=0.02)
         nn.init.zeros_(self.head.head.weight)
+
+    def pack(self) -> Transformer:
+        """Lays the matrices out for fast inference where that is possible (bfloat16 on a CPU); returns itself.
+
+        Call it last: after loading, merging and conversion, and again after any change of the weights.
+        """
+        for module in self.modules():
+            if isinstance(module, Linear | SelfAttention):
+                module.pack()
+        return self
 
     def forward(
         self,

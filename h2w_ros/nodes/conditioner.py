@@ -19,10 +19,10 @@ from h2w_msgs.msg import Condition as ConditionMsg
 from h2w_msgs.msg import Hands as HandsMsg
 from h2w_ros.camera import plucker_rays, relative_to
 from h2w_ros.condition import Image
+from h2w_ros.frames import StaticFrames
 from h2w_ros.geometry import Transform
 from h2w_ros.nodes import lifecycle, topics
 from h2w_ros.nodes.diagnostics import Diagnostics, Health
-from h2w_ros.nodes.frames import StaticFrames
 from h2w_ros.nodes.images import image_to_msg, rays_to_msg
 from h2w_ros.nodes.messages import Moment, condition_to_msg
 from h2w_ros.nodes.params import check_choices, read, setting
@@ -49,7 +49,9 @@ SILENT_AFTER_S = 2.0
 class ConditionerConfig:
     """What the conditioner listens to and how it reads it."""
 
-    image_transport: str = setting("raw", "camera pictures as sensor_msgs/Image or CompressedImage", choices=("raw", "compressed"))
+    image_transport: str = setting(
+        "auto", "camera pictures as sensor_msgs/Image, as CompressedImage, or whichever comes first", choices=("auto", "raw", "compressed")
+    )
     image_is_rectified: bool = setting(False, "pictures are rectified already: camera_info's P holds, no distortion")
     T_child_optical: tuple[float, ...] = setting(
         (), "optical frame in odometry's child frame: x y z [m], quaternion x y z w; empty takes it from /tf_static"
@@ -75,7 +77,7 @@ class Conditioner(lifecycle.ManagedNode):
         self._conditions = self.create_lifecycle_publisher(ConditionMsg, topics.CONDITION, **out)
         self._renders = self.create_lifecycle_publisher(ImageMsg, topics.HAND_RENDER, **out)
         self._rays = self.create_lifecycle_publisher(ImageMsg, topics.PLUCKER_RAYS, **out)
-        self._inputs: list[Any] = []
+        self._inputs: dict[str, Any] = {}
         self._diagnostics = Diagnostics(self, self._health)
 
     def set_up(self) -> None:
@@ -97,15 +99,15 @@ class Conditioner(lifecycle.ManagedNode):
 
     def tear_down(self) -> None:
         """Forgets everything."""
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        self._inputs.clear()
+        for topic in list(self._inputs):
+            self._leave(topic)
 
     def _subscribe_all(self) -> None:
-        if self._config.image_transport == "compressed":
-            self._subscribe(CompressedImage, topics.IMAGE_COMPRESSED, self._on_compressed, "no reference picture, no conditions")
-        else:
-            self._subscribe(ImageMsg, topics.IMAGE, self._on_image, "no reference picture, no conditions")
+        transport, silence = self._config.image_transport, "no reference picture, no conditions"
+        if transport in ("auto", "raw"):
+            self._subscribe(ImageMsg, topics.IMAGE, self._on_image, silence)
+        if transport in ("auto", "compressed"):
+            self._subscribe(CompressedImage, topics.IMAGE_COMPRESSED, self._on_compressed, silence)
         self._subscribe(CameraInfo, topics.CAMERA_INFO, self._on_camera_info, "no conditions")
         self._subscribe(Odometry, topics.ODOMETRY, self._on_odometry, "no conditions: the camera's pose is unknown")
         if self._timeline.config.ready_made_hands:
@@ -113,7 +115,7 @@ class Conditioner(lifecycle.ManagedNode):
         else:
             self._subscribe(HandsMsg, topics.HANDS, self._on_hands, "conditions without hands")
         if self._mount is None:
-            self._inputs.append(self.create_subscription(TFMessage, topics.TF_STATIC, self._on_tf_static, topics.LATCHED))
+            self._inputs[topics.TF_STATIC] = self.create_subscription(TFMessage, topics.TF_STATIC, self._on_tf_static, topics.LATCHED)
 
     def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], consequence: str) -> None:
         """An input whose silence has a consequence that can be said."""
@@ -128,17 +130,27 @@ class Conditioner(lifecycle.ManagedNode):
         subscription = self.create_subscription(kind, topic, heard, topics.SENSOR_IN, qos_overriding_options=topics.overridable())
         name = subscription.topic_name
         self._consequences[name] = consequence
-        self._inputs.append(subscription)
+        self._inputs[topic] = subscription
 
     # Inputs: each callback converts and hands on.
 
     def _on_image(self, msg: ImageMsg) -> None:
-        self._camera_frame = msg.header.frame_id or self._camera_frame
-        self._timeline.add_image(stamp_to_ns(msg.header.stamp), partial(self._decoded, partial(image_from_msg, msg)))
+        self._take_picture(msg, partial(image_from_msg, msg), unneeded=topics.IMAGE_COMPRESSED)
 
     def _on_compressed(self, msg: CompressedImage) -> None:
+        self._take_picture(msg, partial(image_from_compressed, msg), unneeded=topics.IMAGE)
+
+    def _take_picture(self, msg: ImageMsg | CompressedImage, decode: Callable[[], Image], unneeded: str) -> None:
+        self._leave(unneeded)
         self._camera_frame = msg.header.frame_id or self._camera_frame
-        self._timeline.add_image(stamp_to_ns(msg.header.stamp), partial(self._decoded, partial(image_from_compressed, msg)))
+        self._timeline.add_image(stamp_to_ns(msg.header.stamp), partial(self._decoded, decode))
+
+    def _leave(self, topic: str) -> None:
+        """Ends a subscription, once."""
+        subscription = self._inputs.pop(topic, None)
+        if subscription is not None:
+            self._consequences.pop(subscription.topic_name, None)
+            self.destroy_subscription(subscription)
 
     def _on_hand_render(self, msg: ImageMsg) -> None:
         self._timeline.add_hand_render(stamp_to_ns(msg.header.stamp), partial(self._decoded, partial(image_from_msg, msg), rectify=False))

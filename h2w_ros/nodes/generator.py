@@ -29,6 +29,7 @@ class GeneratorConfig:
 
     model: str = setting("tiny", "name of a model in the models folder, or a checkpoint's path")
     resize_policy: ResizePolicy = setting("squash", "how pictures come to the model's size; intrinsics follow", choices=("squash", "crop"))
+    device: str = setting("auto", "where the network runs: cpu, cuda, or auto for a GPU where there is one")
     num_threads: int = setting(0, "threads of the network on a CPU; 0 leaves torch's own choice", 0, 256)
     jpeg_quality: int = setting(90, "quality of predicted/compressed", 1, 100)
 
@@ -45,7 +46,8 @@ def load_session(config: GeneratorConfig) -> StreamingSession:
 
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
-    return Session(load_generator(config.model), resize_policy=config.resize_policy)
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    return Session(load_generator(config.model, device=device), resize_policy=config.resize_policy)
 
 
 class Generator(lifecycle.ManagedNode):
@@ -139,8 +141,8 @@ class Generator(lifecycle.ManagedNode):
             "model": self._config.model,
             "frames": worker.num_frames,
             "waiting": worker.num_waiting,
-            "latency_ms.p50": worker.latency_ms(50),
-            "latency_ms.p95": worker.latency_ms(95),
+            "latency_ms.p50": worker.latency_ms(50.0),
+            "latency_ms.p95": worker.latency_ms(95.0),
         }
         values.update({f"stage_ms.{stage}": time_ms for stage, time_ms in worker.stages_ms.items()})
         values.update({f"dropped.{reason}": count for reason, count in sorted(worker.dropped.items())})

@@ -53,6 +53,8 @@ class ManagedNode(LifecycleNode):
         for config_type in (NodeConfig, *config_types):
             declare(self, config_type)
         self.is_active = False
+        self._is_finalized = False
+        self._refusal = "a transition was refused"
         self._throttle = Throttle(self.get_parameter("warn_every_s").value)
 
     def set_up(self) -> None:
@@ -69,21 +71,23 @@ class ManagedNode(LifecycleNode):
             self.get_logger().warning(text)
 
     def start(self) -> None:
-        """Configures and activates; ValueError when that is refused (the reason is in the log)."""
+        """Configures and activates; ValueError with the reason when that is refused."""
         for transition in (self.trigger_configure, self.trigger_activate):
             if transition() != TransitionCallbackReturn.SUCCESS:
-                raise ValueError(f"node {self.get_name()} could not start; its log says why")
+                raise ValueError(f"node {self.get_name()} could not start: {self._refusal}")
 
     def finish(self) -> None:
-        """Leaves every state in order, so that files are whole."""
-        self.trigger_shutdown()
+        """Leaves every state in order, so that files are whole; does nothing where a manager did it already."""
+        if not self._is_finalized:
+            self.trigger_shutdown()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """unconfigured -> inactive."""
         try:
             self.set_up()
         except (ValueError, OSError) as error:
-            self.get_logger().error(str(error))
+            self._refusal = str(error)
+            self.get_logger().error(self._refusal)
             return TransitionCallbackReturn.FAILURE
         return super().on_configure(state)
 
@@ -104,7 +108,7 @@ class ManagedNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """any state -> finalized."""
-        self.is_active = False
+        self.is_active, self._is_finalized = False, True
         if state.label in ("active", "inactive"):
             self.tear_down()
         return super().on_shutdown(state)

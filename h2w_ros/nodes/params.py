@@ -12,7 +12,7 @@ from rclpy.parameter import Parameter
 Config = TypeVar("Config")
 
 
-def setting(default: Any, text: str, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()) -> Any:
+def setting(default: Any, text: str, low: int | float | None = None, high: int | float | None = None, choices: tuple[str, ...] = ()) -> Any:
     """A documented field of a config: `text` says what it does and its unit."""
     metadata: dict[str, Any] = {"help": text}
     if low is not None and high is not None:
@@ -59,7 +59,7 @@ def _to_ros(value: Any) -> Any:
 
 
 def _from_ros(value: Any, default: Any) -> Any:
-    return tuple(float(number) for number in value) if isinstance(default, tuple) else value
+    return tuple(float(item) if isinstance(item, int) else item for item in value) if isinstance(default, tuple) else value
 
 
 def _descriptor(spec: Field) -> ParameterDescriptor:

@@ -9,7 +9,7 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 NUM_LATENCIES = 512
 
 
+@runtime_checkable
 class PredictedFrame(Protocol):
     """One frame as a session gives it."""
 
@@ -43,6 +44,7 @@ class PredictedFrame(Protocol):
         """Whether it repeats the reference picture."""
 
 
+@runtime_checkable
 class StreamingSession(Protocol):
     """What the worker needs of `session.Session`; torch stays unknown here."""
 

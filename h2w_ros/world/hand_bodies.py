@@ -196,12 +196,15 @@ def _add_skin(scene: mujoco.MjSpec, shape: HandShape, tone: Colour) -> None:
 def _add_forearm(scene: mujoco.MjSpec, side: Side, tone: Colour, sleeve: Colour | None) -> None:
     body = scene.worldbody.add_body(name=f"{side}_forearm", mocap=True, pos=PARKED_M)
     _add_capsule(body, np.array([0, 0, 0.03]), np.array([0, 0, FOREARM_LENGTH_M]), 0.03)
-    parts = [("arm", 0.0, 1.0, 1.0, tone)] + ([("sleeve", 0.25, 1.0, 1.2, sleeve)] if sleeve is not None else [])
-    for name, start, end, thickness, colour in parts:
-        vertices, faces = _tube(start, end, thickness)
-        mesh = scene.add_mesh(name=f"{side}_{name}", inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
+    parts = [("arm", 0.0, 1.0, tone), ("shadow", 0.03, 0.86, tone)]
+    if sleeve is not None:
+        parts.append(("sleeve", 0.25, 1.2, sleeve))
+    for part, start, thickness, colour in parts:
+        vertices, faces = _tube(start, 1.0, thickness)
+        mesh = scene.add_mesh(name=f"{side}_{part}", inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
         mesh.uservert, mesh.userface = vertices.ravel().tolist(), faces.ravel().tolist()
-        body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh.name, rgba=[*colour, 1], group=1, contype=0, conaffinity=0, mass=0)
+        geom = body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh.name, rgba=[*colour, 1], group=1, contype=0, conaffinity=0, mass=0)
+        geom.castshadow = part == "shadow"  # a thinner tube inside casts it, so that the skin has no specks where light grazes it
 
 
 def _tube(start: float, end: float, thickness: float, num_sides: int = 16, num_rings: int = 10) -> tuple[Float[ndarray, "v 3"], Int[ndarray, "f 3"]]:

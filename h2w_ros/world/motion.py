@@ -73,7 +73,7 @@ def sample_camera(rng: np.random.Generator, width_px: int, height_px: int, hfov_
 def sample_head(rng: np.random.Generator, camera: Camera) -> HeadPath:
     """A head over the near edge of the table; nearer for wide cameras, so that hands keep their size; one in ten is fixed."""
     gaze = rng.uniform((-0.07, -0.02, 0.0), (0.07, 0.08, 0.03))
-    distance_m = 0.34 + 0.14 * camera.fx / camera.width_px * rng.uniform(0.9, 1.25)
+    distance_m = 0.36 + 0.15 * camera.fx / camera.width_px * rng.uniform(0.9, 1.25)
     elevation, azimuth = rng.uniform(0.7, 1.1), rng.uniform(-0.3, 0.3)
     back = np.array([np.sin(azimuth) * np.cos(elevation), -np.cos(azimuth) * np.cos(elevation), np.sin(elevation)])
     liveliness = 0.0 if rng.uniform() < 0.1 else rng.uniform(0.3, 1.0)

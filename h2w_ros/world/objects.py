@@ -80,7 +80,7 @@ def _half_size(rng: np.random.Generator, shape: Shape) -> tuple[float, float, fl
     radius = float(rng.uniform(*{"sphere": (0.025, 0.042), "bowl": (0.045, 0.07)}.get(shape, (0.022, 0.04))))
     if shape == "sphere":
         return radius, radius, radius
-    half_height = {"cylinder": rng.uniform(0.02, 0.07), "cup": rng.uniform(0.035, 0.055), "bowl": radius * 0.45, "bottle": rng.uniform(0.07, 0.095)}[
+    half_height = {"cylinder": rng.uniform(0.02, 0.07), "cup": rng.uniform(0.035, 0.055), "bowl": radius * 0.45, "bottle": rng.uniform(0.055, 0.08)}[
         shape
     ]
     return radius, radius, float(half_height)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-WORLD_VERSION = 4
+WORLD_VERSION = 5
 """Raised by every change that gives a seed another episode."""
 
 EVALUATION_SEEDS_FROM = 900_000

@@ -12,7 +12,7 @@ from numpy import ndarray
 from h2w_ros.geometry import Transform, check_transform
 
 Side = Literal["left", "right"]
-Image = UInt8[ndarray, "H W 3"]
+Image = UInt8[ndarray, "_ _ 3"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,139 @@
+"""A session repeats itself, streams what the batch rollout gives, and can be grounded in what the camera really sees."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from h2w_ros.condition import Camera, Condition, HandPose
+from h2w_ros.generator.checkpoint import Generator
+from h2w_ros.generator.codec import FramewiseCodec
+from h2w_ros.generator.config import CodecConfig, RaysConfig
+from h2w_ros.generator.presets import preset
+from h2w_ros.generator.rollout import BlockConditions, Rollout, roll_out
+from h2w_ros.generator.transformer import Transformer
+from h2w_ros.geometry import transform
+from h2w_ros.session import PredictedFrame, Session
+
+CAMERA = Camera(96, 64, 80.0, 80.0, 48.0, 32.0)
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    """`tiny` in small, with weights that do something."""
+    torch.manual_seed(0)
+    tiny = preset("tiny")
+    config = replace(
+        tiny,
+        transformer=replace(tiny.transformer, dim=32, ffn_dim=64, num_heads=2, num_layers=2, in_dim=16, out_dim=4),
+        codec=CodecConfig("framewise", 4, 8, 1, width=8, depth=1),
+        rollout=replace(tiny.rollout, window=3),
+        height_px=32,
+        width_px=48,
+    )
+    transformer = Transformer(config.transformer).eval()
+    torch.nn.init.normal_(transformer.head.head.weight, std=0.1)
+    return Generator(config, transformer, FramewiseCodec(config.codec).eval())
+
+
+def conditions(count: int, picture: bool = True) -> list[Condition]:
+    """A head that moves to the right over a resting right hand."""
+    hand = HandPose("right", transform(np.eye(3), np.array([0.0, 0.0, 0.4])), np.zeros(45), np.zeros(10))
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    return [
+        Condition(
+            round(i * 62.5e6), CAMERA, transform(np.eye(3), np.array([0.01 * i, 0.0, 0.0])), (hand,), image=image if picture and i == 0 else None
+        )
+        for i in range(count)
+    ]
+
+
+def run(session: Session, moments: list[Condition], seed: int = 0) -> list[PredictedFrame]:
+    session.reset(seed=seed)
+    return [frame for condition in moments for frame in session.push(condition)]
+
+
+def same(first: list[PredictedFrame], second: list[PredictedFrame]) -> bool:
+    return all(np.array_equal(a.image, b.image) for a, b in zip(first, second, strict=True))
+
+
+def test_every_condition_is_answered_with_its_own_stamp(generator: Generator) -> None:
+    frames = run(Session(generator), conditions(6))
+    assert [frame.index for frame in frames] == list(range(6))
+    assert [frame.stamp_ns for frame in frames] == [c.stamp_ns for c in conditions(6)]
+    assert [frame.is_reference for frame in frames] == [True] + 5 * [False]
+
+
+def test_a_reset_session_repeats_itself_and_another_seed_differs(generator: Generator) -> None:
+    session = Session(generator)
+    first = run(session, conditions(7))
+    assert same(first, run(session, conditions(7)))
+    assert not same(first, run(session, conditions(7), seed=1))
+
+
+def test_settling_early_changes_nothing(generator: Generator) -> None:
+    session = Session(generator)
+    lazy = run(session, conditions(7))
+    session.reset()
+    eager = []
+    for condition in conditions(7):
+        eager += session.push(condition)
+        session.settle()
+    assert same(lazy, eager)
+
+
+@torch.inference_mode()
+def test_the_stream_equals_the_batch_rollout(generator: Generator) -> None:
+    """The same pictures and rays, encoded as one clip and rolled out offline."""
+    session = Session(generator)
+    session.reset()
+    drawn = [session._draw(condition) for condition in conditions(7)]
+    streamed = run(session, conditions(7))
+    scene = session._resize.picture(conditions(1)[0].image)
+    control = generator.codec.encoder_stream()(np.stack([d.hands for d in drawn]))
+    plucker = torch.from_numpy(np.stack([d.plucker for d in drawn])).permute(3, 0, 1, 2)[None]
+    reference = generator.codec.encoder_stream()(scene[None])
+    rollout = Rollout(generator.transformer, generator.config.rollout, seeds=(0,))
+    latents = roll_out(rollout, reference, BlockConditions(control, plucker, torch.zeros_like(control)))
+    pictures = generator.codec.decoder_stream()(latents)
+    assert max(np.abs(f.image.astype(int) - p).max() for f, p in zip(streamed, pictures, strict=True)) <= 1
+
+
+def test_observing_the_prediction_itself_is_not_observing_something_else(generator: Generator) -> None:
+    black, white = (np.full((32, 48, 3), value, np.uint8) for value in (0, 255))
+    outcomes = []
+    for seen in (black, white):
+        session = Session(generator)
+        run(session, conditions(4))
+        session.observe(seen)
+        outcomes.append(session.push(conditions(5)[4])[0].image)
+    assert not np.array_equal(*outcomes)
+
+
+def test_an_observation_counts_whether_the_answer_was_settled_or_not(generator: Generator) -> None:
+    seen = np.random.default_rng(1).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    outcomes = []
+    for settled in (True, False):
+        session = Session(generator)
+        run(session, conditions(4))
+        if settled:
+            session.settle()
+        session.observe(seen)
+        outcomes.append(session.push(conditions(5)[4])[0].image)
+    assert np.array_equal(*outcomes)
+
+
+def test_a_session_without_a_picture_says_what_is_missing(generator: Generator) -> None:
+    session = Session(generator)
+    with pytest.raises(ValueError, match="needs a picture to begin from"):
+        session.push(conditions(1, picture=False)[0])
+    with pytest.raises(ValueError, match="push the reference"):
+        session.observe(np.zeros((32, 48, 3), np.uint8))
+
+
+def test_rays_anchored_to_the_first_frame_grow_with_the_way(generator: Generator) -> None:
+    session = Session(Generator(replace(generator.config, rays=RaysConfig(anchor_lag=None)), generator.transformer, generator.codec))
+    moments = [session._draw(condition).plucker[..., :3] for condition in conditions(4)]
+    assert not moments[0].any()
+    assert np.abs(moments[3]).max() == pytest.approx(3 * np.abs(moments[1]).max(), rel=1e-3)

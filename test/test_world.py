@@ -106,7 +106,7 @@ def test_the_drawn_hand_is_the_hand_model_s_hand(gl):
         if inside.sum() > 200:  # else the hand is out of the picture
             shares.append(episode.hand_masks[-1][inside].mean())
     assert len(shares) >= 3
-    assert min(shares) > 0.995
+    assert min(shares) > 0.985  # a few pixels look into the open wrist; a shift of two pixels would cost several percent
 
 
 def test_the_static_render_is_the_picture_without_hands_and_changes(gl):

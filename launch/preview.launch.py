@@ -1,0 +1,84 @@
+"""Conditioner and generator, each a process: the generator first, so that no condition comes before it listens.
+
+ros2 launch h2w_ros preview.launch.py camera:=realsense odometry:=/robot/odometry hands:=/tracker/hands
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, EmitEvent, RegisterEventHandler
+from launch.events import matches_action
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode
+from launch_ros.event_handlers import OnStateTransition
+from launch_ros.events.lifecycle import ChangeState
+from launch_ros.parameter_descriptions import ParameterValue
+from lifecycle_msgs.msg import Transition
+
+CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "config"
+PARAMETERS_OF_CAMERA = [f"{CONFIG_FOLDER}/", LaunchConfiguration("camera"), ".yaml"]
+
+INPUTS = {
+    "image_raw": "camera pictures; compressed ones are looked for at <image_raw>/compressed",
+    "camera_info": "calibration of these pictures",
+    "odometry": "where the camera's carrier is in the world",
+    "hands": "h2w_msgs/Hands in the odometry's world frame",
+    "ready_made_hands": "drawn hands, used instead of poses with the parameter ready_made_hands",
+}
+
+
+def arguments() -> list[DeclareLaunchArgument]:
+    """What can be said on the command line."""
+    return [
+        DeclareLaunchArgument("camera", default_value="simulated", description="a file of config/, without .yaml"),
+        DeclareLaunchArgument("parameters", default_value=PARAMETERS_OF_CAMERA, description="parameter file; replaces that of `camera`"),
+        DeclareLaunchArgument("model", default_value="tiny", description="a model of models/, or a checkpoint's path"),
+        DeclareLaunchArgument("namespace", default_value="", description="in front of every topic"),
+        DeclareLaunchArgument("use_sim_time", default_value="false", description="time comes from /clock"),
+        *[DeclareLaunchArgument(topic, default_value=topic, description=text) for topic, text in INPUTS.items()],
+    ]
+
+
+def managed(name: str, **parameters: object) -> LifecycleNode:
+    """One of our nodes, which waits to be configured and activated."""
+    common = {"autostart": False, "use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}
+    remappings = [(topic, LaunchConfiguration(topic)) for topic in INPUTS]
+    remappings.append(("image_raw/compressed", [LaunchConfiguration("image_raw"), "/compressed"]))
+    return LifecycleNode(
+        package="h2w_ros",
+        executable=name,
+        name=name,
+        namespace=LaunchConfiguration("namespace"),
+        parameters=[LaunchConfiguration("parameters"), common | parameters],
+        remappings=remappings,
+        output="screen",
+    )
+
+
+def change(node: LifecycleNode, transition_id: int) -> EmitEvent:
+    """Asks a node for a transition."""
+    return EmitEvent(event=ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition_id))
+
+
+def when(node: LifecycleNode, from_state: str, state: str, *actions: object) -> RegisterEventHandler:
+    """Does something once the node has come from one state to another."""
+    return RegisterEventHandler(OnStateTransition(target_lifecycle_node=node, start_state=from_state, goal_state=state, entities=list(actions)))
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Generator configured, activated; then the conditioner likewise."""
+    generator = managed("generator", model=LaunchConfiguration("model"))
+    conditioner = managed("conditioner")
+    return LaunchDescription(
+        [
+            *arguments(),
+            when(generator, "configuring", "inactive", change(generator, Transition.TRANSITION_ACTIVATE)),
+            when(generator, "activating", "active", change(conditioner, Transition.TRANSITION_CONFIGURE)),
+            when(conditioner, "configuring", "inactive", change(conditioner, Transition.TRANSITION_ACTIVATE)),
+            generator,
+            conditioner,
+            change(generator, Transition.TRANSITION_CONFIGURE),
+        ]
+    )

@@ -16,4 +16,6 @@ def models_dir() -> Path:
         return Path(chosen)
     if (CHECKOUT / "models").is_dir():
         return CHECKOUT / "models"
-    return Path(sys.prefix) / "share" / "h2w_ros" / "models"
+    # pip and colcon install the package at different depths below the prefix that holds share/.
+    shares = (prefix / "share" / "h2w_ros" / "models" for prefix in CHECKOUT.parents)
+    return next((share for share in shares if share.is_dir()), Path(sys.prefix) / "share" / "h2w_ros" / "models")

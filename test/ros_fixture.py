@@ -136,6 +136,8 @@ class EchoSession:
         self._index, self._pending = -1, []
 
     def push(self, condition: Condition) -> Sequence[EchoFrame]:
+        if condition.stamp_ns < START_NS:
+            return []  # the worker's warm-up
         time.sleep(self.delay_s)
         self.pushed.append(condition)
         self._index += 1
@@ -144,6 +146,9 @@ class EchoSession:
             return []
         ready, self._pending = self._pending, []
         return ready
+
+    def settle(self) -> None:
+        pass
 
     def observe(self, image: Any) -> None:
         self.observed.append(image)

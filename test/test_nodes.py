@@ -315,7 +315,7 @@ def test_a_reset_that_cannot_be_met_leaves_the_session_alone(ros: Ros) -> None:
     refused = call_reset(ros, seed=7, image=ImageMsg(encoding="yuv422", width=4, height=4))
     assert not refused.accepted
     assert "yuv422" in refused.message
-    assert len(session.resets) == 1
+    assert {seed for _, seed in session.resets} == {0}
 
 
 def test_a_condition_that_makes_no_sense_is_dropped_and_counted(ros: Ros) -> None:
@@ -332,6 +332,8 @@ def test_a_condition_that_makes_no_sense_is_dropped_and_counted(ros: Ros) -> Non
 def test_a_generator_that_fails_says_so(ros: Ros) -> None:
     class Broken(EchoSession):
         def push(self, condition: Condition) -> list:
+            if condition.stamp_ns < START_NS:
+                return []
             raise RuntimeError("out of memory")
 
     diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS)

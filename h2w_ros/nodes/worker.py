@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from h2w_ros.condition import Condition, Image
+from h2w_ros.condition import Camera, Condition, Image
 from h2w_ros.nodes.messages import Moment
 from h2w_ros.nodes.params import setting
 from h2w_ros.ros_messages import NS_PER_S
@@ -21,6 +21,7 @@ from h2w_ros.ros_messages import NS_PER_S
 log = logging.getLogger(__name__)
 
 NUM_LATENCIES = 512
+NUM_WARM_UP = 9
 
 
 @runtime_checkable
@@ -57,6 +58,9 @@ class StreamingSession(Protocol):
 
     def push(self, condition: Condition) -> Sequence[PredictedFrame]:
         """Takes a condition; gives the frames that are ready."""
+
+    def settle(self) -> None:
+        """Does what the next answer needs and the last one did not."""
 
     def observe(self, image: Image) -> None:
         """Writes what the camera really sees into the context."""
@@ -101,6 +105,7 @@ class InferenceWorker:
         self._wish: Restart | None = None
         self._is_stopped = False
         self._changed = threading.Condition()
+        self._is_warm = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self.dropped: Counter[str] = Counter()
         self.num_frames = 0
@@ -108,11 +113,13 @@ class InferenceWorker:
         self.stages_ms: dict[str, float] = {}
         self.problem = ""
         self.failure: Exception | None = None
-        self._begin(Restart(new_session_id(), None, config.seed))
 
     def start(self) -> None:
-        """Begins to work."""
+        """Begins to work; returns when the network is warm, so that the first answer is as fast as the others."""
         self._thread.start()
+        self._is_warm.wait()
+        if self.failure is not None:
+            raise ValueError(self.problem)
 
     def stop(self) -> None:
         """Ends after the condition that is being worked on."""
@@ -148,22 +155,36 @@ class InferenceWorker:
 
     def _run(self) -> None:
         try:
+            self._warm_up()
             while (moment := self._next()) is not None:
                 self._push(moment)
         except Exception as error:  # a dead thread must not look like a quiet one
             self.failure = error
             self.problem = f"inference stopped: {type(error).__name__}: {error}"
             log.exception("inference stopped")
+        finally:
+            self._is_warm.set()
+
+    def _warm_up(self) -> None:
+        """Runs the network on nothing, on this thread: thread pools and kernels belong to the thread that uses them."""
+        self._session.reset(None, self._config.seed)
+        for condition in idle_conditions(NUM_WARM_UP):
+            self._session.push(condition)
+            self._session.settle()
+        self._begin(Restart(new_session_id(), None, self._config.seed))
+        self._is_warm.set()
 
     def _next(self) -> Moment | None:
         """Waits for the next condition; None when it is time to end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_stopped or self._wish is not None or bool(self._inbox))
-            if self._wish is not None:
+            while True:
+                self._changed.wait_for(lambda: self._is_stopped or self._wish is not None or bool(self._inbox))
+                if self._is_stopped:
+                    return None
+                if self._wish is None:
+                    return self._inbox.popleft()
                 self._begin(self._wish)
                 self._wish = None
-            self._changed.wait_for(lambda: self._is_stopped or bool(self._inbox))
-            return None if self._is_stopped else self._inbox.popleft()
 
     def _begin(self, wish: Restart) -> None:
         self._session.reset(wish.image, wish.seed)
@@ -193,6 +214,8 @@ class InferenceWorker:
             block, self._pending = self._pending, []
             self._answer(frames, block)
             self._ground(block)
+        self._session.settle()
+        self.stages_ms = dict(self._session.stages_ms)
 
     def _is_new_start(self, stamp_ns: int) -> bool:
         if self._last_ns is None:
@@ -202,7 +225,6 @@ class InferenceWorker:
     def _pushed(self, condition: Condition) -> Sequence[PredictedFrame]:
         frames = self._session.push(condition)
         self._needs_image, self._last_ns = False, condition.stamp_ns
-        self.stages_ms = dict(self._session.stages_ms)
         return frames
 
     def _ground(self, block: list[Moment]) -> None:
@@ -232,6 +254,13 @@ class InferenceWorker:
         """Percentile of the last latencies [ms]; nan before the first."""
         latencies = list(self.latencies_ms)
         return float(np.percentile(latencies, percent)) if latencies else float("nan")
+
+
+def idle_conditions(num_conditions: int) -> list[Condition]:
+    """A camera that stands still before a grey scene, without hands."""
+    camera = Camera(64, 48, 60.0, 60.0, 32.0, 24.0)
+    grey = np.full((camera.height_px, camera.width_px, 3), 128, np.uint8)
+    return [Condition(1 + k, camera, np.eye(4), image=grey) for k in range(num_conditions)]
 
 
 def new_session_id() -> str:

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     from h2w_ros.episodes.bag_writer import BagFormat, write_bag
 
     recording = recording_of(args)
-    conditions = tqdm(recording.conditions(), total=recording.num_frames, unit="frame", desc="bag")
+    conditions = iter(tqdm(recording.conditions(), total=recording.num_frames, unit="frame", desc="bag", disable=None))
     count = write_bag(
         args.out,
         conditions,

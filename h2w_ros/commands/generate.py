@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from h2w_ros.commands.recording_options import add_recording_arguments, recording_of
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ROW_HEIGHT_PX = 240
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """What `generate` needs of a session."""
 
@@ -102,7 +103,7 @@ def generate(session: Predictor, recording: Recording, out: Path, side_by_side: 
         video = stack.enter_context(VideoWriter(out, recording.rate_hz))
         rows = stack.enter_context(VideoWriter(side_by_side, recording.rate_hz)) if side_by_side else None
         row = Row(recording.scene_image)
-        conditions = tqdm(recording.conditions(), total=recording.num_frames, unit="frame", desc="generate")
+        conditions = iter(tqdm(recording.conditions(), total=recording.num_frames, unit="frame", desc="generate", disable=None))
         for condition, frame in predict(session, conditions, dropped):
             video.write(frame.image)
             report.height_px, report.width_px = frame.image.shape[:2]

@@ -1,0 +1,43 @@
+"""What a measurement ran on; numbers without it say nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+
+def describe() -> str:
+    """Processor, the cores this process may use, memory, and the GPU where there is one."""
+    parts = [_processor(), f"{len(os.sched_getaffinity(0))} cores", f"{_memory_gib():.0f} GiB", *_gpus()]
+    return ", ".join(parts)
+
+
+def _processor() -> str:
+    for line in _lines("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _memory_gib() -> float:
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemTotal"):
+            return int(line.split()[1]) / 2**20
+    return float("nan")
+
+
+def _gpus() -> list[str]:
+    driver = Path("/proc/driver/nvidia/gpus")
+    folders = sorted(driver.iterdir()) if driver.is_dir() else []
+    return [_model(folder) for folder in folders]
+
+
+def _model(folder: Path) -> str:
+    names = [line.partition(":")[2].strip() for line in _lines(folder / "information") if line.startswith("Model")]
+    return names[0] if names else "NVIDIA GPU"
+
+
+def _lines(path: str | Path) -> list[str]:
+    file = Path(path)
+    return file.read_text(errors="replace").splitlines() if file.is_file() else []

@@ -148,14 +148,13 @@ def _lora(path, naming, alpha=None, metadata=None, **extra):
 @pytest.mark.parametrize(
     ("naming", "alpha"), [("peft", None), ("peft", 6.0), ("peft_default", None), ("wrapped", None), ("kohya", None), ("kohya", 6.0)]
 )
-def test_a_lora_adds_its_product_in_every_naming(folder, naming, alpha):
+def test_a_lora_adds_its_weighted_product_in_every_naming_whatever_its_alpha(folder, naming, alpha):
     product = _lora(folder / "lora.safetensors", naming, alpha)
     files = weight_files(folder, ("transformer",))
     before = read_state(files)
     after = load_transformer(SMALL.transformer, files, [(folder / "lora.safetensors", 0.5)]).state_dict()
-    scale = 0.5 if alpha is None else 0.5 * alpha / 2
     name = "blocks.0.self_attn.q.weight"
-    torch.testing.assert_close(after[name], before[name] + scale * product, rtol=0, atol=1e-6)
+    torch.testing.assert_close(after[name], before[name] + 0.5 * product, rtol=0, atol=1e-6)
     assert all(torch.equal(after[other], before[other]) for other in before if other != name)
 
 

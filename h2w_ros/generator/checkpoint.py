@@ -55,7 +55,7 @@ def load_generator(path_or_name: str | Path, dtype: torch.dtype | None = None, d
     transformer = load_transformer(config.transformer, weight_files(folder, TRANSFORMER_STEMS), _lora_files(folder, config))
     codec = _load_codec(config, folder, dtype, device)
     text = None if config.transformer.text_dim is None else _load_text(config, folder).to(device, dtype)
-    return Generator(config, transformer.to(device, dtype).eval().requires_grad_(False), codec, text)
+    return Generator(config, transformer.to(device, dtype).eval().requires_grad_(False).pack(), codec, text)
 
 
 def save_generator(

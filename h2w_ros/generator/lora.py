@@ -1,4 +1,8 @@
-"""LoRA files merged into weights, in either of the two namings, with the whole tensors that ride along."""
+"""LoRA files merged into weights, in either of the two namings, with the whole tensors that ride along.
+
+The merge weight is alpha over rank (0.5 = 128 / 256 for the released files), so alphas inside a file are not applied on top of it;
+the released code leaves them out too.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +28,10 @@ TRAINED_LATENTS = "train_F_lat"
 
 @dataclass
 class _Pair:
-    """One layer's low-rank update: up @ down, scaled by alpha over rank where alpha is given."""
+    """One layer's low-rank update, up @ down."""
 
     down: Tensor | None = None
     up: Tensor | None = None
-    alpha: float | None = None
 
 
 def merge_lora(state: Mapping[str, Tensor], path: Path, weight: float) -> State:
@@ -71,8 +74,8 @@ def _pairs(tensors: State, targets: Mapping[str, Tensor], path: Path) -> dict[st
         target = flat_names.get(layer.replace(".", "_"))
         if target is None:
             raise ValueError(f"{path}: tensor {key} changes a layer that the network does not have ({layer})")
-        pair = pairs.setdefault(target, _Pair())
-        setattr(pair, role, float(tensor) if role == "alpha" else tensor)
+        if role != "alpha":
+            setattr(pairs.setdefault(target, _Pair()), role, tensor)
     return pairs
 
 
@@ -96,5 +99,4 @@ def _updated(target: Tensor, pair: _Pair, weight: float, source: str) -> Tensor:
     if (up.shape[0], down.shape[1]) != rows_columns or up.shape[1] != down.shape[0]:
         got = f"up {tuple(pair.up.shape)}, down {tuple(pair.down.shape)}"
         raise ValueError(f"{source}: LoRA factors must multiply to {rows_columns}, got {got}")
-    scale = weight if pair.alpha is None else weight * pair.alpha / up.shape[1]
-    return torch.add(target.float(), (up @ down).view(target.shape), alpha=scale).to(target.dtype)
+    return torch.add(target.float(), (up @ down).view(target.shape), alpha=weight).to(target.dtype)

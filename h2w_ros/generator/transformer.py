@@ -155,6 +155,8 @@ class Transformer(nn.Module):
         for module in self.modules():
             if isinstance(module, Linear | SelfAttention):
                 module.pack()
+            elif isinstance(module, nn.Conv2d):
+                module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
         return self
 
     def forward(

@@ -15,7 +15,8 @@ from h2w_ros.generator.schedule import block_steps, shifted, steps, with_release
 
 RELATIVE = RolloutConfig(window=4, sink=1, keys="relative", timesteps=(1000.0, 500.0))
 ROTATED = dataclasses.replace(RELATIVE, keys="rotated", sink=0, riflex=Riflex(k=2, L_test=9, L_test_scale=2.0))
-ROLLOUTS = pytest.mark.parametrize("config", [RELATIVE, ROTATED], ids=["relative", "rotated"])
+RESIDUAL = dataclasses.replace(RELATIVE, prediction="residual")
+ROLLOUTS = pytest.mark.parametrize("config", [RELATIVE, ROTATED, RESIDUAL], ids=["relative", "rotated", "residual"])
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +129,11 @@ def test_given_noises_replace_the_seeds(transformer):
     assert torch.equal(*clips)
 
 
-def test_generating_twice_changes_nothing(transformer):
+@ROLLOUTS
+def test_generating_twice_changes_nothing(transformer, config):
     reference, conditions = random_latents(1), random_conditions(9)
-    expected = roll_out(Rollout(transformer, RELATIVE), reference, conditions)
-    rollout = Rollout(transformer, RELATIVE)
+    expected = roll_out(Rollout(transformer, config), reference, conditions)
+    rollout = Rollout(transformer, config)
     rollout.start(reference, conditions.part(0, 1))
     for block in range(1, 9):
         rollout.generate(random_conditions(1, seed=50 + block))
@@ -140,11 +142,12 @@ def test_generating_twice_changes_nothing(transformer):
         rollout.commit(latents)
 
 
-def test_replacing_a_block_equals_having_committed_it(transformer):
+@ROLLOUTS
+def test_replacing_a_block_equals_having_committed_it(transformer, config):
     reference, conditions, seen = random_latents(1), random_conditions(9), random_latents(1, seed=99)
     clips = []
     for replaces in (False, True):
-        rollout = Rollout(transformer, RELATIVE)
+        rollout = Rollout(transformer, config)
         rollout.start(reference, conditions.part(0, 1))
         for block in range(1, 8):
             rollout.generate(conditions.part(block, block + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -193,10 +194,12 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     if not path.is_file():
         raise FileNotFoundError(f"No video at {path}")
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise ValueError(f"{path} holds no video stream")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise ValueError(f"{path} is not a readable video: its codec is unknown")
             stream.codec_context.thread_count = 1
             yield container, stream
     except av.FFmpegError as error:
@@ -227,11 +230,8 @@ def _decoded_from(container: InputContainer, stream: VideoStream, stamp: int, pa
 
 def _true_size(container: InputContainer, stream: VideoStream) -> tuple[int, int]:
     """Height and width before padding; foreign files have none."""
-    comment = container.metadata.get("comment", "")
-    if not comment.startswith(SIZE_TAG):
-        return stream.height, stream.width
-    width_px, height_px = comment.removeprefix(SIZE_TAG).split("x")
-    return int(height_px), int(width_px)
+    size = re.fullmatch(rf"{SIZE_TAG}(\d+)x(\d+)", container.metadata.get("comment", ""))
+    return (stream.height, stream.width) if size is None else (int(size[2]), int(size[1]))
 
 
 def _rgb(frame: VideoFrame, size: tuple[int, int]) -> Image:

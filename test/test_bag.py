@@ -266,3 +266,19 @@ def test_other_peoples_recording_info_is_no_reason_to_fail(tmp_path: Path) -> No
     info = [("/recording_info", 1_000_000_000, ros.message("std_msgs/msg/String", data="not JSON"))]
     write_messages(tmp_path / "bag", info + robot_messages())
     assert open_recording(tmp_path / "bag").domain == "unknown"
+
+
+def test_flipped_bytes_anywhere_in_a_bag_are_a_clear_error_or_no_matter(tmp_path: Path) -> None:
+    write_bag(tmp_path / "bag.mcap", plain_conditions(3))
+    whole, rng = (tmp_path / "bag.mcap").read_bytes(), np.random.default_rng(0)
+    refusals = []
+    for _ in range(25):
+        damaged = bytearray(whole)
+        damaged[rng.integers(len(whole))] ^= 0xFF
+        (tmp_path / "damaged.mcap").write_bytes(damaged)
+        try:
+            list(open_recording(tmp_path / "damaged.mcap").conditions())
+        except ValueError as error:
+            refusals.append(str(error))
+    assert refusals
+    assert all("damaged.mcap" in refusal for refusal in refusals)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from struct import error as StructError
 from typing import Any
 
+from backports.zstd import ZstdError  # what rosbags decompresses with
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import ReaderError
+from rosbags.serde import SerdeError
 
 from h2w_ros.condition import Condition
 from h2w_ros.episodes.bag_alignment import Alignment, BagFrames, BagOptions, in_order_of_stamps
@@ -23,6 +26,9 @@ from h2w_ros.episodes.recording import UNKNOWN, Recording, check_range
 from h2w_ros.episodes.typestore import ros_typestore
 from h2w_ros.frames import StaticFrames
 from h2w_ros.ros_messages import transform_from_msg
+
+# What rosbags lets through when bytes are wrong, besides its own errors.
+DAMAGE = (AnyReaderError, ReaderError, SerdeError, ZstdError, StructError, ArithmeticError, LookupError, UnicodeDecodeError, EOFError)
 
 log = logging.getLogger(__name__)
 
@@ -77,23 +83,42 @@ def bag_file(path: Path) -> Path:
 
 @contextmanager
 def opened(path: Path) -> Iterator[AnyReader]:
-    """The bag's reader; failures of the file become a ValueError that names it."""
+    """The bag's reader. ValueError that names the file when it cannot be opened."""
     try:
-        with AnyReader([path], default_typestore=ros_typestore()) as reader:
-            yield reader
-    except (AnyReaderError, ReaderError) as error:
+        reader = AnyReader([path], default_typestore=ros_typestore())
+        reader.open()
+    except DAMAGE as error:
         remedy = "it was cut off or is of another format; `mcap recover` mends cut-off MCAP files"
         raise ValueError(f"{path} is not a readable bag ({error}): {remedy}") from error
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def raw_messages(reader: AnyReader, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
+    """Connection, recording time and CDR bytes of messages in the order of recording. ValueError where the file is damaged."""
+    messages = reader.messages(connections)
+    while True:
+        try:
+            found = next(messages, None)
+        except DAMAGE as error:
+            raise ValueError(f"{reader.paths[0]} is damaged: {error}") from error
+        if found is None:
+            return
+        yield found
 
 
 def _messages(reader: AnyReader, connections: list[Connection], topics: BagTopics, dropped: Counter[str]) -> Iterator[tuple[int, str, Any]]:
-    for connection, recorded_ns, raw in reader.messages(connections):
+    for connection, recorded_ns, raw in raw_messages(reader, connections):
         part = topics.part_of(connection.topic)
         assert part is not None
         try:
-            yield recorded_ns, part, reader.deserialize(raw, connection.msgtype)
-        except AnyReaderError:
+            message = _deserialized(reader, connection, raw)
+        except ValueError:
             dropped[f"{part}_undecodable"] += 1
+            continue
+        yield recorded_ns, part, message
 
 
 def _frames(reader: AnyReader, topics: BagTopics) -> BagFrames:
@@ -124,5 +149,12 @@ def _recording_info(reader: AnyReader) -> Mapping[str, Any]:
 def _all_of(reader: AnyReader, topic: str) -> Iterator[Any]:
     connections = [connection for connection in reader.connections if connection.topic == topic]
     if connections:
-        for connection, _, raw in reader.messages(connections):
-            yield reader.deserialize(raw, connection.msgtype)
+        for connection, _, raw in raw_messages(reader, connections):
+            yield _deserialized(reader, connection, raw)
+
+
+def _deserialized(reader: AnyReader, connection: Connection, raw: bytes) -> Any:
+    try:
+        return reader.deserialize(raw, connection.msgtype)
+    except DAMAGE as error:
+        raise ValueError(f"{reader.paths[0]}: a message on {connection.topic} is damaged: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Episode(Recording):
         """Conditions start .. stop - 1 with the pictures that were recorded with them."""
         start, stop = check_range(start, stop, self.num_frames, self.path)
         videos = {name: self._pictures(name, start, stop) for name in self.manifest.pictures}
-        for row in self._rows(start, stop):
+        for row in _rows(self.path / FRAMES, start, stop):
             pictures = {name: next(video) for name, video in videos.items() if row[name] is not None}
             yield condition_of(row, self.manifest.width_px, self.manifest.height_px, pictures)
 
@@ -51,18 +52,14 @@ class Episode(Recording):
         start, stop = check_range(start, stop, self.num_frames, self.path)
         if name not in self.manifest.masks:
             raise ValueError(f"{self.path} has no mask {name!r}; it has {sorted(self.manifest.masks)}")
-        packed = _table(self.path / MASKS, start, stop, [name])[name].to_pylist()
+        packed = [row[name] for row in _rows(self.path / MASKS, start, stop, [name])]
         height_px, width_px = self.manifest.height_px, self.manifest.width_px
         bits = np.unpackbits(np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), -1), axis=1, count=height_px * width_px)
         return bits.reshape(-1, height_px, width_px).astype(np.bool_)
 
-    def _rows(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
-        for batch in _batches(self.path / FRAMES, start, stop):
-            yield from batch.to_pylist()
-
     def _pictures(self, name: str, start: int, stop: int) -> Iterator[Image]:
         """Pictures of one kind that belong to these frames; they lie in their video one after the other."""
-        places = [place for place in _table(self.path / FRAMES, start, stop, [name])[name].to_pylist() if place is not None]
+        places = [row[name] for row in _rows(self.path / FRAMES, start, stop, [name]) if row[name] is not None]
         return iterate_video(self.path / video_name(name), places[0], places[-1] + 1) if places else iter(())
 
 
@@ -72,7 +69,7 @@ def read_manifest(path: Path) -> Manifest:
         raise IncompleteEpisodeError(f"{path} is half-written: {MANIFEST}, which is written last, is missing. Record it again")
     try:
         fields = json.loads((path / MANIFEST).read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f"{path / MANIFEST} is damaged: {error}") from error
     if fields.get("format") != FORMAT or fields.get("version") != VERSION:
         found = f"{fields.get('format')!r} version {fields.get('version')!r}"
@@ -83,16 +80,7 @@ def read_manifest(path: Path) -> Manifest:
         raise ValueError(f"{path / MANIFEST} is damaged: {error}") from error
 
 
-def _parquet(path: Path) -> pq.ParquetFile:
-    if not path.is_file():
-        raise FileNotFoundError(f"The episode lacks {path}")
-    try:
-        return pq.ParquetFile(path)
-    except pa.ArrowException as error:
-        raise ValueError(f"{path} is not a readable Parquet file: {error}") from error
-
-
-def _batches(path: Path, start: int, stop: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
+def _rows(path: Path, start: int, stop: int, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """Rows start .. stop - 1, one row group at a time; other groups are not read."""
     with _parquet(path) as file:
         first = 0
@@ -100,10 +88,27 @@ def _batches(path: Path, start: int, stop: int, columns: list[str] | None = None
             count = file.metadata.row_group(group).num_rows
             low, high = max(start - first, 0), min(stop - first, count)
             if low < high:
-                yield file.read_row_group(group, columns=columns).slice(low, high - low)
+                yield from _decoded(path, file, group, columns)[low:high]
             first += count
 
 
-def _table(path: Path, start: int, stop: int, columns: list[str]) -> pa.Table:
-    tables = list(_batches(path, start, stop, columns))
-    return pa.concat_tables(tables) if tables else _parquet(path).schema_arrow.empty_table().select(columns)
+def _parquet(path: Path) -> pq.ParquetFile:
+    if not path.is_file():
+        raise FileNotFoundError(f"The episode lacks {path}")
+    with _naming(path):
+        return pq.ParquetFile(path)
+
+
+def _decoded(path: Path, file: pq.ParquetFile, group: int, columns: list[str] | None) -> list[dict[str, Any]]:
+    with _naming(path):
+        rows: list[dict[str, Any]] = file.read_row_group(group, columns=columns).to_pylist()
+        return rows
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turns the many ways in which Parquet fails into one that names the file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a readable Parquet file: {error}") from error

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rosbags.rosbag2 import ReaderError
-from rosbags.serde import SerdeError
-
-from h2w_ros.episodes.bag import Bag, bag_file, opened
+from h2w_ros.episodes.bag import Bag, bag_file, opened, raw_messages
 from h2w_ros.episodes.bag_topics import PARTS, RECORDING_INFO, TF_STATIC, BagTopics, choose_topics
 from h2w_ros.episodes.bag_writer import BagFormat, messages_of, on_ros_clock
 from h2w_ros.episodes.recording import Recording, open_recording
@@ -72,13 +69,10 @@ def our_name(chosen: BagTopics, topic: str, kind: str) -> str:
 def _messages_of_bag(path: Path, chosen: BagTopics | None, topics: dict[str, str]) -> Iterator[Recorded]:
     with opened(path) as reader:
         wanted = [c for c in reader.connections if chosen is None or chosen.part_of(c.topic) or c.topic in LATCHED_TOPICS]
-        try:
-            for connection, time_ns, data in reader.messages(wanted):
-                name = connection.topic if chosen is None else our_name(chosen, connection.topic, connection.msgtype)
-                if name in topics:
-                    yield Recorded(time_ns, name, connection.msgtype, bytes(data))
-        except (ReaderError, SerdeError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
+        for connection, time_ns, data in raw_messages(reader, wanted):
+            name = connection.topic if chosen is None else our_name(chosen, connection.topic, connection.msgtype)
+            if name in topics:
+                yield Recorded(time_ns, name, connection.msgtype, bytes(data))
 
 
 def _topics_of_recording(recording: Recording) -> dict[str, str]:

@@ -108,7 +108,7 @@ def rehearse(config: RehearsalConfig, on_frames: Callable[[int], None] = lambda 
         listener = Listener(context=context)
         parameters = overrides(path=str(config.recording), rate=config.rate, autostart=False, publish_clock=False)
         player = Replay(lambda message: _note(sent, message), context=context, parameter_overrides=parameters)
-        stack.enter_context(_spinning(context, [listener, player]))
+        stack.enter_context(_spinning([listener, player]))
         player.trigger_configure()
         _wait_until(lambda: _everyone_listens(listener), processes, READY_S, "the nodes are up")
         player.trigger_activate()
@@ -137,8 +137,8 @@ def _ros(domain: int) -> Iterator[Context]:
 
 
 @contextmanager
-def _spinning(context: Context, nodes: list[Node]) -> Iterator[None]:
-    executor = SingleThreadedExecutor(context=context)
+def _spinning(nodes: list[Node]) -> Iterator[None]:
+    executor = SingleThreadedExecutor(context=nodes[0].context)
     stop = threading.Event()
 
     def spin() -> None:

@@ -110,7 +110,7 @@ def learning_rate_factor(step_in_session: int, elapsed_share: float, warmup_step
 def train(
     module: nn.Module,
     folder: RunFolder,
-    losses: Callable[[], Tensor],
+    losses: Callable[[int], Tensor],
     chosen: Iterable[torch.optim.Optimizer],
     *,
     minutes: float,
@@ -118,7 +118,7 @@ def train(
     ema_decay: float,
     max_steps: int | None = None,
 ) -> Progress:
-    """Runs until the budget or `max_steps` (counted over all sessions) is spent; Ctrl-C saves and returns."""
+    """Runs `losses(step)` until the budget or `max_steps` (counted over all sessions) is spent; Ctrl-C saves and returns."""
     average = AveragedWeights(module, ema_decay)
     progress = folder.resume(module, average)
     chosen = list(chosen)
@@ -128,7 +128,7 @@ def train(
     try:
         while (elapsed := time.monotonic() - began) < minutes * 60 and (max_steps is None or progress.step < max_steps):
             factor = learning_rate_factor(progress.step - first_step, elapsed / (minutes * 60), warmup_steps)
-            loss = _step(module, losses, chosen, factor)
+            loss = _step(module, losses(progress.step), chosen, factor)
             average.update()
             progress.step, progress.seconds = progress.step + 1, started_at + elapsed
             progress.loss = loss if progress.loss != progress.loss else 0.98 * progress.loss + 0.02 * loss
@@ -145,9 +145,8 @@ def train(
     return progress
 
 
-def _step(module: nn.Module, losses: Callable[[], Tensor], chosen: list[torch.optim.Optimizer], factor: float) -> float:
+def _step(module: nn.Module, loss: Tensor, chosen: list[torch.optim.Optimizer], factor: float) -> float:
     """One update; a step whose loss is not finite is refused, since its gradient would poison the weights."""
-    loss = losses()
     if not torch.isfinite(loss):
         raise FloatingPointError(f"the loss became {float(loss)}: lower the learning rate, or look at the data of this step")
     loss.backward()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +74,7 @@ class Stages:
         rng, random = self._random(folder)
         batches = iter(PictureSource(pixel_files(self.folder), config, rng))
 
-        def loss() -> Tensor:
+        def loss(step: int) -> Tensor:
             with torch.autocast("cpu", torch.bfloat16):
                 return codec_loss(codec, next(batches), config, random)
 
@@ -109,10 +109,11 @@ class Stages:
         folder = RunFolder(self.folder / "causal")
         rng, random = self._random(folder)
 
-        def loss() -> Tensor:
+        def loss(step: int) -> Tensor:
+            stage = config if step >= config.generated_history_from_step else replace(config, generated_history_share=0.0)
             layout = draw_layout(config, model.rollout.window, model.rollout.sink, rng)
             with torch.autocast("cpu", torch.bfloat16):
-                return causal_loss(transformer, model, config, draw_batch(source, layout, model, config, rng), layout, random)
+                return causal_loss(transformer, model, stage, draw_batch(source, layout, model, config, rng), layout, random)
 
         chosen = optimisers(transformer, config.adam_learning_rate, config.muon_learning_rate, config.weight_decay)
         train(

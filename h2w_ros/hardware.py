@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 from pathlib import Path
 
 
@@ -11,6 +12,14 @@ def describe() -> str:
     """Processor, the cores this process may use, memory, and the GPU where there is one."""
     parts = [_processor(), f"{len(os.sched_getaffinity(0))} cores", f"{_memory_gib():.0f} GiB", *_gpus()]
     return ", ".join(parts)
+
+
+def resident_mb() -> float:
+    """Memory that this process holds now [MB]; where the system does not tell, the most it ever held."""
+    pages = _lines("/proc/self/statm")
+    if pages:
+        return int(pages[0].split()[1]) * resource.getpagesize() / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def _processor() -> str:

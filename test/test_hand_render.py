@@ -1,4 +1,3 @@
-import time
 
 import cv2
 import numpy as np
@@ -196,17 +195,6 @@ def test_no_hands_give_a_black_picture():
 def test_unknown_names_are_refused_with_the_known_ones(field, value):
     with pytest.raises(ValueError, match=rf"must be one of .*, got '{value}'"):
         HandRenderer(**{field: value})
-
-
-@pytest.mark.parametrize(("size", "limit_ms"), [((480, 672), 8.0), ((96, 128), 4.0)])
-def test_two_hands_are_drawn_in_time(size, limit_ms):
-    hands, seen_by, renderer = [random_hand(13), random_hand(14, "left")], camera(*size), HandRenderer()
-    times_s = []
-    for _ in range(60):
-        start_s = time.thread_time()
-        renderer.render(hands, seen_by, HERE)
-        times_s.append(time.thread_time() - start_s)
-    assert 1e3 * min(times_s) < limit_ms
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ STAGES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Stage, folder and budget."""
     parser.epilog = "stages, in order: " + "; ".join(f"{name}: {text}" for name, text in STAGES.items())
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--run", type=Path, default=Path("runs/tiny"), help="folder of the run (default: %(default)s)")
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs one stage."""
     import torch
 
     from h2w_ros.training.stages import Stages

@@ -64,7 +64,6 @@ class FramewiseCodec(nn.Module):
         """Pictures of normalised latents; not clamped."""
         return self.decoder(latents * self.latent_std + self.latent_mean)
 
-
     def encoder_stream(self) -> FramewiseEncoder:
         """Encodes a stream of pictures, block by block."""
         return FramewiseEncoder(self)
@@ -75,7 +74,8 @@ class FramewiseCodec(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.encoder[1].weight.dtype
+        """Of the weights."""
+        return next(self.encoder.parameters()).dtype
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class FramewiseEncoder:
     codec: FramewiseCodec
 
     def __call__(self, pictures: UInt8[ndarray, "T H W 3"]) -> Tensor:
+        """The block's latents."""
         return self.codec.encode(to_tensor(pictures, self.codec.dtype)).transpose(0, 1)[None]
 
 
@@ -95,6 +96,7 @@ class FramewiseDecoder:
     codec: FramewiseCodec
 
     def __call__(self, latents: Tensor) -> UInt8[ndarray, "T H W 3"]:
+        """The block's pictures."""
         frames = latents[0].transpose(0, 1).to(self.codec.dtype, memory_format=torch.channels_last)
         return to_pictures(self.codec.decode(frames))
 
@@ -109,6 +111,7 @@ class Residual(nn.Module):
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to the same shape."""
         return x + self.conv2(F.silu(self.conv1(x)))
 
 
@@ -121,6 +124,7 @@ class Fold(nn.Module):
         self.channels_out = channels_out
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, channels_out, h / 2, w / 2)."""
         return self.conv(x) + F.pixel_unshuffle(x, 2).unflatten(1, (self.channels_out, -1)).mean(2)
 
 
@@ -133,4 +137,5 @@ class Unfold(nn.Module):
         self.repeats = 4 * channels_out // channels_in
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, channels_out, 2 h, 2 w)."""
         return F.pixel_shuffle(self.conv(x) + x.repeat_interleave(self.repeats, dim=1), 2)

@@ -37,6 +37,7 @@ class WanCodec:
 
     @property
     def dtype(self) -> torch.dtype:
+        """Of the weights."""
         return self.vae.dtype
 
     def encoder_stream(self) -> WanEncoderStream:
@@ -48,9 +49,11 @@ class WanCodec:
         return WanDecoderStream(self)
 
     def normalised(self, raw: Tensor) -> Tensor:
+        """Latents as the transformer takes them: zero mean and unit variance a channel."""
         return (raw - self._mean.to(raw)) / self._std.to(raw)
 
     def raw(self, normalised: Tensor) -> Tensor:
+        """Latents as the autoencoder takes them."""
         return normalised * self._std.to(normalised) + self._mean.to(normalised)
 
 
@@ -63,6 +66,7 @@ class WanEncoderStream:
         self._started = False
 
     def __call__(self, pictures: UInt8[ndarray, "T H W 3"]) -> Tensor:
+        """The next latents of the stream."""
         expected = 4 if self._started else 1
         if len(pictures) % expected or (not self._started and len(pictures) != 1):
             raise ValueError(f"Wan's encoder takes one picture first, then multiples of four, got {len(pictures)}")
@@ -89,6 +93,7 @@ class WanDecoderStream:
         self._started = False
 
     def __call__(self, latents: Tensor) -> UInt8[ndarray, "T H W 3"]:
+        """The next pictures of the stream."""
         video = torch.cat([self._decode(latent) for latent in latents.to(self._codec.dtype).split(1, dim=2)], dim=2)
         return to_pictures(video[0].transpose(0, 1))
 

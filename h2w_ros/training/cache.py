@@ -44,6 +44,7 @@ class ClipSource:
     cameras: np.ndarray
 
     def camera(self, episode: int) -> Camera:
+        """The episode's camera, corner origin."""
         width_px, height_px, fx, fy, cx, cy = self.cameras[episode]
         return Camera(int(width_px), int(height_px), fx, fy, cx, cy)
 
@@ -55,8 +56,8 @@ def episode_pixels(
     camera = conditions[0].camera
     hands = [renderer.render(c.hands, c.camera, c.T_world_camera) for c in conditions]
     return {
-        "image": np.stack([c.image for c in conditions]),
-        "static": np.stack([c.static_render for c in conditions]),
+        "image": np.stack([np.asarray(c.image) for c in conditions]),
+        "static": np.stack([np.asarray(c.static_render) for c in conditions]),
         "hand": np.stack(hands),
         "hand_share": _shares(hand_masks, latent_stride),
         "object_share": _shares(object_masks, latent_stride),
@@ -104,8 +105,5 @@ def load_clips(folder: Path, limit: int | None = None) -> ClipSource:
     records = [load_file(path) for path in files]
     logger.info("%d episodes of %d frames from %s", len(records), records[0]["image"].shape[0], folder)
     stacked = {name: torch.stack([record[name] for record in records]) for name in records[0]}
-    return ClipSource(
-        *(stacked[name] for name in (*PICTURES, "hand_share", "object_share")),
-        T_world_camera=stacked["T_world_camera"].numpy(),
-        cameras=stacked["camera"].numpy(),
-    )
+    image, static, hand, hand_share, object_share = (stacked[name] for name in (*PICTURES, "hand_share", "object_share"))
+    return ClipSource(image, static, hand, hand_share, object_share, stacked["T_world_camera"].numpy(), stacked["camera"].numpy())

@@ -29,10 +29,12 @@ class Layout:
 
     @property
     def clean(self) -> range:
+        """Clip frames that are given without noise."""
         return range(1, self.num_frames)
 
     @property
     def noisy(self) -> range:
+        """Clip frames that are predicted from noise."""
         return range(self.first_noisy, self.num_frames + 1)
 
     @property

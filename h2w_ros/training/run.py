@@ -42,6 +42,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self) -> None:
+        """Takes the module's present weights into the mean."""
         self._updates += 1
         decay = min(self._decay, self._updates / (self._updates + 10))
         for name, value in self._module.state_dict().items():
@@ -77,6 +78,7 @@ class RunFolder:
         (self.path / "progress.json").write_text(json.dumps(progress.__dict__))
 
     def log(self, progress: Progress, loss: float) -> None:
+        """Appends step, seconds and loss to `loss.csv`."""
         with (self.path / "loss.csv").open("a") as file:
             file.write(f"{progress.step},{progress.seconds:.1f},{loss:.5f}\n")
 

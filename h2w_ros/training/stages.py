@@ -43,12 +43,14 @@ class Stages:
 
     @property
     def recipe(self) -> Recipe:
+        """The named training configuration; ValueError for an unknown name."""
         if self.recipe_name not in RECIPES:
             raise ValueError(f"recipe must be one of {sorted(RECIPES)}, got {self.recipe_name!r}")
         return RECIPES[self.recipe_name]
 
     @property
     def model(self) -> GeneratorConfig:
+        """The preset that the recipe trains."""
         return preset(self.recipe.preset)
 
     def simulate(self, episodes: int, workers: int) -> None:
@@ -62,14 +64,14 @@ class Stages:
         for seed, episode in tqdm(simulate_many(missing, spec, workers), total=len(missing), desc="simulate", unit="episode"):
             arrays = episode_pixels(episode.conditions, episode.hand_masks, episode.object_masks, renderer, model.codec.spatial_stride)
             part = pixels / f"{seed}.part.npz"
-            np.savez(part, **arrays)
+            np.savez(part, **arrays)  # type: ignore[arg-type]  # NumPy's stubs take the names for options
             part.rename(pixels / f"{seed}.npz")
 
     def codec(self, minutes: float, max_steps: int | None = None) -> None:
         """Trains the codec on what `pixels/` holds."""
         config = self.recipe.codec
         torch.manual_seed(self.seed)
-        codec = FramewiseCodec(self.model.codec).to(memory_format=torch.channels_last)
+        codec = FramewiseCodec(self.model.codec).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forgot it
         folder = RunFolder(self.folder / "codec")
         rng, random = self._random(folder)
         batches = iter(PictureSource(pixel_files(self.folder), config, rng))
@@ -89,7 +91,7 @@ class Stages:
         codec = FramewiseCodec(self.model.codec)
         codec.load_state_dict(load_file(path))
         normalise_latents(codec, list(_camera_pictures(pixel_files(self.folder)[:24])))
-        return codec.eval().to(memory_format=torch.channels_last)
+        return codec.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self) -> None:
         """Fills `latents/` from `pixels/`."""

@@ -1,0 +1,175 @@
+"""How fast a generator streams, whether that lasts, and what the cache is worth.
+
+A young and an old session take turns in one process, so that whatever else the machine does touches both alike.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from h2w_ros.camera import plucker_rays
+from h2w_ros.condition import Camera, Condition, HandPose
+from h2w_ros.generator.attention import causal_mask
+from h2w_ros.generator.checkpoint import Generator
+from h2w_ros.generator.rollout import BlockConditions, Rollout
+from h2w_ros.generator.schedule import block_steps
+from h2w_ros.generator.transformer import Transformer
+from h2w_ros.geometry import transform
+from h2w_ros.hands.render import HandRenderer
+from h2w_ros.hardware import resident_mb
+from h2w_ros.session import Session
+
+
+@dataclass(frozen=True)
+class SpeedPlan:
+    """Which blocks are compared, and over how many the medians run."""
+
+    young_block: int = 50
+    old_block: int = 2000
+    num_samples: int = 150
+
+    def __post_init__(self) -> None:
+        if not 0 < self.young_block < self.old_block or self.num_samples < 1:
+            raise ValueError(f"blocks must satisfy 0 < young < old and samples be positive, got {self}")
+
+
+@dataclass(frozen=True)
+class SpeedReport:
+    """Milliseconds of a block from its last condition until the context is ready for the next; of its pixels alone; memory."""
+
+    block_ms_young: list[float]
+    block_ms_old: list[float]
+    pixel_ms: list[float]
+    stages_ms: dict[str, float]
+    rss_mb_young: float
+    rss_mb_old: float
+    cached_speedup: float
+
+
+def measure_speed(
+    generator: Generator, conditions: Sequence[Condition], plan: SpeedPlan, advanced: Callable[[int], None] = lambda blocks: None
+) -> SpeedReport:
+    """Runs one session to `old_block`, another to `young_block`, then lets them take turns. `advanced` hears of blocks done."""
+    old, young = _Runner(generator, conditions), _Runner(generator, conditions)
+    rss_young = _advance(old, plan.young_block, advanced)
+    rss_old = _advance(old, plan.old_block - plan.young_block, advanced)
+    _advance(young, plan.young_block, advanced)
+    samples = [(young.block(), old.block()) for _ in range(plan.num_samples)]
+    stages = {name: float(np.median([s.stages_ms.get(name, 0.0) for pair in samples for s in pair])) for name in samples[0][0].stages_ms}
+    return SpeedReport(
+        block_ms_young=[first.block_ms for first, _ in samples],
+        block_ms_old=[second.block_ms for _, second in samples],
+        pixel_ms=[sample.pixel_ms for pair in samples for sample in pair],
+        stages_ms=stages,
+        rss_mb_young=rss_young,
+        rss_mb_old=rss_old,
+        cached_speedup=cached_speedup(generator),
+    )
+
+
+@dataclass(frozen=True)
+class _Sample:
+    block_ms: float
+    pixel_ms: float
+    stages_ms: dict[str, float]
+
+
+class _Runner:
+    """One session that is fed forwards and backwards through the same conditions, so that nothing ever jumps."""
+
+    def __init__(self, generator: Generator, conditions: Sequence[Condition]) -> None:
+        self._session = Session(generator)
+        self._conditions = _there_and_back(conditions, generator.config.rate_hz)
+        self._session.push(next(self._conditions))
+
+    def block(self) -> _Sample:
+        """Pushes a block's conditions and settles."""
+        waiting = [next(self._conditions) for _ in range(self._session.frames_per_block)]
+        for condition in waiting[:-1]:
+            self._session.push(condition)
+        began = time.perf_counter()
+        self._session.push(waiting[-1])
+        seen = time.perf_counter()
+        self._session.settle()
+        return _Sample(1e3 * (time.perf_counter() - began), 1e3 * (seen - began), self._session.stages_ms)
+
+
+def _advance(runner: _Runner, num_blocks: int, advanced: Callable[[int], None]) -> float:
+    """Runs this many blocks; memory afterwards [MB]."""
+    for _ in range(num_blocks):
+        runner.block()
+        advanced(1)
+    return resident_mb()
+
+
+def _there_and_back(conditions: Sequence[Condition], rate_hz: float) -> Iterator[Condition]:
+    """Endless conditions on one clock."""
+    way = [*conditions, *conditions[-2:0:-1]]
+    for index, condition in enumerate(itertools.cycle(way)):
+        yield replace(condition, stamp_ns=round(index * 1e9 / rate_hz))
+
+
+@torch.inference_mode()
+def cached_speedup(generator: Generator, repeats: int = 5) -> float:
+    """What a block's network calls would take over the whole window without a cache, over what they take with it; medians."""
+    config = generator.config
+    rollout = Rollout(generator.transformer, config.rollout, text=generator.text)
+    rollout.start(torch.randn(1, config.codec.latent_channels, 1, *config.latent_size), _random_conditions(generator, 1))
+    block = _random_conditions(generator, config.rollout.latents_per_block)
+    for _ in range(config.rollout.capacity):
+        _generate_and_commit(rollout, block)
+    num_calls = len(block_steps(config.rollout, rollout.num_blocks)) + config.rollout.commit
+    pairs = [(_seconds(lambda: _generate_and_commit(rollout, block)), num_calls * _seconds(_uncached(rollout))) for _ in range(repeats)]
+    cached, uncached = np.median(pairs, axis=0)
+    return float(uncached / cached)
+
+
+def condition_times_ms(height_px: int = 480, width_px: int = 672, repeats: int = 60) -> dict[str, float]:
+    """Median time to draw two hands, and to make one frame's rays, at the release's picture size."""
+    camera = Camera(width_px, height_px, 0.85 * width_px, 0.85 * width_px, width_px / 2, height_px / 2)
+    renderer = HandRenderer()
+    here = np.eye(4)
+    hands = [
+        HandPose(side, transform(np.eye(3), np.array([x, 0.0, 0.45])), np.zeros(45), np.zeros(10)) for side, x in (("left", -0.1), ("right", 0.1))
+    ]
+    calls = {"hand_render": lambda: renderer.render(hands, camera, here), "plucker_rays": lambda: plucker_rays(camera, here)}
+    return {name: 1e3 * float(np.median([_seconds(call) for _ in range(repeats)])) for name, call in calls.items()}
+
+
+def _generate_and_commit(rollout: Rollout, block: BlockConditions) -> None:
+    rollout.generate(block)
+    rollout.commit()
+
+
+def _uncached(rollout: Rollout) -> Callable[[], object]:
+    """One network call over everything that the current block sees."""
+    config, transformer = rollout.config, rollout.transformer
+    cache = rollout.cache
+    clip = torch.randn(1, transformer.config.in_dim, config.capacity, *_latent_size(transformer, cache.grid)).to(rollout.dtype)
+    mask = causal_mask(config.capacity, config.window, config.sink, config.latents_per_block)
+    text = None if transformer.config.text_dim is None else torch.zeros(1, 1, transformer.config.text_dim, dtype=rollout.dtype)
+    return lambda: transformer(clip, torch.zeros(1, config.capacity), mask=mask, context=text)
+
+
+def _latent_size(transformer: Transformer, grid: tuple[int, int]) -> tuple[int, int]:
+    _, rows, columns = transformer.config.patch_size
+    return grid[0] * rows, grid[1] * columns
+
+
+def _random_conditions(generator: Generator, num_latents: int) -> BlockConditions:
+    config = generator.config
+    latents = torch.randn(1, config.codec.latent_channels, num_latents, *config.latent_size)
+    rays = torch.randn(1, config.transformer.in_dim_control_adapter, num_latents, config.height_px, config.width_px)
+    return BlockConditions(latents, rays, latents if config.static_scene else None)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began

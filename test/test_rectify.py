@@ -75,11 +75,11 @@ def test_a_binned_part_of_the_sensor_sees_the_same_rays() -> None:
 
 
 def test_unknown_models_and_uncalibrated_cameras_are_refused_with_the_remedy() -> None:
-    with pytest.raises(ValueError, match="distortion model must be one of .* got 'omni'"):
+    with pytest.raises(ValueError, match=r"distortion model must be one of .* got 'omni'"):
         Lens(320, 240, K, "omni")
     with pytest.raises(ValueError, match="not calibrated"):
         Lens(320, 240, (0.0, 0.0, 0.0, 0.0))
-    with pytest.raises(ValueError, match="takes .* coefficients, got 3"):
+    with pytest.raises(ValueError, match=r"takes .* coefficients, got 3"):
         Lens(320, 240, K, "plumb_bob", (0.1, 0.2, 0.3))
 
 

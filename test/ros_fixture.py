@@ -40,6 +40,7 @@ class Ros:
         rclpy.init(context=self.context, domain_id=self.domain)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._nodes: list[Node] = []
+        self._collected: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self.node = self.add(Node("tester", context=self.context))
@@ -51,12 +52,15 @@ class Ros:
             node.start()
         self._executor.add_node(node)
         self._nodes.append(node)
+        outputs = [output for output in node.publishers if output.topic_name in self._collected]
+        assert wait_until(lambda: all(output.get_subscription_count() for output in outputs))
         return node
 
     def collect(self, kind: type, topic: str, qos: Any = 100) -> list[Any]:
         """A list that fills with a topic's messages."""
         heard: list[Any] = []
-        self.node.create_subscription(kind, topic, heard.append, qos)
+        subscription = self.node.create_subscription(kind, topic, heard.append, qos)
+        self._collected.add(subscription.topic_name)
         self._executor.wake()
         return heard
 

@@ -55,19 +55,27 @@ class Robot:
         outputs = (self.image, self.info, self.odometry, self.hands)
         assert wait_until(lambda: all(output.get_subscription_count() for output in outputs))
 
-    def send(self, condition: Condition) -> None:
+    def send(self, condition: Condition, hands_frame: str = "odom") -> None:
         stamp_ns = condition.stamp_ns
         self.info.publish(camera_info(condition.camera, stamp_ns, OPTICAL))
         if condition.image is not None:
             to_msg = image_to_compressed if self.is_compressed else image_to_msg
             self.image.publish(to_msg(condition.image, stamp_ns, OPTICAL))
         self.odometry.publish(odometry_to_msg(condition.T_world_camera, stamp_ns, "odom", self.child_frame))
-        self.hands.publish(hands_to_msg(condition.hands, stamp_ns, "odom"))
+        self.hands.publish(hands_to_msg(condition.hands, stamp_ns, hands_frame))
 
     def play(self, moments: list[Condition], period_s: float = 0.02) -> None:
         for moment in moments:
             self.send(moment)
             time.sleep(period_s)
+
+
+def edge(parent: str, child: str, T_parent_child: np.ndarray) -> TransformStamped:
+    msg, pose = TransformStamped(child_frame_id=child), pose_to_msg(T_parent_child)
+    msg.header.frame_id, msg.transform.rotation = parent, pose.orientation
+    for axis in "xyz":
+        setattr(msg.transform.translation, axis, getattr(pose.position, axis))
+    return msg
 
 
 def values_of(msgs: list[DiagnosticArray], node: str) -> dict[str, str]:
@@ -141,13 +149,7 @@ def test_the_camera_mount_comes_from_tf_static(ros: Ros) -> None:
     T_base_optical = transform(rotation_from_axis_angle(np.array([-np.pi / 2, 0.0, 0.0])), np.array([0.1, 0.0, 1.5]))
     heard = ros.collect(ConditionMsg, topics.CONDITION)
     conditioner(ros)
-    edge = TransformStamped(child_frame_id=OPTICAL)
-    edge.header.frame_id = "base_link"
-    pose = pose_to_msg(T_base_optical)
-    edge.transform.rotation = pose.orientation
-    for axis in "xyz":
-        setattr(edge.transform.translation, axis, getattr(pose.position, axis))
-    ros.publisher(TFMessage, topics.TF_STATIC, topics.LATCHED).publish(TFMessage(transforms=[edge]))
+    ros.publisher(TFMessage, topics.TF_STATIC, topics.LATCHED).publish(TFMessage(transforms=[edge("base_link", OPTICAL, T_base_optical)]))
     robot = Robot(ros, child_frame="base_link")
     time.sleep(0.2)
     sent = conditions(4)
@@ -158,6 +160,21 @@ def test_the_camera_mount_comes_from_tf_static(ros: Ros) -> None:
     assert first.T_world_camera == pytest.approx(original.T_world_camera @ T_base_optical, abs=1e-9)
 
 
+def test_hands_of_a_frame_fixed_to_the_world_are_taken_there(ros: Ros) -> None:
+    T_odom_tracker = transform(rotation_from_axis_angle(np.array([0.0, 0.0, np.pi / 2])), np.array([1.0, 2.0, 0.0]))
+    heard = ros.collect(ConditionMsg, topics.CONDITION)
+    conditioner(ros)
+    robot = Robot(ros)
+    ros.publisher(TFMessage, topics.TF_STATIC, topics.LATCHED).publish(TFMessage(transforms=[edge("odom", "tracker", T_odom_tracker)]))
+    time.sleep(0.3)
+    for moment in conditions(4):
+        robot.send(moment, hands_frame="tracker")
+        time.sleep(0.02)
+    assert wait_until(lambda: len(heard) == 4)
+    expected = T_odom_tracker @ conditions(4)[3].hands[0].T_world_wrist
+    assert condition_from_msg(heard[3]).condition.hands[0].T_world_wrist == pytest.approx(expected, abs=1e-9)
+
+
 def test_rays_and_hand_pictures_are_those_of_the_condition(ros: Ros) -> None:
     rays, renders, heard = (
         ros.collect(ImageMsg, topics.PLUCKER_RAYS),
@@ -165,9 +182,7 @@ def test_rays_and_hand_pictures_are_those_of_the_condition(ros: Ros) -> None:
         ros.collect(ConditionMsg, topics.CONDITION),
     )
     conditioner(ros)
-    robot = Robot(ros)
-    time.sleep(0.3)
-    robot.play(conditions(4))
+    Robot(ros).play(conditions(4))
     assert wait_until(lambda: len(rays) == len(renders) == len(heard) == 4)
     assert (rays[3].encoding, rays[3].step, rays[3].width) == ("32FC6", 24 * CAMERA.width_px, CAMERA.width_px)
     values = np.frombuffer(rays[3].data, np.float32).reshape(CAMERA.height_px, CAMERA.width_px, 6)
@@ -373,6 +388,31 @@ def test_both_nodes_in_one_process_hand_conditions_over_without_a_topic(ros: Ros
     assert wait_until(lambda: len(images) == 8)
     assert [stamp_to_ns(msg.header.stamp) for msg in images] == [c.stamp_ns for c in sent]
     assert ros.node.count_subscribers(f"/{topics.CONDITION}") == 0
+
+
+def test_nodes_apart_answer_the_same_moments_over_a_topic(ros: Ros) -> None:
+    images = ros.collect(ImageMsg, topics.PREDICTED_IMAGE)
+    session = EchoSession()
+    generator(ros, session, inbox_length=50)
+    conditioner(ros)
+    sent = conditions(8)
+    Robot(ros).play(sent, period_s=0.04)
+    assert wait_until(lambda: len(images) == 8)
+    assert [stamp_to_ns(msg.header.stamp) for msg in images] == [c.stamp_ns for c in sent]
+    assert all(np.array_equal(ours.image, original.image) for ours, original in zip(session.pushed, sent, strict=True))
+
+
+def test_a_lifecycle_manager_can_stop_and_start_the_nodes(ros: Ros) -> None:
+    images = ros.collect(ImageMsg, topics.PREDICTED_IMAGE)
+    node = generator(ros, EchoSession())
+    node.trigger_deactivate()
+    node.accept(Moment(conditions(1)[0]))
+    node.trigger_cleanup()
+    assert wait_until(lambda: ros.node.count_subscribers(f"/{topics.CONDITION}") == 0)
+    node.start()
+    node.accept(Moment(conditions(2)[1]))
+    assert wait_until(lambda: len(images) == 1)
+    assert stamp_to_ns(images[0].header.stamp) == START_NS + PERIOD_NS
 
 
 def test_stamps_keep_every_nanosecond() -> None:

@@ -59,13 +59,13 @@ def test_a_bag_comes_out_as_it_went_in_at_any_rate_with_a_clock(ros: Ros, bag: P
     began_s = time.monotonic()
     node = replay(ros, bag, rate=4.0)
     assert wait_until(lambda: node.is_done)
-    assert 23 / 16 / 4 < time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s > 23 / 16 / 4
     assert wait_until(lambda: len(images) == len(odometry) == 24)
     assert [stamp_to_ns(msg.header.stamp) for msg in images] == [c.stamp_ns for c in SENT]
     assert np.array_equal(image_from_msg(images[7]), SENT[7].image)
+    assert wait_until(lambda: stamp_to_ns(clock[-1].clock) == SENT[-1].stamp_ns)
     times_ns = [stamp_to_ns(msg.clock) for msg in clock]
     assert times_ns == sorted(times_ns)
-    assert times_ns[-1] == SENT[-1].stamp_ns
 
 
 def test_a_replay_can_loop(ros: Ros, bag: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -114,8 +114,7 @@ class Conditioner(lifecycle.ManagedNode):
             self._subscribe(ImageMsg, topics.READY_MADE_HANDS, self._on_hand_render, "no conditions: the hands are unknown")
         else:
             self._subscribe(HandsMsg, topics.HANDS, self._on_hands, "conditions without hands")
-        if self._mount is None:
-            self._inputs[topics.TF_STATIC] = self.create_subscription(TFMessage, topics.TF_STATIC, self._on_tf_static, topics.LATCHED)
+        self._inputs[topics.TF_STATIC] = self.create_subscription(TFMessage, topics.TF_STATIC, self._on_tf_static, topics.LATCHED)
 
     def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], consequence: str) -> None:
         """An input whose silence has a consequence that can be said."""
@@ -179,13 +178,15 @@ class Conditioner(lifecycle.ManagedNode):
         self._timeline.add_pose(stamp_to_ns(msg.header.stamp), T_world_child @ T_child_optical)
 
     def _on_hands(self, msg: HandsMsg) -> None:
-        if msg.header.frame_id != self._world_frame:
+        T_world_frame = self._frames.find(self._world_frame, msg.header.frame_id) if self._world_frame else None
+        if T_world_frame is None:
             self._drop_hands_of_other_frame(msg.header.frame_id)
             return
         reading = hands_from_msgs(msg.hands)
         for reason, text in reading.faults:
             self._drop(reason, f"{self._topic(topics.HANDS)}: {text}")
-        self._timeline.add_hands(stamp_to_ns(msg.header.stamp), reading.hands)
+        hands = tuple(replace(hand, T_world_wrist=T_world_frame @ hand.T_world_wrist) for hand in reading.hands)
+        self._timeline.add_hands(stamp_to_ns(msg.header.stamp), hands)
 
     def _on_tf_static(self, msg: TFMessage) -> None:
         for edge in msg.transforms:
@@ -201,7 +202,7 @@ class Conditioner(lifecycle.ManagedNode):
         if not self._world_frame:
             self._dropped["hands_before_odometry"] += 1
             return
-        text = f"hands come in frame {frame!r} but odometry's world is {self._world_frame!r}: conditions without hands"
+        text = f"hands come in frame {frame!r}, which /tf_static does not connect to odometry's world {self._world_frame!r}: conditions without hands"
         self._drop("hands_in_other_frame", f"{self._topic(topics.HANDS)}: {text}")
 
     def _mount_of(self, child_frame: str) -> Transform | None:

@@ -13,7 +13,7 @@ pytest.importorskip("rclpy")
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
-from ros_fixture import CAMERA, PERIOD_NS, START_NS, EchoSession, Ros, conditions, hand, picture, ros_graph, wait_until
+from ros_fixture import CAMERA, PATIENT, PERIOD_NS, START_NS, EchoSession, Ros, conditions, hand, picture, ros_graph, wait_until
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMsg
 from tf2_msgs.msg import TFMessage
@@ -82,17 +82,6 @@ def values_of(msgs: list[DiagnosticArray], node: str) -> dict[str, str]:
     """The latest diagnostics of a node."""
     statuses = [status for msg in msgs for status in msg.status if status.name == f"/{node}"]
     return {item.key: item.value for item in statuses[-1].values} if statuses else {}
-
-
-# Tests play faster than real time on a busy machine: nothing may be lost on the way, and inputs run far ahead of one another.
-PATIENT = {
-    "wait_ms": 1000.0,
-    **{
-        f"qos_overrides./{topic}.subscription.{policy}": value
-        for topic in (topics.IMAGE, topics.IMAGE_COMPRESSED, topics.CAMERA_INFO, topics.ODOMETRY, topics.HANDS)
-        for policy, value in (("reliability", "reliable"), ("depth", 50))
-    },
-}
 
 
 def conditioner(ros: Ros, **parameters: object) -> Conditioner:

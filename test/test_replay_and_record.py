@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from nav_msgs.msg import Odometry
-from ros_fixture import START_NS, EchoSession, Ros, conditions, ros_graph, wait_until
+from ros_fixture import PATIENT, START_NS, EchoSession, Ros, conditions, ros_graph, wait_until
 from rosbags.highlevel import AnyReader
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image as ImageMsg
@@ -143,7 +143,7 @@ def test_ctrl_c_leaves_a_whole_bag(ros: Ros, tmp_path: Path, number: signal.Sign
 
 def test_a_replayed_bag_is_answered_frame_by_frame(ros: Ros, bag: Path) -> None:
     images = ros.collect(ImageMsg, topics.PREDICTED_IMAGE)
-    for node in compose(lambda config: EchoSession(), context=ros.context, parameter_overrides=overrides(wait_ms=1000.0, inbox_length=50)):
+    for node in compose(lambda config: EchoSession(), context=ros.context, parameter_overrides=overrides(**PATIENT, inbox_length=50)):
         ros.add(node)
     player = replay(ros, bag, rate=1.0, wait_for_listeners_s=10.0)
     assert wait_until(lambda: player.is_done)

@@ -11,6 +11,7 @@ VERBS = {
     "bag": "write an episode or a Hand2World example as a ROS 2 bag",
     "bench": "measure speed and memory, stage by stage",
     "demo": "replay the shipped recording through the real nodes and show what they predict",
+    "evaluate": "measure a model on held-out simulated episodes, region by region",
     "generate": "predict a video from an episode, a bag or a Hand2World example (no ROS)",
     "parity": "compare our network with the released one's numbers",
     "replay": "play an episode, a bag or an example into ROS topics",

@@ -23,6 +23,9 @@ from h2w_ros.generator.rope import Rotation, rotate, rotation_table
 
 TextKeys = tuple[tuple[Tensor, Tensor], ...]
 
+GATES = (2, 5)  # places of the gates among a block's six modulations
+INITIAL_GATE = 0.3  # blocks speak from the first step: random gates around zero learn some hundred steps later
+
 
 class BlockModulation(NamedTuple):
     """AdaLN of one block. Scales hold 1 + scale. Each (C,), or (B, G, 1, C) when timesteps differ between tokens."""
@@ -146,6 +149,9 @@ class Transformer(nn.Module):
         for layer in (layer for module in small for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)):
             nn.init.normal_(layer.weight, std=0.02)
         nn.init.zeros_(self.head.head.weight)
+        with torch.no_grad():
+            for block in self.blocks:
+                block.modulation[:, GATES] = INITIAL_GATE
 
     def pack(self) -> Transformer:
         """Lays the matrices out for fast inference where that is possible (bfloat16 on a CPU); returns itself.

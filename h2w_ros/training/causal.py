@@ -24,16 +24,16 @@ def causal_loss(
     if torch.rand((), generator=random) < config.generated_history_share:
         history = _with_generated_history(stream, history, random)
     history = _corrupted(history, config.history_noise, random)
-    sigma = _draw_sigma(batch.image.shape[0], len(layout.noisy), config.pure_noise_share, random)
+    sigma = _draw_sigma(batch.image.shape[0], len(layout.noisy), config, random)
     predicted, target = stream.predict(history, sigma, random)
     weight = batch.weight[:, :, list(layout.noisy)]
     return (weight * (predicted - target).square()).mean() / weight.mean()
 
 
-def _draw_sigma(num_clips: int, num_frames: int, pure_noise_share: float, random: torch.Generator) -> Tensor:
-    """(B, m): 1 for a share of the frames, uniform for the others; independent from frame to frame."""
-    sigma = torch.rand(num_clips, num_frames, generator=random)
-    return torch.where(torch.rand(sigma.shape, generator=random) < pure_noise_share, torch.ones(()), sigma)
+def _draw_sigma(num_clips: int, num_frames: int, config: CausalTraining, random: torch.Generator) -> Tensor:
+    """(B, m): 1 for a share of the frames, uniform above the lowest for the others; independent from frame to frame."""
+    sigma = config.lowest_sigma + (1.0 - config.lowest_sigma) * torch.rand(num_clips, num_frames, generator=random)
+    return torch.where(torch.rand(sigma.shape, generator=random) < config.pure_noise_share, torch.ones(()), sigma)
 
 
 def _corrupted(history: Tensor, largest: float, random: torch.Generator) -> Tensor:

@@ -23,17 +23,18 @@ class CodecTraining:
 class CausalTraining:
     """Teacher-forced flow matching of the causal generator over short clips at random offsets."""
 
-    batch_clips: int = 16
-    clip_frames: tuple[int, ...] = (4, 4, 8)  # drawn per step; at most the rollout's window
+    batch_clips: int = 8
+    clip_frames: tuple[int, ...] = (3, 3, 6)  # drawn per step; at most the rollout's window
     first_frame_share: float = 0.4  # share of steps whose clips start at the reference
     muon_learning_rate: float = 0.02
-    adam_learning_rate: float = 1e-3
+    adam_learning_rate: float = 2e-3
     weight_decay: float = 0.01
     warmup_steps: int = 30
     pure_noise_share: float = 0.4  # share of frames at sigma 1, where every rollout starts
+    lowest_sigma: float = 0.3  # of the other frames: a rollout of few steps never sees less noise
     history_noise: float = 0.15  # largest noise on the clean history: the rollout's own history is never perfect
     generated_history_share: float = 0.3  # share of steps whose history is the model's own prediction
-    generated_history_from_step: int = 600  # before it, predictions are too poor to be anyone's past
+    generated_history_from_step: int = 1500  # before it, predictions are too poor to be anyone's past
     static_share: float = 0.25  # share of clips that see the static scene
     hand_weight: float = 4.0  # extra loss on latents that show a hand
     object_weight: float = 8.0  # extra loss on latents that show an object that moves in the episode

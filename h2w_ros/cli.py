@@ -7,6 +7,8 @@ import importlib
 import logging
 import sys
 
+from h2w_ros.hardware import share_cores
+
 VERBS = {
     "bag": "write an episode or a Hand2World example as a ROS 2 bag",
     "bench": "measure speed and memory, stage by stage",
@@ -23,6 +25,7 @@ VERBS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one verb; exit code 2 for mistakes that the user can mend, said in one line."""
+    share_cores()
     arguments = sys.argv[1:] if argv is None else argv
     verb = next((word for word in arguments if not word.startswith("-")), None)
     args = _parser(verb).parse_args(arguments)

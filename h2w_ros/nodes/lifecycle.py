@@ -16,6 +16,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
+from h2w_ros.hardware import share_cores
 from h2w_ros.nodes.params import declare, setting
 
 SPIN_TIMEOUT_S = 0.1
@@ -138,6 +139,7 @@ def spin(nodes: Sequence[ManagedNode], is_done: Callable[[], bool] = lambda: Fal
 def main(make_nodes: Callable[[], Sequence[ManagedNode]], args: list[str] | None = None) -> int:
     """Body of every executable: ROS up, nodes started, spun, finished. Exit code 1 when one could not start."""
     # rclpy's own handlers end the context first, and a recorder could no longer be told to finish.
+    share_cores()
     rclpy.init(args=sys.argv if args is None else args, signal_handler_options=SignalHandlerOptions.NO)
     try:
         nodes = make_nodes()

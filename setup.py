@@ -63,6 +63,7 @@ setup(
     zip_safe=False,
     install_requires=[
         "av>=12",
+        "backports.zstd; python_version < '3.14'",  # rosbags decompresses with it; its errors are caught by name
         "jaxtyping>=0.2.28",
         "mcap>=1.1",
         "numpy>=1.26",

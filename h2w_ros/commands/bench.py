@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+from importlib.util import find_spec
 from pathlib import Path
+
+EPILOG = """\
+fps and realtime_factor: what this machine sustains without nodes. block_ms: from a block's last condition until the context is ready
+for the next one; pixel_ms: until its pictures exist. input_to_pixel_ms: through the nodes, at the model's own rate, from the sending of the
+last input that a frame needs to the arrival of its picture in another process; nodes_realtime_factor is 1 when no frame was missed there.
+Numbers of the nodes are null when the nodes were left out, and `nodes` says why.
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = (
-        "block_ms: from a block's last condition until the context is ready for the next. input_to_pixel_ms: through the nodes, from the newest "
-        "input's arrival to the published picture, at the model's own rate, other processes included. fps and realtime_factor: what the machine sustains without nodes; "
-        "nodes_realtime_factor: 1 when no frame was missed through the nodes."
-    )
+    """Model, recording, and how long to measure."""
+    parser.epilog = EPILOG
     parser.add_argument("--model", default="tiny", help="shipped model's name or a model folder (default: %(default)s)")
     parser.add_argument("--recording", type=Path, help="episode or bag to stream (default: the shipped demo)")
     parser.add_argument("--old-block", type=int, default=2000, help="age of the old session in blocks (default: %(default)s)")
@@ -23,11 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Measures, prints the numbers as JSON."""
     import torch
     from tqdm import tqdm
 
     from h2w_ros.episodes.recording import open_recording
-    from h2w_ros.evaluation.speed import SpeedPlan, condition_times_ms, measure_speed
+    from h2w_ros.evaluation.speed import SpeedPlan, condition_times_ms, measure_speed, speed_table
     from h2w_ros.generator.checkpoint import load_generator
     from h2w_ros.paths import models_dir
 
@@ -37,12 +43,11 @@ def run(args: argparse.Namespace) -> int:
     recording = args.recording or models_dir() / "demo" / "tabletop.mcap"
     plan = SpeedPlan(old_block=args.old_block, num_samples=args.samples)
     conditions = list(open_recording(recording).conditions())
-    with tqdm(total=plan.old_block + plan.young_block, unit="block", desc="streaming") as bar:
+    with tqdm(total=plan.num_blocks, unit="block", desc="streaming") as bar:
         speed = measure_speed(generator, conditions, plan, bar.update)
-    report = speed_table(generator, speed, plan)
+    report = speed_table(generator.config, plan, speed)
     report["conditions_ms_at_480x672"] = {name: round(value, 2) for name, value in condition_times_ms().items()}
-    if not args.no_nodes:
-        report |= through_nodes(recording, args.model, generator.config.rate_hz)
+    report |= nodes_table(recording, args.model, generator.config.rate_hz, reason_against_nodes(args.no_nodes))
     text = json.dumps(report, indent=2)
     print(text)
     if args.json:
@@ -50,45 +55,31 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def through_nodes(recording: Path, model: str, rate_hz: float) -> dict[str, float]:
+def reason_against_nodes(unwanted: bool) -> str | None:
+    """Why the nodes stay out of the measurement, if they do."""
+    if unwanted:
+        return "left out: --no-nodes"
+    missing = [package for package in ("rclpy", "h2w_msgs") if find_spec(package) is None]
+    return f"left out: {' and '.join(missing)} cannot be imported here" if missing else None
+
+
+def nodes_table(recording: Path, model: str, rate_hz: float, left_out: str | None) -> dict[str, object]:
     """What the nodes make of it: conditioner and generator in their process, inputs sent and pictures taken in another."""
+    if left_out is not None:
+        return {"input_to_pixel_ms_p50": None, "input_to_pixel_ms_p95": None, "nodes": left_out}
     from tempfile import TemporaryDirectory
 
     from h2w_ros.nodes.rehearsal import RehearsalConfig, rehearse
 
     with TemporaryDirectory() as folder:
         played = rehearse(RehearsalConfig(recording, Path(folder), model))
-    fps = (len(played.frames) - 1) / played.playing_s if played.playing_s else 0.0
+    if not played.latencies_ms:
+        return {"input_to_pixel_ms_p50": None, "input_to_pixel_ms_p95": None, "nodes": f"no frame came back; dropped {dict(played.dropped)}"}
+    fps = (len(played.frames) - 1) / played.playing_s
     return {
         "input_to_pixel_ms_p50": round(played.latency_ms(50.0), 1),
         "input_to_pixel_ms_p95": round(played.latency_ms(95.0), 1),
+        "nodes": "conditioner and generator in one process, timed from another",
         "nodes_realtime_factor": round(fps / rate_hz, 3),
-    }
-
-
-def speed_table(generator, speed, plan) -> dict[str, object]:  # noqa: ANN001 - torch stays unimported until run
-    """The report's keys, in the order they are read."""
-    import numpy as np
-
-    from h2w_ros import hardware
-
-    config = generator.config
-    frames_per_block = config.rollout.latents_per_block * config.codec.temporal_stride
-    blocks = [*speed.block_ms_young, *speed.block_ms_old]
-    block_ms = float(np.median(blocks))
-    fps = 1e3 * frames_per_block / block_ms
-    return {
-        "model": config.name,
-        "hardware": hardware.describe(),
-        "fps": round(fps, 2),
-        "realtime_factor": round(fps / config.rate_hz, 3),
-        "pixel_ms_p50": round(float(np.median(speed.pixel_ms)), 2),
-        "block_ms_p50": round(block_ms, 2),
-        "block_ms_p95": round(float(np.percentile(blocks, 95)), 2),
-        f"block_ms_at_{plan.young_block}": round(float(np.median(speed.block_ms_young)), 2),
-        f"block_ms_at_{plan.old_block}": round(float(np.median(speed.block_ms_old)), 2),
-        f"rss_mb_at_{plan.young_block}": round(speed.rss_mb_young, 1),
-        f"rss_mb_at_{plan.old_block}": round(speed.rss_mb_old, 1),
-        "cached_speedup": round(speed.cached_speedup, 2),
-        "stages_ms": {name: round(value, 2) for name, value in speed.stages_ms.items()},
+        "nodes_dropped": dict(played.dropped),
     }

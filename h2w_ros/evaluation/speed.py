@@ -14,15 +14,16 @@ import numpy as np
 import torch
 
 from h2w_ros.camera import plucker_rays
-from h2w_ros.condition import Camera, Condition, HandPose
+from h2w_ros.condition import Camera, Condition, HandPose, Side
 from h2w_ros.generator.attention import causal_mask
 from h2w_ros.generator.checkpoint import Generator
+from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.rollout import BlockConditions, Rollout
 from h2w_ros.generator.schedule import block_steps
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.geometry import transform
 from h2w_ros.hands.render import HandRenderer
-from h2w_ros.hardware import resident_mb
+from h2w_ros.hardware import describe, resident_mb
 from h2w_ros.session import Session
 
 
@@ -37,6 +38,11 @@ class SpeedPlan:
     def __post_init__(self) -> None:
         if not 0 < self.young_block < self.old_block or self.num_samples < 1:
             raise ValueError(f"blocks must satisfy 0 < young < old and samples be positive, got {self}")
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks that are streamed before the samples."""
+        return self.old_block + self.young_block
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class SpeedReport:
 
 
 def measure_speed(
-    generator: Generator, conditions: Sequence[Condition], plan: SpeedPlan, advanced: Callable[[int], None] = lambda blocks: None
+    generator: Generator, conditions: Sequence[Condition], plan: SpeedPlan, advanced: Callable[[int], object] = lambda _: None
 ) -> SpeedReport:
     """Runs one session to `old_block`, another to `young_block`, then lets them take turns. `advanced` hears of blocks done."""
     old, young = _Runner(generator, conditions), _Runner(generator, conditions)
@@ -71,6 +77,27 @@ def measure_speed(
         rss_mb_old=rss_old,
         cached_speedup=cached_speedup(generator),
     )
+
+
+def speed_table(config: GeneratorConfig, plan: SpeedPlan, speed: SpeedReport) -> dict[str, object]:
+    """The report's numbers under the names that `h2w bench` prints, in the order they are read."""
+    blocks = [*speed.block_ms_young, *speed.block_ms_old]
+    fps = 1e3 * config.rollout.latents_per_block * config.codec.temporal_stride / float(np.median(blocks))
+    return {
+        "model": config.name,
+        "hardware": describe(),
+        "fps": round(fps, 2),
+        "realtime_factor": round(fps / config.rate_hz, 3),
+        "pixel_ms_p50": round(float(np.median(speed.pixel_ms)), 2),
+        "block_ms_p50": round(float(np.median(blocks)), 2),
+        "block_ms_p95": round(float(np.percentile(blocks, 95)), 2),
+        f"block_ms_at_{plan.young_block}": round(float(np.median(speed.block_ms_young)), 2),
+        f"block_ms_at_{plan.old_block}": round(float(np.median(speed.block_ms_old)), 2),
+        f"rss_mb_at_{plan.young_block}": round(speed.rss_mb_young, 1),
+        f"rss_mb_at_{plan.old_block}": round(speed.rss_mb_old, 1),
+        "cached_speedup": round(speed.cached_speedup, 2),
+        "stages_ms": {name: round(value, 2) for name, value in speed.stages_ms.items()},
+    }
 
 
 @dataclass(frozen=True)
@@ -100,7 +127,7 @@ class _Runner:
         return _Sample(1e3 * (time.perf_counter() - began), 1e3 * (seen - began), self._session.stages_ms)
 
 
-def _advance(runner: _Runner, num_blocks: int, advanced: Callable[[int], None]) -> float:
+def _advance(runner: _Runner, num_blocks: int, advanced: Callable[[int], object]) -> float:
     """Runs this many blocks; memory afterwards [MB]."""
     for _ in range(num_blocks):
         runner.block()
@@ -135,9 +162,8 @@ def condition_times_ms(height_px: int = 480, width_px: int = 672, repeats: int =
     camera = Camera(width_px, height_px, 0.85 * width_px, 0.85 * width_px, width_px / 2, height_px / 2)
     renderer = HandRenderer()
     here = np.eye(4)
-    hands = [
-        HandPose(side, transform(np.eye(3), np.array([x, 0.0, 0.45])), np.zeros(45), np.zeros(10)) for side, x in (("left", -0.1), ("right", 0.1))
-    ]
+    places: dict[Side, float] = {"left": -0.1, "right": 0.1}
+    hands = [HandPose(side, transform(np.eye(3), np.array([x, 0.0, 0.45])), np.zeros(45), np.zeros(10)) for side, x in places.items()]
     calls = {"hand_render": lambda: renderer.render(hands, camera, here), "plucker_rays": lambda: plucker_rays(camera, here)}
     return {name: 1e3 * float(np.median([_seconds(call) for _ in range(repeats)])) for name, call in calls.items()}
 

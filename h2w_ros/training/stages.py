@@ -76,7 +76,7 @@ class Stages:
         rng, random = self._random(folder)
         batches = iter(PictureSource(pixel_files(self.folder), config, rng))
 
-        def loss(step: int) -> Tensor:
+        def loss(_step: int) -> Tensor:
             with torch.autocast("cpu", torch.bfloat16):
                 return codec_loss(codec, next(batches), config, random)
 

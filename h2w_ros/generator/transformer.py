@@ -150,7 +150,7 @@ class Transformer(nn.Module):
             nn.init.normal_(layer.weight, std=0.02)
         nn.init.zeros_(self.head.head.weight)
         with torch.no_grad():
-            for block in self.blocks:
+            for block in self._blocks():
                 block.modulation[:, GATES] = INITIAL_GATE
 
     def pack(self) -> Transformer:

@@ -21,6 +21,7 @@ from h2w_ros.episodes.bag_writer import BagFormat, TopicSink, growing_bag, write
 from h2w_ros.episodes.recording import open_recording
 from h2w_ros.episodes.typestore import ros_typestore
 from h2w_ros.geometry import rotation_from_axis_angle, transform
+from h2w_ros.paths import models_dir
 
 CAMERA = Camera(64, 48, 50.0, 50.0, 32.0, 24.0)
 RAW = BagFormat(jpeg_quality=None)
@@ -282,3 +283,13 @@ def test_flipped_bytes_anywhere_in_a_bag_are_a_clear_error_or_no_matter(tmp_path
             refusals.append(str(error))
     assert refusals
     assert all("damaged.mcap" in refusal for refusal in refusals)
+
+
+def test_the_shipped_recording_is_whole_small_and_of_an_evaluation_seed() -> None:
+    path = models_dir() / "demo" / "tabletop.mcap"
+    bag = Bag(path)
+    conditions = list(bag.conditions())
+    assert (len(conditions), bag.domain, dict(bag.dropped)) == (161, "simulated tabletop", {})
+    assert all(len(condition.hands) == 2 and condition.image is not None for condition in conditions)
+    assert bag.description["seed"] >= 900_000
+    assert path.stat().st_size < 4e6

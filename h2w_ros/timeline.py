@@ -37,14 +37,17 @@ class TimelineConfig:
     max_pose_gap_ms: float = field(default=250.0, metadata={"help": "camera poses farther apart are not interpolated [ms]", "range": (1.0, 5000.0)})
     max_hands_gap_ms: float = field(default=250.0, metadata={"help": "hand poses farther apart are not interpolated [ms]", "range": (1.0, 5000.0)})
     pose_hold_ms: float = field(
-        default=60.0, metadata={"help": "how long the last camera pose stands in for a late one [ms]", "range": (0.0, 1000.0)}
+        default=70.0, metadata={"help": "how long the last camera pose stands in for a late one [ms]", "range": (0.0, 1000.0)}
     )
     hands_hold_ms: float = field(
         default=125.0, metadata={"help": "how long the last hand pose stands in for a late one [ms]", "range": (0.0, 1000.0)}
     )
     picture_age_ms: float = field(default=40.0, metadata={"help": "a picture belongs to a tick at most this far away [ms]", "range": (1.0, 1000.0)})
     wait_ms: float = field(
-        default=60.0, metadata={"help": "how far other inputs may run ahead before a tick stops waiting [ms]", "range": (0.0, 2000.0)}
+        default=100.0, metadata={"help": "how far other inputs may run ahead before a tick stops waiting [ms]", "range": (0.0, 2000.0)}
+    )
+    drain_ms: float = field(
+        default=50.0, metadata={"help": "real time to read what has arrived already before a tick gives up [ms]", "range": (0.0, 2000.0)}
     )
     clock_jump_s: float = field(
         default=2.0, metadata={"help": "stamps this far from the rest mean a new start of the clock [s]", "range": (0.1, 60.0)}
@@ -109,10 +112,14 @@ class Timeline:
 
     The clock starts at the first picture of the camera for which a camera pose is known: that moment is the generator's
     reference. `dropped` counts what was left out, by reason; `num_resets` counts new starts of the clock.
+
+    Live nodes give `now_s`, a monotonic clock [s]. After a stall, inputs wait in queues that are read in turn: the one
+    that is read first then seems far ahead of the others, and no tick may be given up for that.
     """
 
-    def __init__(self, config: TimelineConfig | None = None) -> None:
+    def __init__(self, config: TimelineConfig | None = None, now_s: Callable[[], float] | None = None) -> None:
         self.config = config or TimelineConfig()
+        self._now_s = now_s
         self.camera: Camera | None = None
         self.dropped: Counter[str] = Counter()
         self.num_resets = 0
@@ -126,6 +133,7 @@ class Timeline:
         self._images: Track[Picture] = Track(min(length, 16))
         self._renders: Track[Picture] = Track(min(length, 64))
         self._newest_ns: int | None = None
+        self._progress: Track[float] = Track(length)
         self._next_ns: int | None = None
         self._suspects.clear()
 
@@ -206,7 +214,10 @@ class Timeline:
     def _store(self, name: str, track: Track[Sample], stamp_ns: int, sample: Sample) -> bool:
         if track.append(stamp_ns, sample):
             self._drop(f"{name}_buffer_full")
-        self._newest_ns = max(stamp_ns, self._newest_ns or stamp_ns)
+        if self._newest_ns is None or stamp_ns > self._newest_ns:
+            self._newest_ns = stamp_ns
+            if self._now_s is not None:
+                self._progress.append(stamp_ns, self._now_s())
         return True
 
     def _merge_hands(self, hands: Hands) -> bool:
@@ -237,7 +248,16 @@ class Timeline:
     def _is_complete(self, stamp_ns: int) -> bool:
         if self._poses.reaches(stamp_ns) and self._hands_are_settled(stamp_ns):
             return True
-        return self._newest_ns is not None and self._newest_ns > stamp_ns + round(self.config.wait_ms * NS_PER_MS)
+        return self._is_overdue(stamp_ns + round(self.config.wait_ms * NS_PER_MS) + 1)
+
+    def _is_overdue(self, limit_ns: int) -> bool:
+        """Whether some input has reached this stamp, and, for a live node, long enough ago that the others were read too."""
+        if self._newest_ns is None or self._newest_ns < limit_ns:
+            return False
+        if self._now_s is None:
+            return True
+        reached_s = self._progress.samples[bisect_left(self._progress.stamps_ns, limit_ns)]
+        return (self._now_s() - reached_s) * 1e3 >= self.config.drain_ms
 
     def _hands_are_settled(self, stamp_ns: int) -> bool:
         """Whether waiting for hands is over: they are there, or the running clock has not seen any for the holding time."""

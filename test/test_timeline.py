@@ -100,6 +100,36 @@ def test_a_lost_hand_is_held_for_a_moment_and_then_left_out() -> None:
     assert conditions[-1].stamp_ns == START_NS + 11 * PERIOD_NS
 
 
+def test_inputs_that_are_read_one_queue_after_the_other_after_a_stall_cost_no_tick() -> None:
+    now_s = [0.0]
+    line = Timeline(TimelineConfig(), now_s=lambda: now_s[0])
+    line.set_camera(CAMERA)
+    conditions = feed(line, 2)
+    stamps_ns = [START_NS + k * PERIOD_NS for k in range(2, 12)]
+    for add, sample in ((line.add_image, PICTURE), (line.add_hands, (hand_at(0.0),)), (line.add_pose, pose_at(0.0))):
+        for stamp_ns in stamps_ns:
+            add(stamp_ns, sample)
+            now_s[0] += 0.001
+            conditions += line.advance()
+    assert len(conditions) == 12
+    assert all(len(condition.hands) == 1 for condition in conditions)
+    assert not line.dropped
+
+
+def test_a_live_tick_gives_up_once_the_queues_have_been_read() -> None:
+    now_s = [0.0]
+    line = Timeline(TimelineConfig(drain_ms=50.0), now_s=lambda: now_s[0])
+    line.set_camera(CAMERA)
+    feed(line, 2)
+    given_out = []
+    for k in range(2, 10):
+        now_s[0] += 0.0625
+        line.add_pose(START_NS + k * PERIOD_NS, pose_at(0.0))
+        given_out.append([round((c.stamp_ns - START_NS) / PERIOD_NS) for c in line.advance()])
+    assert given_out[:5] == [[], [], [], [2], [3, 4, 5, 6]]
+    assert given_out[-1] == [9]
+
+
 def test_once_hands_are_gone_ticks_no_longer_wait_for_them() -> None:
     line = timeline()
     feed(line, 4)

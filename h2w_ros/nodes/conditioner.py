@@ -42,6 +42,7 @@ from h2w_ros.timeline import Timeline, TimelineConfig
 if TYPE_CHECKING:
     from h2w_ros.hands.render import HandRenderer
 
+PICTURES = (ImageMsg, CompressedImage)
 SILENT_AFTER_S = 2.0
 
 
@@ -85,7 +86,7 @@ class Conditioner(lifecycle.ManagedNode):
         self._config = read(self, ConditionerConfig)
         self._mount = self._config.mount
         self._frames = StaticFrames()
-        self._timeline = Timeline(read(self, TimelineConfig))
+        self._timeline = Timeline(read(self, TimelineConfig), now_s=time.monotonic)
         self._dropped: Counter[str] = Counter()
         self._num_conditions = 0
         self._num_resets_seen = 0
@@ -103,7 +104,7 @@ class Conditioner(lifecycle.ManagedNode):
             self._leave(topic)
 
     def _subscribe_all(self) -> None:
-        transport, silence = self._config.image_transport, "no reference picture, no conditions"
+        transport, silence = self._config.image_transport, "no picture to begin from, and none in the conditions"
         if transport in ("auto", "raw"):
             self._subscribe(ImageMsg, topics.IMAGE, self._on_image, silence)
         if transport in ("auto", "compressed"):
@@ -126,7 +127,8 @@ class Conditioner(lifecycle.ManagedNode):
                 callback(msg)
                 self._advance(received_ns)
 
-        subscription = self.create_subscription(kind, topic, heard, topics.SENSOR_IN, qos_overriding_options=topics.overridable())
+        qos = topics.SENSOR_IN if kind in PICTURES else topics.NUMBERS_IN
+        subscription = self.create_subscription(kind, topic, heard, qos, qos_overriding_options=topics.overridable())
         name = subscription.topic_name
         self._consequences[name] = consequence
         self._inputs[topic] = subscription

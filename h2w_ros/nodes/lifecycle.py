@@ -20,6 +20,7 @@ from h2w_ros.hardware import share_cores
 from h2w_ros.nodes.params import declare, setting
 
 SPIN_TIMEOUT_S = 0.1
+SWITCH_INTERVAL_S = 0.0005
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,8 @@ def spin(nodes: Sequence[ManagedNode], is_done: Callable[[], bool] = lambda: Fal
 
 def main(make_nodes: Callable[[], Sequence[ManagedNode]], args: list[str] | None = None) -> int:
     """Body of every executable: ROS up, nodes started, spun, finished. Exit code 1 when one could not start."""
+    # Inference shares the process: a callback must not wait for Python's usual 5 ms each time it wants to go on.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     # rclpy's own handlers end the context first, and a recorder could no longer be told to finish.
     share_cores()
     rclpy.init(args=sys.argv if args is None else args, signal_handler_options=SignalHandlerOptions.NO)

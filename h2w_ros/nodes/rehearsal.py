@@ -118,11 +118,12 @@ def rehearse(config: RehearsalConfig, on_frames: Callable[[int], None] = lambda 
 
 
 def _processes(config: RehearsalConfig, environment: dict[str, str]) -> Iterator[NodeProcess]:
-    run = ["h2w", "--ros-args", "-p", f"model:={config.model}", "-p", f"ready_made_hands:={str(config.ready_made_hands).lower()}"]
+    told = {"model": config.model, "ready_made_hands": str(config.ready_made_hands).lower(), **topics.reliable_inputs()}
+    run = ["--ros-args", *(word for name, value in told.items() for word in ("-p", f"{name}:={value}"))]
     names = ",".join(RECORDED_TOPICS)
-    record = ["recorder", "--ros-args", "-p", f"path:={config.out / 'bag'}", "-p", f"topics:=[{names}]"]
-    yield NodeProcess("h2w_ros.nodes.compose", run[1:], environment, config.out / "logs" / "run.log")
-    yield NodeProcess("h2w_ros.nodes.recorder", record[1:], environment, config.out / "logs" / "recorder.log")
+    record = ["--ros-args", "-p", f"path:={config.out / 'bag'}", "-p", f"topics:=[{names}]"]
+    yield NodeProcess("h2w_ros.nodes.compose", run, environment, config.out / "logs" / "run.log")
+    yield NodeProcess("h2w_ros.nodes.recorder", record, environment, config.out / "logs" / "recorder.log")
 
 
 @contextmanager

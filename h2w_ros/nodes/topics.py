@@ -30,9 +30,23 @@ CLOCK = "/clock"
 
 # A best-effort subscription hears reliable publishers too; the other way round nothing arrives.
 SENSOR_IN = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+# Poses come at hundreds a second and cost nothing to keep: a short stall must not tear a hole into their track.
+NUMBERS_IN = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 RESULT_OUT = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.RELIABLE)
 REPLAY_OUT = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=20, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+INPUTS = (IMAGE, IMAGE_COMPRESSED, CAMERA_INFO, ODOMETRY, HANDS, READY_MADE_HANDS)
+
+
+def reliable_inputs() -> dict[str, str]:
+    """Parameters with which the conditioner asks for every message again that got lost: right for recordings.
+
+    A raw picture of a megabyte goes out in fragments that overflow the socket's buffer, and without asking again most
+    of such pictures never arrive.
+    """
+    return {f"qos_overrides./{name}.subscription.reliability": "reliable" for name in INPUTS}
 
 
 def overridable() -> QoSOverridingOptions:

@@ -1,0 +1,60 @@
+"""Set-up on machines that lack something."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMON_TOOLS = ("bash", "cat", "cut", "dirname", "env", "find", "flock", "mkdir", "rm", "sha256sum", "sort", "xargs")
+BUILD_TOOLS = ("gcc", "g++", "cmake", "make")
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A checkout's set-up beside a bin/ that holds everything but Python and compilers."""
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
+    (tmp_path / "bin").mkdir()
+    for tool in COMMON_TOOLS:
+        (tmp_path / "bin" / tool).symlink_to(shutil.which(tool) or pytest.skip(f"{tool} is not installed here"))
+    return tmp_path
+
+
+def add_python(machine: Path, lacks: str) -> None:
+    """A python3 that answers set-up's question about what it lacks."""
+    fake = machine / "bin" / "python3"
+    fake.write_text(f"#!/usr/bin/env bash\necho '{lacks}'\n")
+    fake.chmod(0o755)
+
+
+def set_up(machine: Path) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": str(machine / "bin"), "HOME": os.environ.get("HOME", "/")}
+    command = [machine / "bin" / "bash", ".ci/setup"]
+    return subprocess.run(command, cwd=machine, env=environment, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_without_a_fitting_python_set_up_says_what_to_install(bare: Path) -> None:
+    result = set_up(bare)
+    assert result.returncode == 1
+    assert "apt install python3 python3-venv python3-dev" in result.stderr
+    add_python(bare, "version")
+    assert "no Python from 3.10 to 3.13" in set_up(bare).stderr
+
+
+def test_everything_that_is_missing_stands_in_one_apt_command(bare: Path) -> None:
+    add_python(bare, "python3.12-venv python3.12-dev")
+    result = set_up(bare)
+    assert result.returncode == 1
+    assert "apt install python3.12-venv python3.12-dev gcc g++ cmake make" in result.stderr
+    assert not (bare / ".venv").exists()
+
+
+def test_only_what_is_missing_is_named(bare: Path) -> None:
+    add_python(bare, "")
+    for tool in BUILD_TOOLS[:-1]:
+        (bare / "bin" / tool).symlink_to("/bin/true")
+    assert set_up(bare).stderr.rstrip().endswith("apt install make")

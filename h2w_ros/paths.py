@@ -14,8 +14,18 @@ def models_dir() -> Path:
     chosen = os.environ.get("H2W_MODELS")
     if chosen:
         return Path(chosen)
-    if (CHECKOUT / "models").is_dir():
-        return CHECKOUT / "models"
+    return _shipped("models")
+
+
+def config_dir() -> Path:
+    """The folder of parameter files and middleware profiles."""
+    return _shipped("config")
+
+
+def _shipped(name: str) -> Path:
+    """A folder of the checkout, else of the installed share folder."""
+    if (CHECKOUT / name).is_dir():
+        return CHECKOUT / name
     # pip and colcon install the package at different depths below the prefix that holds share/.
-    shares = (prefix / "share" / "h2w_ros" / "models" for prefix in CHECKOUT.parents)
-    return next((share for share in shares if share.is_dir()), Path(sys.prefix) / "share" / "h2w_ros" / "models")
+    shares = (prefix / "share" / "h2w_ros" / name for prefix in CHECKOUT.parents)
+    return next((share for share in shares if share.is_dir()), Path(sys.prefix) / "share" / "h2w_ros" / name)

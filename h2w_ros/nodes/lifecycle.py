@@ -17,6 +17,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.signals import SignalHandlerOptions
 
 from h2w_ros.hardware import share_cores
+from h2w_ros.nodes.middleware import make_room_for_pictures
 from h2w_ros.nodes.params import declare, setting
 
 SPIN_TIMEOUT_S = 0.1
@@ -141,6 +142,7 @@ def main(make_nodes: Callable[[], Sequence[ManagedNode]], args: list[str] | None
     """Body of every executable: ROS up, nodes started, spun, finished. Exit code 1 when one could not start."""
     # Inference shares the process: a callback must not wait for Python's usual 5 ms each time it wants to go on.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    make_room_for_pictures()
     # rclpy's own handlers end the context first, and a recorder could no longer be told to finish.
     share_cores()
     rclpy.init(args=sys.argv if args is None else args, signal_handler_options=SignalHandlerOptions.NO)

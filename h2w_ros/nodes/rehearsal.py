@@ -25,6 +25,7 @@ from sensor_msgs.msg import Image as ImageMsg
 from h2w_ros.condition import Image
 from h2w_ros.nodes import topics
 from h2w_ros.nodes.latency import Event, SentInputs, latencies_ms, percentile_ms
+from h2w_ros.nodes.middleware import make_room_for_pictures
 from h2w_ros.nodes.params import overrides
 from h2w_ros.nodes.playback import LATCHED_TOPICS, Recorded
 from h2w_ros.nodes.processes import NodeProcess
@@ -99,6 +100,7 @@ def rehearse(config: RehearsalConfig, on_frames: Callable[[int], None] = lambda 
     Conditioner and generator share a process, as in `h2w run`; the recorder has its own; recording and listening happen
     here, so latencies hold everything from the publishing of an input to the arrival of the picture in another process.
     """
+    make_room_for_pictures()
     domain = random.randint(1, 100)  # a demo must not talk to a robot on the default domain
     environment = {**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     sent = SentInputs()

@@ -43,8 +43,7 @@ INPUTS = (IMAGE, IMAGE_COMPRESSED, CAMERA_INFO, ODOMETRY, HANDS, READY_MADE_HAND
 def reliable_inputs() -> dict[str, str]:
     """Parameters with which the conditioner asks for every message again that got lost: right for recordings.
 
-    A raw picture of a megabyte goes out in fragments that overflow the socket's buffer, and without asking again most
-    of such pictures never arrive.
+    A raw picture goes out in fragments, and a best-effort picture is gone with any one of them.
     """
     return {f"qos_overrides./{name}.subscription.reliability": "reliable" for name in INPUTS}
 

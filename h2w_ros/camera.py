@@ -37,7 +37,7 @@ def scaled(camera: Camera, width_px: int, height_px: int) -> Camera:
 
 
 def scaled_as_released(camera: Camera, width_px: int, height_px: int) -> Camera:
-    """The rule of Hand2World's offline tool (from CameraCtrl): the focal length of the longer side follows the other axis.
+    """The rule of Hand2World's offline tool (from CameraCtrl): the axis that shrinks more keeps the other axis's scale for its focal length.
 
     Only for checkpoints trained with it; see `RaysConfig.aspect`.
     """
@@ -70,11 +70,14 @@ class Resize:
         kept_w, kept_h = min(width_px, round(self.width_px * scale)), min(height_px, round(self.height_px * scale))
         return (width_px - kept_w) // 2, (height_px - kept_h) // 2, kept_w, kept_h
 
+    def kept(self, camera: Camera) -> Camera:
+        """The camera of the part that is kept, before it is scaled."""
+        left, top, kept_w, kept_h = self.window(camera.width_px, camera.height_px)
+        return replace(camera, width_px=kept_w, height_px=kept_h, cx=camera.cx - left, cy=camera.cy - top)
+
     def camera(self, camera: Camera) -> Camera:
         """The camera of the resized picture."""
-        left, top, kept_w, kept_h = self.window(camera.width_px, camera.height_px)
-        cut = replace(camera, width_px=kept_w, height_px=kept_h, cx=camera.cx - left, cy=camera.cy - top)
-        return scaled(cut, self.width_px, self.height_px)
+        return scaled(self.kept(camera), self.width_px, self.height_px)
 
     def picture(self, picture: Image) -> Image:
         """The resized picture; shrinking averages areas."""

@@ -110,7 +110,7 @@ def cross_matrix(v: Float[ndarray, "*batch 3"]) -> Float[ndarray, "*batch 3 3"]:
 
 
 def interpolate(T_a_b0: Transform, T_a_b1: Transform, fraction: float) -> Transform:
-    """The pose at `fraction` in [0, 1] on the way from b0 to b1: slerp of the rotation, lerp of the origin."""
+    """The pose at `fraction` of the way from b0 to b1: slerp of the rotation, lerp of the origin; beyond 1 it goes on as before."""
     R_0 = T_a_b0[:3, :3]
     step = axis_angle_from_rotation(R_0.T @ T_a_b1[:3, :3])
     t = (1.0 - fraction) * T_a_b0[:3, 3] + fraction * T_a_b1[:3, 3]

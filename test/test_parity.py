@@ -1,21 +1,17 @@
 """The released network's numbers, where the golden folder is at hand; a copy with one thing changed must fail."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from golden import GOLDEN, needs_golden
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from h2w_ros.cli import main
 from h2w_ros.generator.parity import compare, relative_error
-from h2w_ros.paths import CHECKOUT
-
-GOLDEN = Path(os.environ.get("H2W_GOLDEN", CHECKOUT.parent / "shared" / "golden"))
-needs_golden = pytest.mark.skipif(not (GOLDEN / "meta.json").is_file(), reason="no golden folder; name one in H2W_GOLDEN")
 
 
 @pytest.fixture

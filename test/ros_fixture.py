@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 # Before rclpy loads the middleware: nothing leaves this machine.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-os.environ.setdefault("ROS_LOG_DIR", "/tmp/h2w_test_logs")
+os.environ.setdefault("ROS_LOG_DIR", str(Path(tempfile.gettempdir()) / "h2w_test_logs"))
 
 import numpy as np
 import rclpy

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from ros_fixture import PERIOD_NS, START_NS, conditions
+from ros_fixture import PERIOD_NS, START_NS, conditions, wait_until
 from rosbags.highlevel import AnyReader
 
 from h2w_ros import cli
@@ -60,6 +62,31 @@ def test_a_node_that_ends_by_itself_is_an_error_with_the_end_of_its_log(tmp_path
             process.check()
 
 
+def test_a_killed_parent_leaves_no_node_behind(tmp_path: Path) -> None:
+    parent = (
+        "import os, sys, time; from pathlib import Path; from h2w_ros.nodes.processes import NodeProcess;"
+        "node = NodeProcess('h2w_ros.nodes.recorder', ['--ros-args', '-p', f'path:={sys.argv[1]}/bag'], os.environ, Path(sys.argv[1]) / 'log');"
+        "print(node._process.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        node = int(process.stdout.readline())
+        assert wait_until((tmp_path / "bag").exists)
+        process.kill()
+    assert wait_until(lambda: not Path(f"/proc/{node}/exe").exists() or "State:\tZ" in Path(f"/proc/{node}/status").read_text())
+    assert (tmp_path / "bag" / "metadata.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(["replay", "/nowhere"], "No recording at /nowhere"), (["run", "--ros-args", "-p", "rate_hz:=sixteen"], "rate_hz")],
+)
+def test_mistakes_end_in_words_and_exit_code_2(arguments: list[str], says: str) -> None:
+    result = subprocess.run([sys.executable, "-m", "h2w_ros.cli", *arguments], capture_output=True, check=False, text=True, timeout=100)
+    assert result.returncode == 2
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @pytest.fixture(scope="module")
 def small_model(tmp_path_factory) -> Path:
     """A network of the right form that was never trained."""
@@ -87,6 +114,7 @@ def small_model(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_demo_leaves_videos_a_bag_and_a_report(tmp_path: Path, small_model: Path, capsys) -> None:
     sent = conditions(32)
     write_bag(tmp_path / "short.mcap", sent, domain="simulated tabletop")

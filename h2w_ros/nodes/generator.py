@@ -14,6 +14,7 @@ from h2w_msgs.msg import Condition as ConditionMsg
 from h2w_msgs.msg import Prediction
 from h2w_msgs.srv import ResetSession
 from h2w_ros.camera import ResizePolicy
+from h2w_ros.hardware import share_cores
 from h2w_ros.nodes import lifecycle, topics
 from h2w_ros.nodes.diagnostics import Diagnostics, Health
 from h2w_ros.nodes.images import header, image_to_compressed, image_to_msg, stamp_from_ns
@@ -29,16 +30,20 @@ class GeneratorConfig:
 
     model: str = setting("tiny", "name of a model in the models folder, or a checkpoint's path")
     resize_policy: ResizePolicy = setting("squash", "how pictures come to the model's size; intrinsics follow", choices=("squash", "crop"))
+    table_height_m: tuple[float, ...] = setting((), "height of the table in odometry's world, whose z axis points up [m]; empty: unknown")
     device: str = setting("auto", "where the network runs: cpu, cuda, or auto for a GPU where there is one")
     num_threads: int = setting(0, "threads of the network on a CPU; 0 leaves torch's own choice", 0, 256)
     jpeg_quality: int = setting(90, "quality of predicted/compressed", 1, 100)
 
     def __post_init__(self) -> None:
         check_choices(self)
+        if len(self.table_height_m) > 1:
+            raise ValueError(f"table_height_m must be one height [m], or empty where it is unknown, got {self.table_height_m}")
 
 
 def load_session(config: GeneratorConfig) -> StreamingSession:
     """A session of the configured model."""
+    share_cores()
     import torch
 
     from h2w_ros.generator.checkpoint import load_generator
@@ -47,7 +52,8 @@ def load_session(config: GeneratorConfig) -> StreamingSession:
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    return Session(load_generator(config.model, device=device), resize_policy=config.resize_policy)
+    generator = load_generator(config.model, device=device)
+    return Session(generator, config.resize_policy, table_height_m=next(iter(config.table_height_m), None))
 
 
 class Generator(lifecycle.ManagedNode):

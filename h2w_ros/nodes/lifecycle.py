@@ -12,6 +12,7 @@ from typing import Any
 
 import rclpy
 import rclpy.utilities
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
@@ -139,7 +140,7 @@ def spin(nodes: Sequence[ManagedNode], is_done: Callable[[], bool] = lambda: Fal
 
 
 def main(make_nodes: Callable[[], Sequence[ManagedNode]], args: list[str] | None = None) -> int:
-    """Body of every executable: ROS up, nodes started, spun, finished. Exit code 1 when one could not start."""
+    """Body of every executable: ROS up, nodes started, spun, finished. Exit code 2 when one could not start."""
     # Inference shares the process: a callback must not wait for Python's usual 5 ms each time it wants to go on.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     make_room_for_pictures()
@@ -152,9 +153,9 @@ def main(make_nodes: Callable[[], Sequence[ManagedNode]], args: list[str] | None
             if node.get_parameter("autostart").value:
                 node.start()
         spin(nodes, lambda: any(getattr(node, "is_done", False) for node in nodes))
-    except ValueError as error:
+    except (ValueError, ParameterException) as error:
         print(error, file=sys.stderr)  # noqa: T201  an executable's last word
-        return 1
+        return 2
     finally:
         rclpy.utilities.try_shutdown()
     return 0

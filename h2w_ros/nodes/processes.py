@@ -10,6 +10,8 @@ from pathlib import Path
 
 STOP_S = 15.0
 LOG_LINES = 12
+# prctl(PR_SET_PDEATHSIG, SIGINT): a parent that is killed leaves no nodes behind.
+DIE_WITH_PARENT = "import ctypes; ctypes.CDLL(None).prctl(1, 2)"
 
 
 class NodeProcess:
@@ -18,7 +20,7 @@ class NodeProcess:
     def __init__(self, module: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.name, self.log = module.rpartition(".")[2], log
         log.parent.mkdir(parents=True, exist_ok=True)
-        code = f"import sys; from {module} import main; sys.exit(main())"
+        code = f"{DIE_WITH_PARENT}; import sys; from {module} import main; sys.exit(main())"
         with log.open("w") as output:
             # Ctrl-C in the terminal must reach only the parent, which then stops its children in order.
             self._process = subprocess.Popen(

@@ -50,6 +50,7 @@ class RehearsalConfig:
     model: str = "tiny"
     rate: float = 1.0
     ready_made_hands: bool = False
+    table_height_m: float | None = None
 
 
 @dataclass
@@ -121,6 +122,8 @@ def rehearse(config: RehearsalConfig, on_frames: Callable[[int], None] = lambda 
 
 def _processes(config: RehearsalConfig, environment: dict[str, str]) -> Iterator[NodeProcess]:
     told = {"model": config.model, "ready_made_hands": str(config.ready_made_hands).lower(), **topics.reliable_inputs()}
+    if config.table_height_m is not None:
+        told["table_height_m"] = f"[{config.table_height_m}]"
     run = ["--ros-args", *(word for name, value in told.items() for word in ("-p", f"{name}:={value}"))]
     names = ",".join(RECORDED_TOPICS)
     record = ["--ros-args", "-p", f"path:={config.out / 'bag'}", "-p", f"topics:=[{names}]"]

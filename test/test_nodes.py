@@ -89,6 +89,7 @@ def conditioner(ros: Ros, **parameters: object) -> Conditioner:
 
 
 def generator(ros: Ros, session: EchoSession, **parameters: object) -> Generator:
+    parameters = {"inbox_length": 50, **parameters}
     return ros.add(Generator(lambda config: session, context=ros.context, parameter_overrides=overrides(**parameters)))
 
 
@@ -233,7 +234,7 @@ def test_a_recording_that_loops_starts_the_clock_anew(ros: Ros) -> None:
 def test_predictions_carry_the_stamps_that_they_answer(ros: Ros) -> None:
     images, compressed = ros.collect(ImageMsg, topics.PREDICTED_IMAGE), ros.collect(CompressedImage, topics.PREDICTED_COMPRESSED)
     predictions = ros.collect(Prediction, topics.PREDICTION)
-    generator(ros, EchoSession(frames_per_block=4), inbox_length=16)
+    generator(ros, EchoSession(frames_per_block=4))
     send = ros.publisher(ConditionMsg, topics.CONDITION)
     assert wait_until(send.get_subscription_count)
     sent = conditions(9)
@@ -382,7 +383,7 @@ def test_both_nodes_in_one_process_hand_conditions_over_without_a_topic(ros: Ros
 def test_nodes_apart_answer_the_same_moments_over_a_topic(ros: Ros) -> None:
     images = ros.collect(ImageMsg, topics.PREDICTED_IMAGE)
     session = EchoSession()
-    generator(ros, session, inbox_length=50)
+    generator(ros, session)
     conditioner(ros)
     sent = conditions(8)
     Robot(ros).play(sent, period_s=0.04)

@@ -22,6 +22,9 @@ VERBS = {
     "world": "sample the simulated world",
 }
 
+# Wrong arguments, missing or unreadable files, optional packages that are not installed, numbers that ran away.
+MENDABLE = (ValueError, OSError, ImportError, FloatingPointError)
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one verb; exit code 2 for mistakes that the user can mend, said in one line."""
@@ -32,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.DEBUG if args.verbose else logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         return int(importlib.import_module(f"h2w_ros.commands.{args.verb}").run(args))
-    except (ValueError, OSError) as error:
+    except MENDABLE as error:
         if args.verbose:
             raise
         print(f"h2w {args.verb}: {error}", file=sys.stderr)

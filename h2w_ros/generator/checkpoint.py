@@ -150,7 +150,7 @@ def _load_codec(config: GeneratorConfig, folder: Path, dtype: torch.dtype, devic
     if config.codec.kind == "wan":
         from h2w_ros.generator.wan_codec import WanCodec
 
-        return WanCodec.load(folder / WAN_CODEC_FOLDER)
+        return WanCodec.load(folder / WAN_CODEC_FOLDER, device)
     from h2w_ros.generator.codec import FramewiseCodec
 
     files = weight_files(folder, (CODEC_STEM,))

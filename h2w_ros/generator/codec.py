@@ -77,6 +77,11 @@ class FramewiseCodec(nn.Module):
         """Of the weights."""
         return next(self.encoder.parameters()).dtype
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.latent_mean.device
+
 
 @dataclass(frozen=True)
 class FramewiseEncoder:
@@ -86,7 +91,7 @@ class FramewiseEncoder:
 
     def __call__(self, pictures: UInt8[ndarray, "T H W 3"]) -> Tensor:
         """The block's latents."""
-        return self.codec.encode(to_tensor(pictures, self.codec.dtype)).transpose(0, 1)[None]
+        return self.codec.encode(to_tensor(pictures, self.codec.dtype, self.codec.device)).transpose(0, 1)[None]
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class FramewiseDecoder:
 
     def __call__(self, latents: Tensor) -> UInt8[ndarray, "T H W 3"]:
         """The block's pictures."""
-        frames = latents[0].transpose(0, 1).to(self.codec.dtype, memory_format=torch.channels_last)
+        frames = latents[0].transpose(0, 1).to(self.codec.device, self.codec.dtype, memory_format=torch.channels_last)
         return to_pictures(self.codec.decode(frames))
 
 

@@ -27,18 +27,23 @@ class WanCodec:
         self._std = torch.tensor(vae.config.latents_std).view(shape)
 
     @classmethod
-    def load(cls, path: Path) -> WanCodec:
-        """Opens a diffusers VAE folder (config.json and safetensors)."""
+    def load(cls, path: Path, device: torch.device | str = "cpu") -> WanCodec:
+        """Opens a diffusers VAE folder (config.json and safetensors), in float32."""
         try:
             from diffusers import AutoencoderKLWan
         except ImportError as error:
             raise ImportError("Wan's autoencoder needs diffusers: pip install 'h2w_ros[wan]'") from error
-        return cls(AutoencoderKLWan.from_pretrained(path, local_files_only=True, use_safetensors=True))
+        return cls(AutoencoderKLWan.from_pretrained(path, local_files_only=True, use_safetensors=True).to(device))
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""
         return self.vae.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.vae.device
 
     def encoder_stream(self) -> WanEncoderStream:
         """Encodes one stream: first one picture, then four a latent."""
@@ -70,7 +75,7 @@ class WanEncoderStream:
         expected = 4 if self._started else 1
         if len(pictures) % expected or (not self._started and len(pictures) != 1):
             raise ValueError(f"Wan's encoder takes one picture first, then multiples of four, got {len(pictures)}")
-        video = to_tensor(pictures, self._codec.dtype).transpose(0, 1)[None]
+        video = to_tensor(pictures, self._codec.dtype, self._codec.device).transpose(0, 1)[None]
         self._started = True
         return torch.cat([self._encode(chunk) for chunk in video.split(expected, dim=2)], dim=2)
 
@@ -94,7 +99,7 @@ class WanDecoderStream:
 
     def __call__(self, latents: Tensor) -> UInt8[ndarray, "T H W 3"]:
         """The next pictures of the stream."""
-        video = torch.cat([self._decode(latent) for latent in latents.to(self._codec.dtype).split(1, dim=2)], dim=2)
+        video = torch.cat([self._decode(latent) for latent in latents.to(self._codec.device, self._codec.dtype).split(1, dim=2)], dim=2)
         return to_pictures(video[0].transpose(0, 1))
 
     def _decode(self, latent: Tensor) -> Tensor:

@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/tiny"), help="folder of the run (default: %(default)s)")
     parser.add_argument("--recipe", default="tiny", help="named training configuration: tiny, debug (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=30.0, help="time budget of codec and causal (default: %(default)s)")
-    parser.add_argument("--steps", type=int, help="stop codec or causal at this step instead, counted over all sessions")
+    parser.add_argument("--minutes", type=float, default=30.0, help="codec, causal: time budget of this session (default: %(default)s)")
+    parser.add_argument("--steps", type=int, help="codec, causal: end at this step of the whole run, if that comes first")
     parser.add_argument("--episodes", type=int, default=1000, help="simulate: how many (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="simulate: processes (default: %(default)s)")
     parser.add_argument("--start-from", type=Path, help="causal: safetensors weights to start a new run from")
@@ -34,16 +34,17 @@ def run(args: argparse.Namespace) -> int:
     """Runs one stage."""
     import torch
 
+    from h2w_ros.training.run import Budget
     from h2w_ros.training.stages import Stages
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    stages = Stages(args.run, args.recipe, args.seed)
+    stages, budget = Stages(args.run, args.recipe, args.seed), Budget(args.minutes, args.steps)
     {
         "simulate": lambda: stages.simulate(args.episodes, args.workers),
-        "codec": lambda: stages.codec(args.minutes, args.steps),
+        "codec": lambda: stages.codec(budget),
         "encode": stages.encode,
-        "causal": lambda: stages.causal(args.minutes, args.steps, args.start_from),
+        "causal": lambda: stages.causal(budget, args.start_from),
         "ship": lambda: stages.ship(args.out),
     }[args.stage]()
     return 0

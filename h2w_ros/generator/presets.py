@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from h2w_ros.generator.config import CodecConfig, GeneratorConfig, RaysConfig, Riflex, RolloutConfig, TransformerConfig
 
 RELEASED_STEPS = (1000.0, 750.0, 500.0, 250.0)
@@ -29,6 +31,17 @@ TINY = GeneratorConfig(
     hand_style="silhouette_wireframe",
     static_scene=True,
     domain="the simulated tabletop world of h2w_ros.world",
+)
+
+DEBUG = replace(
+    TINY,
+    name="debug",
+    transformer=replace(TINY.transformer, in_dim=16, dim=32, ffn_dim=64, out_dim=4, num_heads=2, num_layers=2),
+    codec=replace(TINY.codec, latent_channels=4, width=8),
+    rollout=replace(TINY.rollout, window=3),
+    height_px=32,
+    width_px=48,
+    domain="nothing: it is trained for a few steps, to see that everything fits together",
 )
 
 WAN21_1_3B = GeneratorConfig(
@@ -74,7 +87,7 @@ WAN22_5B = GeneratorConfig(
     domain=REAL_EGOCENTRIC,
 )
 
-PRESETS = {preset.name: preset for preset in (TINY, WAN21_1_3B, WAN22_5B)}
+PRESETS = {preset.name: preset for preset in (TINY, DEBUG, WAN21_1_3B, WAN22_5B)}
 
 
 def preset(name: str) -> GeneratorConfig:

@@ -19,7 +19,7 @@ class PictureSource:
 
     def __init__(self, files: list[Path], config: CodecTraining, rng: np.random.Generator, held: int = 24) -> None:
         if not files:
-            raise FileNotFoundError("No pixel files to train the codec on; run `h2w train data` first")
+            raise FileNotFoundError("No pixel files to train the codec on; run `h2w train simulate` first")
         self._files, self._config, self._rng, self._held = files, config, rng, held
         self._pool: list[dict[str, np.ndarray]] = []
 

@@ -1,4 +1,4 @@
-"""What a training run is made of, under names: `debug` (a test, seconds) and `tiny` (the shipped model)."""
+"""What a training run is made of, under names: `debug` (a rehearsal of seconds) and `tiny` (the shipped model)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class CodecTraining:
     edge_weight: float = 0.5  # weight of the error of horizontal and vertical differences
     hand_share: float = 0.25  # share of hand renders in a batch
     static_share: float = 0.15  # share of static renders in a batch
+    ema_decay: float = 0.995
 
 
 @dataclass(frozen=True)
@@ -56,5 +57,9 @@ class Recipe:
 
 RECIPES = {
     "tiny": Recipe(),
-    "debug": Recipe(codec=CodecTraining(batch_pictures=2, warmup_steps=1), causal=CausalTraining(batch_clips=2, clip_frames=(3,), warmup_steps=1)),
+    "debug": Recipe(
+        preset="debug",
+        codec=CodecTraining(batch_pictures=2, warmup_steps=1),
+        causal=CausalTraining(batch_clips=2, clip_frames=(3,), warmup_steps=1, generated_history_from_step=1),
+    ),
 }

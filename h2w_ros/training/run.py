@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -24,27 +24,52 @@ GRADIENT_NORM = 1.0
 SAVE_EVERY_S = 120.0
 
 
+@dataclass(frozen=True)
+class Budget:
+    """When a session of training ends: after these minutes, or at this step of the whole run if that comes first."""
+
+    minutes: float
+    max_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.minutes > 0:
+            raise ValueError(f"minutes must be positive, got {self.minutes}")
+
+    def spent(self, elapsed_s: float, step: int, first_step: int) -> float:
+        """Share of the budget that a session which began at `first_step` has used; 1 or more when it is over."""
+        share = elapsed_s / (60.0 * self.minutes)
+        if self.max_steps is None:
+            return share
+        return 1.0 if step >= self.max_steps else max(share, (step - first_step) / (self.max_steps - first_step))
+
+
 @dataclass
 class Progress:
-    """How far a run has come, over all its sessions."""
+    """How far a run has come, over all its sessions; `loss` is smoothed."""
 
     step: int = 0
     seconds: float = 0.0
-    loss: float = float("nan")
+    loss: float | None = None
+
+    def advance(self, loss: float, seconds: float) -> None:
+        """Counts one step."""
+        self.step, self.seconds = self.step + 1, seconds
+        self.loss = loss if self.loss is None else 0.98 * self.loss + 0.02 * loss
 
 
 class AveragedWeights:
-    """An exponential moving average of a module's parameters, in float32; starts as a plain mean so that it warms up."""
+    """An exponential moving average of a module's weights, in float32; while young it forgets faster, or it would keep the random start."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        self._module, self._decay, self._updates = module, decay, 0
+        self._module, self._decay = module, decay
+        self.num_updates = 0
         self.weights = {name: value.detach().clone().float() for name, value in module.state_dict().items()}
 
     @torch.no_grad()
     def update(self) -> None:
         """Takes the module's present weights into the mean."""
-        self._updates += 1
-        decay = min(self._decay, self._updates / (self._updates + 10))
+        self.num_updates += 1
+        decay = min(self._decay, self.num_updates / (self.num_updates + 10))
         for name, value in self._module.state_dict().items():
             self.weights[name].lerp_(value.float(), 1.0 - decay)
 
@@ -55,6 +80,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
+        self._saved_s = time.monotonic()
 
     def progress(self) -> Progress:
         """How far earlier sessions came."""
@@ -67,15 +93,23 @@ class RunFolder:
         if progress.step == 0:
             return progress
         module.load_state_dict(load_file(self.path / "weights.safetensors"))
-        average.weights = load_file(self.path / "average.safetensors")
+        average.weights, average.num_updates = load_file(self.path / "average.safetensors"), progress.step
         logger.info("resumed %s at step %d after %.0f min", self.path, progress.step, progress.seconds / 60)
         return progress
 
     def save(self, module: nn.Module, average: AveragedWeights, progress: Progress) -> None:
-        """Writes everything beside the old files, then replaces them."""
+        """Writes everything beside the old files, then replaces them; progress comes last and makes the weights count."""
         self._replace("weights.safetensors", {k: v.detach().float().contiguous() for k, v in module.state_dict().items()})
         self._replace("average.safetensors", {k: v.contiguous() for k, v in average.weights.items()})
-        (self.path / "progress.json").write_text(json.dumps(progress.__dict__))
+        part = self.path / "progress.json.part"
+        part.write_text(json.dumps(asdict(progress)))
+        part.replace(self.path / "progress.json")
+        self._saved_s = time.monotonic()
+
+    @property
+    def is_save_due(self) -> bool:
+        """Whether a crash would cost more than it should."""
+        return time.monotonic() - self._saved_s > SAVE_EVERY_S
 
     def log(self, progress: Progress, loss: float) -> None:
         """Appends step, seconds and loss to `loss.csv`."""
@@ -85,7 +119,7 @@ class RunFolder:
     def _replace(self, name: str, tensors: dict[str, Tensor]) -> None:
         part = self.path / f"{name}.part"
         save_file(tensors, part)
-        part.rename(self.path / name)
+        part.replace(self.path / name)
 
 
 def optimisers(module: nn.Module, adam_lr: float, muon_lr: float | None, weight_decay: float) -> list[torch.optim.Optimizer]:
@@ -95,6 +129,8 @@ def optimisers(module: nn.Module, adam_lr: float, muon_lr: float | None, weight_
     rest = [p for name, p in named if not is_matrix[name]]
     chosen: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.95), weight_decay=weight_decay)]
     if muon_lr is not None:
+        if not hasattr(torch.optim, "Muon"):
+            raise ValueError(f"training needs torch 2.9 or newer, which has Muon; this is {torch.__version__}")
         matrices = [p for name, p in named if is_matrix[name]]
         chosen.append(torch.optim.Muon(matrices, lr=muon_lr, weight_decay=weight_decay, momentum=0.95))
     for optimiser in chosen:
@@ -103,9 +139,9 @@ def optimisers(module: nn.Module, adam_lr: float, muon_lr: float | None, weight_
     return chosen
 
 
-def learning_rate_factor(step_in_session: int, elapsed_share: float, warmup_steps: int) -> float:
-    """Linear warm-up, a plateau, and a linear fall to 0.05 over the last part of the budget."""
-    cooldown = min(1.0, (1.0 - elapsed_share) / COOLDOWN_SHARE)
+def learning_rate_factor(step_in_session: int, spent: float, warmup_steps: int) -> float:
+    """Linear warm-up, a plateau, and a linear fall to 0.05 over the last part of the budget, of which the share `spent` is gone."""
+    cooldown = min(1.0, (1.0 - spent) / COOLDOWN_SHARE)
     return min(1.0, (step_in_session + 1) / warmup_steps) * max(0.05, cooldown)
 
 
@@ -113,49 +149,44 @@ def train(
     module: nn.Module,
     folder: RunFolder,
     losses: Callable[[int], Tensor],
-    chosen: Iterable[torch.optim.Optimizer],
+    chosen: Sequence[torch.optim.Optimizer],
+    budget: Budget,
     *,
-    minutes: float,
     warmup_steps: int,
     ema_decay: float,
-    max_steps: int | None = None,
 ) -> Progress:
-    """Runs `losses(step)` until the budget or `max_steps` (counted over all sessions) is spent; Ctrl-C saves and returns."""
+    """Goes on with the run in `folder`, step after step of `losses(step)`, until the budget is spent; Ctrl-C saves and returns."""
     average = AveragedWeights(module, ema_decay)
     progress = folder.resume(module, average)
-    chosen = list(chosen)
-    began = last_save = time.monotonic()
-    started_at, first_step = progress.seconds, progress.step
-    bar = tqdm(total=round(minutes * 60), unit="s", desc=folder.path.name, bar_format="{l_bar}{bar}| {n:.0f}/{total} s {postfix}")
-    try:
-        while (elapsed := time.monotonic() - began) < minutes * 60 and (max_steps is None or progress.step < max_steps):
-            factor = learning_rate_factor(progress.step - first_step, elapsed / (minutes * 60), warmup_steps)
-            loss = _step(module, losses(progress.step), chosen, factor)
-            average.update()
-            progress.step, progress.seconds = progress.step + 1, started_at + elapsed
-            progress.loss = loss if progress.loss != progress.loss else 0.98 * progress.loss + 0.02 * loss
-            folder.log(progress, loss)
-            bar.n = elapsed
-            bar.set_postfix_str(f"step {progress.step} loss {progress.loss:.4f}")
-            if time.monotonic() - last_save > SAVE_EVERY_S:
-                folder.save(module, average, progress)
-                last_save = time.monotonic()
-    except KeyboardInterrupt:
-        logger.info("stopped at step %d; saving", progress.step)
-    bar.close()
+    first_step, earlier_s, began_s = progress.step, progress.seconds, time.monotonic()
+    bar_format = "{l_bar}{bar}| {n:.0f}/{total} s {postfix}"
+    with tqdm(total=round(60 * budget.minutes), desc=folder.path.name, bar_format=bar_format) as bar:
+        try:
+            while (spent := budget.spent(time.monotonic() - began_s, progress.step, first_step)) < 1.0:
+                factor = learning_rate_factor(progress.step - first_step, spent, warmup_steps)
+                loss = _step(module, losses(progress.step), chosen, factor)
+                average.update()
+                progress.advance(loss, earlier_s + time.monotonic() - began_s)
+                folder.log(progress, loss)
+                bar.n = progress.seconds - earlier_s
+                bar.set_postfix_str(f"step {progress.step} loss {progress.loss:.4f}")
+                if folder.is_save_due:
+                    folder.save(module, average, progress)
+        except KeyboardInterrupt:
+            logger.info("stopped at step %d; saving", progress.step)
     folder.save(module, average, progress)
     return progress
 
 
-def _step(module: nn.Module, loss: Tensor, chosen: list[torch.optim.Optimizer], factor: float) -> float:
+def _step(module: nn.Module, loss: Tensor, chosen: Sequence[torch.optim.Optimizer], factor: float) -> float:
     """One update; a step whose loss is not finite is refused, since its gradient would poison the weights."""
     if not torch.isfinite(loss):
-        raise FloatingPointError(f"the loss became {float(loss)}: lower the learning rate, or look at the data of this step")
+        raise FloatingPointError(f"the loss became {loss.item()}: lower the learning rate, or look at the data of this step")
     loss.backward()
-    nn.utils.clip_grad_norm_(module.parameters(), GRADIENT_NORM)
+    nn.utils.clip_grad_norm_(module.parameters(), GRADIENT_NORM, error_if_nonfinite=True)
     for optimiser in chosen:
         for group in optimiser.param_groups:
             group["lr"] = group["peak_lr"] * factor
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-    return float(loss)
+    return loss.item()

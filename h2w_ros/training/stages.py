@@ -26,7 +26,7 @@ from h2w_ros.training.causal import causal_loss
 from h2w_ros.training.codec import PictureSource, codec_loss, normalise_latents
 from h2w_ros.training.config import RECIPES, Recipe
 from h2w_ros.training.forcing import draw_batch, draw_layout
-from h2w_ros.training.run import RunFolder, optimisers, train
+from h2w_ros.training.run import Budget, RunFolder, optimisers, train
 from h2w_ros.world.dataset import simulate_many
 from h2w_ros.world.spec import WorldSpec
 
@@ -67,7 +67,7 @@ class Stages:
             np.savez(part, **arrays)  # type: ignore[arg-type]  # NumPy's stubs take the names for options
             part.rename(pixels / f"{seed}.npz")
 
-    def codec(self, minutes: float, max_steps: int | None = None) -> None:
+    def codec(self, budget: Budget) -> None:
         """Trains the codec on what `pixels/` holds."""
         config = self.recipe.codec
         torch.manual_seed(self.seed)
@@ -81,7 +81,7 @@ class Stages:
                 return codec_loss(codec, next(batches), config, random)
 
         chosen = optimisers(codec, config.learning_rate, None, 0.0)
-        train(codec, folder, loss, chosen, minutes=minutes, warmup_steps=config.warmup_steps, ema_decay=0.995, max_steps=max_steps)
+        train(codec, folder, loss, chosen, budget, warmup_steps=config.warmup_steps, ema_decay=config.ema_decay)
 
     def load_codec(self) -> FramewiseCodec:
         """The codec's averaged weights, its latents normalised on camera pictures."""
@@ -100,8 +100,8 @@ class Stages:
         for _ in tqdm(encode_pixels(codec, files, self.folder), total=len(files), desc="encode", unit="episode"):
             pass
 
-    def causal(self, minutes: float, max_steps: int | None = None, start_from: Path | None = None) -> None:
-        """Trains the causal generator on what `latents/` holds."""
+    def causal(self, budget: Budget, start_from: Path | None = None) -> None:
+        """Trains the causal generator on what `latents/` holds; a new run may start from given weights, a resumed one has its own."""
         config, model = self.recipe.causal, self.model
         torch.manual_seed(self.seed)
         transformer = Transformer(model.transformer)
@@ -118,16 +118,7 @@ class Stages:
                 return causal_loss(transformer, model, stage, draw_batch(source, layout, model, config, rng), layout, random)
 
         chosen = optimisers(transformer, config.adam_learning_rate, config.muon_learning_rate, config.weight_decay)
-        train(
-            transformer,
-            folder,
-            loss,
-            chosen,
-            minutes=minutes,
-            warmup_steps=config.warmup_steps,
-            ema_decay=config.ema_decay,
-            max_steps=max_steps,
-        )
+        train(transformer, folder, loss, chosen, budget, warmup_steps=config.warmup_steps, ema_decay=config.ema_decay)
 
     def ship(self, out: Path) -> None:
         """Writes the averaged weights as a model folder that `load_generator` opens."""

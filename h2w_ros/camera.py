@@ -91,12 +91,14 @@ class Resize:
 
 @lru_cache(maxsize=16)
 def unit_rays_camera(camera: Camera) -> Float32[ndarray, "HW 3"]:
-    """Unit direction through every pixel centre in the optical frame, row by row. Cached: treat as read-only."""
+    """Unit direction through every pixel centre in the optical frame, row by row. Cached, therefore read-only."""
     u = (np.arange(camera.width_px) + 0.5 - camera.cx) / camera.fx
     v = (np.arange(camera.height_px) + 0.5 - camera.cy) / camera.fy
     rays = np.stack([*np.meshgrid(u, v), np.ones((camera.height_px, camera.width_px))], axis=-1).reshape(-1, 3)
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-    return rays.astype(np.float32)
+    cached = rays.astype(np.float32)
+    cached.setflags(write=False)
+    return cached
 
 
 def plucker_rays(camera: Camera, T_anchor_camera: Transform) -> PluckerMap:

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from h2w_ros.camera import Resize, ResizePolicy
-from h2w_ros.condition import Condition, Image
+from h2w_ros.condition import Camera, Condition, Image
 from h2w_ros.generator.checkpoint import Generator
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.rays import RayTrack
 from h2w_ros.generator.stream import DrawnCondition, GeneratorStream
+from h2w_ros.geometry import Transform
 from h2w_ros.hands.render import HandRenderer
+from h2w_ros.scene.table_photo import TablePhoto
+
+View = tuple[Camera, Transform]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +42,23 @@ class Session:
     `reset` begins a session; the first condition pushed after it is the reference's moment. Later conditions are
     collected until a block is full (one frame for `tiny`, four for Wan's stride-4 codec) and then answered at once.
     Call `settle` after an answer has been passed on: it does the work that the next answer needs and this one does not.
+
+    With `table_height_m`, the table's height in a world whose z axis points up, a model that knows static scenes is shown
+    the scene's photo laid on that table wherever a condition brings no static render of its own.
     """
 
-    def __init__(self, generator: Generator, resize_policy: ResizePolicy = "squash", renderer: HandRenderer | None = None) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        resize_policy: ResizePolicy = "squash",
+        renderer: HandRenderer | None = None,
+        table_height_m: float | None = None,
+    ) -> None:
         self.config: GeneratorConfig = generator.config
         self._generator = generator
         self._resize = Resize(self.config.width_px, self.config.height_px, resize_policy)
         self._renderer = renderer or HandRenderer(style=self.config.hand_style)
+        self._table_height_m = table_height_m if generator.config.static_scene else None
         self._draw_ms = 0.0
         self.reset()
 
@@ -55,6 +69,9 @@ class Session:
         self._rays = RayTrack(self.config.rays, self.config.width_px, self.config.height_px)
         self._pending: list[tuple[int, DrawnCondition]] = []
         self._seen: list[Image] = []
+        self._photo: TablePhoto | None = None
+        self._drawn_view: View | None = None
+        self._answered_view: View | None = None
 
     def push(self, condition: Condition) -> list[PredictedFrame]:
         """The frames that this condition completes: none while a block is filling up."""
@@ -79,6 +96,7 @@ class Session:
         self._seen.append(self._resize.picture(image))
         if len(self._seen) == self._pictures_of_last_latent:
             self._stream.ground(np.stack(self._seen))
+            self._take_photo(self._seen[-1], self._answered_view)
             self._seen = []
 
     @property
@@ -107,7 +125,9 @@ class Session:
             if condition.image is None:
                 raise ValueError("a session needs a picture to begin from: reset(image=...), or a first condition with its image")
             scene = self._resize.picture(condition.image)
+        self._take_photo(scene, self._view_of(condition))
         picture = self._stream.start(scene, self._draw(condition))
+        self._answered_view = self._drawn_view
         return PredictedFrame(0, condition.stamp_ns, picture, is_reference=True)
 
     def _predict(self) -> list[PredictedFrame]:
@@ -115,18 +135,34 @@ class Session:
         first, (stamps_ns, block) = self._stream.num_frames, zip(*self._pending, strict=True)
         self._pending, self._seen = [], []
         pictures = self._stream.step(block)
+        self._answered_view = self._drawn_view
         return [PredictedFrame(first + i, stamp_ns, pictures[i]) for i, stamp_ns in enumerate(stamps_ns)]
 
     def _draw(self, condition: Condition) -> DrawnCondition:
         """The condition as pictures and rays of the model's size; a ready-made hand render is taken as it is."""
         began = time.perf_counter()
-        camera = self._resize.camera(condition.camera)
         if condition.hand_render is not None:
             hands = self._resize.picture(condition.hand_render)
         else:
-            hands = self._renderer.render(condition.hands, camera, condition.T_world_camera)
-        static = None if condition.static_render is None else self._resize.picture(condition.static_render)
-        ray_camera = condition.camera if self.config.rays.aspect == "released" else camera
-        drawn = DrawnCondition(hands, self._rays.push(ray_camera, condition.T_world_camera), static)
+            hands = self._renderer.render(condition.hands, self._resize.camera(condition.camera), condition.T_world_camera)
+        static = self._static_scene(condition)
+        rays = self._rays.push(self._resize.kept(condition.camera), condition.T_world_camera)
+        drawn = DrawnCondition(hands, rays, static)
+        self._drawn_view = self._view_of(condition)
         self._draw_ms = 1e3 * (time.perf_counter() - began)
         return drawn
+
+    def _static_scene(self, condition: Condition) -> Image | None:
+        """The untouched scene from this camera: the condition's own render, else the photo on the table, else unknown."""
+        if condition.static_render is not None:
+            return self._resize.picture(condition.static_render)
+        return None if self._photo is None else self._photo.render(*self._view_of(condition))
+
+    def _take_photo(self, picture: Image, view: View | None) -> None:
+        """From now on the table looks as in this picture, taken from this view."""
+        if self._table_height_m is not None and view is not None:
+            self._photo = TablePhoto(picture, *view, self._table_height_m)
+
+    def _view_of(self, condition: Condition) -> View:
+        """The camera at the model's size, and where it is."""
+        return self._resize.camera(condition.camera), condition.T_world_camera

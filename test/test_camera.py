@@ -93,6 +93,11 @@ def test_rays_pass_through_the_centres_of_their_pixels() -> None:
     np.testing.assert_allclose(pixels, np.stack([columns, rows], axis=-1), atol=1e-4)
 
 
+def test_rays_that_all_share_cannot_be_changed_by_one() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        unit_rays_camera(CAMERA)[:] = 0.0
+
+
 @any_pose
 @given(poses)
 def test_moments_stand_on_directions_and_on_the_cameras_place(T_anchor_camera: np.ndarray) -> None:

@@ -20,7 +20,7 @@ def model() -> GeneratorConfig:
 def source(model: GeneratorConfig) -> ClipSource:
     generator = torch.Generator().manual_seed(0)
     shape = (3, 20, model.codec.latent_channels, *model.latent_size)
-    latents = [torch.randn(shape, generator=generator).bfloat16() for _ in range(3)]
+    latents = [torch.randn(shape, generator=generator).bfloat16() for _ in range(4)]
     shares = [torch.rand(3, 20, *model.latent_size, generator=generator) for _ in range(2)]
     T_world_camera = np.tile(np.eye(4), (3, 20, 1, 1))
     T_world_camera[:, :, 0, 3] = 0.01 * np.arange(20)
@@ -53,12 +53,13 @@ def test_a_clip_longer_than_the_window_is_refused(model: GeneratorConfig) -> Non
 
 @pytest.mark.parametrize("first_noisy", [1, 2])
 def test_a_batch_holds_frame_zero_as_reference_and_consecutive_frames(model: GeneratorConfig, source: ClipSource, first_noisy: int) -> None:
-    config = CausalTraining(batch_clips=5, static_share=0.0)
+    config = CausalTraining(batch_clips=5, photo_share=0.0, static_share=0.0)
     batch = draw_batch(source, Layout(4, first_noisy, 1), model, config, np.random.default_rng(1))
     assert batch.image.shape == (5, 16, 5, *model.latent_size)
     references = source.image[:, 0].float()
     assert all(any(torch.equal(clip[:, 0], reference) for reference in references) for clip in batch.image)
     assert not batch.static.any()
+    assert not batch.has_static.any()
 
 
 def test_rays_of_a_later_clip_are_those_of_the_running_stream(model: GeneratorConfig, source: ClipSource) -> None:

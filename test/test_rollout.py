@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 import torch
-from generators import random_conditions, random_latents, random_transformer, small_config
+from generators import CHANNELS, random_conditions, random_latents, random_transformer, small_config
 
 from h2w_ros.generator.attention import causal_mask
 from h2w_ros.generator.cache import KeyValueCache
@@ -52,7 +52,7 @@ def _blocks(num_latents, per_block):
 
 
 def _channels(conditions):
-    return condition_channels(conditions, torch.zeros_like(conditions.control))
+    return condition_channels(conditions, torch.zeros_like(conditions.control), 3 * CHANNELS)
 
 
 @pytest.mark.parametrize("per_block", [1, 2, 3])

@@ -95,7 +95,7 @@ def test_the_stream_equals_the_batch_rollout(generator: Generator) -> None:
     plucker = torch.from_numpy(np.stack([d.plucker for d in drawn])).permute(3, 0, 1, 2)[None]
     reference = generator.codec.encoder_stream()(scene[None])
     rollout = Rollout(generator.transformer, generator.config.rollout, seeds=(0,))
-    latents = roll_out(rollout, reference, BlockConditions(control, plucker, torch.zeros_like(control)))
+    latents = roll_out(rollout, reference, BlockConditions(control, plucker))
     pictures = generator.codec.decoder_stream()(latents)
     assert max(np.abs(f.image.astype(int) - p).max() for f, p in zip(streamed, pictures, strict=True)) <= 1
 
@@ -137,3 +137,25 @@ def test_rays_anchored_to_the_first_frame_grow_with_the_way(generator: Generator
     moments = [session._draw(condition).plucker[..., :3] for condition in conditions(4)]
     assert not moments[0].any()
     assert np.abs(moments[3]).max() == pytest.approx(3 * np.abs(moments[1]).max(), rel=1e-3)
+
+
+def test_a_known_table_shows_the_scene_as_the_head_moves_until_a_better_photo_comes(generator: Generator) -> None:
+    session = Session(generator, table_height_m=-1.0)
+    moments = conditions(4)
+    run(session, moments)
+    seen_first = session._draw(moments[3]).static
+    assert seen_first is not None
+    session.observe(np.full((32, 48, 3), 200, np.uint8))
+    assert (session._draw(moments[3]).static == 200).all()
+    assert not np.array_equal(seen_first, session._draw(moments[3]).static)
+
+
+def test_without_a_table_the_static_scene_is_unknown_and_a_given_render_goes_first(generator: Generator) -> None:
+    moments = conditions(2)
+    session = Session(generator)
+    run(session, moments)
+    assert session._draw(moments[1]).static is None
+    told = Session(generator, table_height_m=-1.0)
+    run(told, moments)
+    render = np.full((64, 96, 3), 9, np.uint8)
+    assert (told._draw(replace(moments[1], static_render=render)).static == 9).all()

@@ -7,6 +7,8 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
+from h2w_ros.commands.generate import table_height_m
+
 EPILOG = """\
 fps and realtime_factor: what this machine sustains without nodes. block_ms: from a block's last condition until the context is ready
 for the next one; pixel_ms: until its pictures exist. input_to_pixel_ms: through the nodes, at the model's own rate, from the sending of the
@@ -42,12 +44,13 @@ def run(args: argparse.Namespace) -> int:
     generator = load_generator(args.model)
     recording = args.recording or models_dir() / "demo" / "tabletop.mcap"
     plan = SpeedPlan(old_block=args.old_block, num_samples=args.samples)
-    conditions = list(open_recording(recording).conditions())
+    source = open_recording(recording)
+    conditions, table_m = list(source.conditions()), table_height_m(None, source)
     with tqdm(total=plan.num_blocks, unit="block", desc="streaming") as bar:
-        speed = measure_speed(generator, conditions, plan, bar.update)
+        speed = measure_speed(generator, conditions, plan, bar.update, table_m)
     report = speed_table(generator.config, plan, speed)
     report["conditions_ms_at_480x672"] = {name: round(value, 2) for name, value in condition_times_ms().items()}
-    report |= nodes_table(recording, args.model, generator.config.rate_hz, reason_against_nodes(args.no_nodes))
+    report |= nodes_table(recording, args.model, generator.config.rate_hz, table_m, reason_against_nodes(args.no_nodes))
     text = json.dumps(report, indent=2)
     print(text)
     if args.json:
@@ -63,7 +66,7 @@ def reason_against_nodes(unwanted: bool) -> str | None:
     return f"left out: {' and '.join(missing)} cannot be imported here" if missing else None
 
 
-def nodes_table(recording: Path, model: str, rate_hz: float, left_out: str | None) -> dict[str, object]:
+def nodes_table(recording: Path, model: str, rate_hz: float, table_m: float | None, left_out: str | None) -> dict[str, object]:
     """What the nodes make of it: conditioner and generator in their process, inputs sent and pictures taken in another."""
     if left_out is not None:
         return {"input_to_pixel_ms_p50": None, "input_to_pixel_ms_p95": None, "nodes": left_out}
@@ -72,7 +75,7 @@ def nodes_table(recording: Path, model: str, rate_hz: float, left_out: str | Non
     from h2w_ros.nodes.rehearsal import RehearsalConfig, rehearse
 
     with TemporaryDirectory() as folder:
-        played = rehearse(RehearsalConfig(recording, Path(folder), model))
+        played = rehearse(RehearsalConfig(recording, Path(folder), model, table_height_m=table_m))
     if not played.latencies_ms:
         return {"input_to_pixel_ms_p50": None, "input_to_pixel_ms_p95": None, "nodes": f"no frame came back; dropped {dict(played.dropped)}"}
     fps = (len(played.frames) - 1) / played.playing_s

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from h2w_ros.commands.generate import Row, check_domain
+from h2w_ros.commands.generate import Row, check_domain, table_height_m
 from h2w_ros.paths import models_dir
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if domain.out_of_domain:
         print(f"Out of domain: {domain.reason}.")
     print(f"Playing {path} ({len(conditions)} frames at {recording.rate_hz:g} Hz) into the nodes; model {args.model}")
-    rehearsal = _rehearse(args, path, conditions)
+    rehearsal = _rehearse(args, path, conditions, table_height_m(None, recording))
     report = make_report(rehearsal, conditions, str(path), args.model, recording.rate_hz * args.rate)
     report.out_of_domain, report.out_of_domain_reason = domain.out_of_domain, domain.reason
     _write_videos(rehearsal, conditions, args.out, recording.rate_hz)
@@ -75,13 +75,13 @@ def run(args: argparse.Namespace) -> int:
     return 0 if report.frames else 1
 
 
-def _rehearse(args: argparse.Namespace, path: Path, conditions: Sequence[Condition]) -> Rehearsal:
+def _rehearse(args: argparse.Namespace, path: Path, conditions: Sequence[Condition], table_m: float | None) -> Rehearsal:
     from tqdm import tqdm
 
     from h2w_ros.nodes.rehearsal import RehearsalConfig, rehearse
 
     ready_made = conditions[0].hand_render is not None and not conditions[0].hands
-    config = RehearsalConfig(path, args.out, args.model, args.rate, ready_made)
+    config = RehearsalConfig(path, args.out, args.model, args.rate, ready_made, table_m)
     with tqdm(total=len(conditions), unit="frame", desc="demo") as bar:
 
         def show(count: int) -> None:

@@ -68,6 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="same seed, same frames (default: %(default)s)")
     parser.add_argument("--side-by-side", type=Path, metavar="F.mp4", help="also a video of camera, hands and prediction")
     parser.add_argument("--json", type=Path, metavar="F.json", help="where the report goes")
+    parser.add_argument(
+        "--table-height", type=float, metavar="M", help="height of the table in a world whose z axis points up (default: what the recording says)"
+    )
     parser.add_argument("--resize", choices=("squash", "crop"), default="squash", help="how pictures become the model's size (default: %(default)s)")
 
 
@@ -77,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
     from h2w_ros.session import Session
 
     recording = recording_of(args)
-    session = Session(load_generator(args.model), resize_policy=args.resize)
+    height_m = table_height_m(args.table_height, recording)
+    session = Session(load_generator(args.model), resize_policy=args.resize, table_height_m=height_m)
     domain = check_domain(session.config.domain, recording.domain)
     if domain.out_of_domain:
         print(f"Out of domain: {domain.reason}.")
@@ -89,6 +93,12 @@ def run(args: argparse.Namespace) -> int:
     speed = f"{report.realtime_factor:.2f} x real time"
     print(f"{args.out}: {report.frames} frames at {report.rate_hz:g} Hz, {speed}; dropped {report.dropped or 'nothing'}")
     return 0
+
+
+def table_height_m(given: float | None, recording: Recording) -> float | None:
+    """The table's height as the user gave it, else as the recording's maker noted it, else unknown."""
+    noted = recording.description.get("table_height_m")
+    return given if given is not None else noted if isinstance(noted, float) else None
 
 
 def generate(session: Predictor, recording: Recording, out: Path, side_by_side: Path | None, report: Report) -> None:

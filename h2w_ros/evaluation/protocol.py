@@ -14,7 +14,9 @@ import numpy as np
 from h2w_ros.condition import Condition, Image
 from h2w_ros.evaluation.regions import RegionErrors, regions_of
 from h2w_ros.generator.checkpoint import Generator
+from h2w_ros.scene.table_photo import TablePhoto
 from h2w_ros.session import Session
+from h2w_ros.world.spec import TABLE_HEIGHT_M
 
 if TYPE_CHECKING:
     from h2w_ros.world.simulate import WorldEpisode
@@ -35,14 +37,16 @@ class Evaluation:
 
 
 def contenders(generator: Generator, seed: int) -> dict[str, Contender]:
-    """The model without and with the static scene, its codec alone, and the first frame for ever."""
-    session = Session(generator)
+    """The model with the table's height, without it, with the true static scene; its codec alone, and those who know less."""
+    session, blind = Session(generator, table_height_m=TABLE_HEIGHT_M), Session(generator)
     table: dict[str, Contender] = {
         "model": lambda conditions: _stream(session, [replace(c, static_render=None) for c in conditions], seed),
         "repeat": lambda conditions: _through_codec(generator, [_image(conditions[0])] * len(conditions)),
         "codec_ceiling": lambda conditions: _through_codec(generator, [_image(c) for c in conditions]),
     }
     if generator.config.static_scene:
+        table["photo_on_table"] = lambda conditions: _through_codec(generator, _photos(conditions))
+        table["model_without_table"] = lambda conditions: _stream(blind, [replace(c, static_render=None) for c in conditions], seed)
         table["model_with_static_scene"] = lambda conditions: _stream(session, conditions, seed)
         table["static_scene"] = lambda conditions: _through_codec(generator, [_static(c) for c in conditions])
     return table
@@ -78,6 +82,13 @@ def _through_codec(generator: Generator, pictures: Sequence[Image]) -> Iterator[
         stride = generator.config.codec.temporal_stride
         for block in (pictures[:1], *(pictures[i : i + stride] for i in range(1, len(pictures), stride))):
             yield from decode(encode(np.stack(block)))
+
+
+def _photos(conditions: Sequence[Condition]) -> list[Image]:
+    """The first picture laid on the table, seen from every moment's camera."""
+    first = conditions[0]
+    scene = TablePhoto(_image(first), first.camera, first.T_world_camera, TABLE_HEIGHT_M)
+    return [scene.render(c.camera, c.T_world_camera) for c in conditions]
 
 
 def _image(condition: Condition) -> Image:

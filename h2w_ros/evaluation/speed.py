@@ -59,10 +59,14 @@ class SpeedReport:
 
 
 def measure_speed(
-    generator: Generator, conditions: Sequence[Condition], plan: SpeedPlan, advanced: Callable[[int], object] = lambda _: None
+    generator: Generator,
+    conditions: Sequence[Condition],
+    plan: SpeedPlan,
+    advanced: Callable[[int], object] = lambda _: None,
+    table_height_m: float | None = None,
 ) -> SpeedReport:
     """Runs one session to `old_block`, another to `young_block`, then lets them take turns. `advanced` hears of blocks done."""
-    old, young = _Runner(generator, conditions), _Runner(generator, conditions)
+    old, young = (_Runner(generator, conditions, table_height_m) for _ in range(2))
     rss_young = _advance(old, plan.young_block, advanced)
     rss_old = _advance(old, plan.old_block - plan.young_block, advanced)
     _advance(young, plan.young_block, advanced)
@@ -110,8 +114,8 @@ class _Sample:
 class _Runner:
     """One session that is fed forwards and backwards through the same conditions, so that nothing ever jumps."""
 
-    def __init__(self, generator: Generator, conditions: Sequence[Condition]) -> None:
-        self._session = Session(generator)
+    def __init__(self, generator: Generator, conditions: Sequence[Condition], table_height_m: float | None) -> None:
+        self._session = Session(generator, table_height_m=table_height_m)
         self._conditions = _there_and_back(conditions, generator.config.rate_hz)
         self._session.push(next(self._conditions))
 

@@ -86,9 +86,10 @@ class CodecConfig:
 class RaysConfig:
     """How camera motion is told to the network.
 
-    `anchor_lag` None anchors every frame's rays to frame 0; a number n anchors latent j to latent max(0, j - n).
-    `motion_gain` continues the anchored motion to so many times its angle and distance before the rays. `aspect` says how the focal lengths
-    follow a resize that changes the aspect: 'per_axis', or 'released' for checkpoints trained with the released tool.
+    `anchor_lag` None anchors every frame's rays to frame 0; a number n anchors frame j to frame max(0, j - n).
+    `motion_gain` multiplies the angle and the distance of that motion before rays are made of it. `aspect` says how the
+    focal lengths follow a resize that changes the aspect: 'per_axis', or 'released' for checkpoints trained with the
+    released tool.
     """
 
     anchor_lag: int | None = None
@@ -98,7 +99,7 @@ class RaysConfig:
     def __post_init__(self) -> None:
         _require_choice(self, "aspect", AspectRule)
         if self.anchor_lag is not None and self.anchor_lag < 1:
-            raise ValueError(f"anchor_lag must be at least 1 latent, or null for frame 0, got {self.anchor_lag}")
+            raise ValueError(f"anchor_lag must be at least 1 frame, or null for frame 0, got {self.anchor_lag}")
         _require_positive(self, "motion_gain")
 
 
@@ -123,7 +124,8 @@ class RolloutConfig:
     caches them before RoPE and places them relative to the window. `timesteps` are nominal, on [0, 1000], before the
     shift s' = shift s / (1 + (shift - 1) s); `first_block` replaces them for the first generated block. `commit` runs
     a clean pass (t = 0) over every finished block. `prediction` says what the network's output is: the flow's velocity, the
-    clean latents, or what they add to the last clean latent of the context (a network that starts as "nothing changes").
+    clean latents, or ('residual') what they add to what is known without it: the static scene's latents where it is given (Dexterous World
+    Models, 2512.17907), else the last clean latent of the context. Such a network starts as "nothing changes".
     """
 
     window: int

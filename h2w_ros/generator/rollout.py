@@ -103,7 +103,7 @@ class Rollout:
         for i, step in enumerate(schedule):
             inputs, modulation = self._inputs(x, block), self._modulations[step.t]
             output = self.transformer.forward_block(inputs, modulation, self.cache, block.ray_tokens, self._text)
-            clean = clean_from_output(self.config.prediction, output.float(), x, step.sigma, self._last_clean())
+            clean = clean_from_output(self.config.prediction, output.float(), x, step.sigma, self._known(conditions))
             if i + 1 < len(schedule):
                 x = renoised(clean, schedule[i + 1].sigma, draws[i + 1].to(self.device, torch.float32))
         self._open = _Block(block.channels, block.ray_tokens, clean)
@@ -132,8 +132,10 @@ class Rollout:
         self._write_clean(self._closed, latents)
         self._previous = latents[:, :, -1:].float()
 
-    def _last_clean(self) -> Tensor:
-        """The last clean latent of the context, (B, Z, 1, h, w) float32."""
+    def _known(self, conditions: BlockConditions) -> Tensor:
+        """The static scene's latents (B, Z, n, h, w), else the last clean latent of the context (B, Z, 1, h, w); float32."""
+        if conditions.static is not None:
+            return conditions.static.to(self.device, torch.float32)
         if self._previous is None:
             raise ValueError("the rollout has no reference yet: call start first")
         return self._previous
@@ -144,7 +146,7 @@ class Rollout:
         if conditions.num_latents != expected:
             raise ValueError(f"block {self.num_blocks} has {expected} latents, got conditions for {conditions.num_latents}")
         self.cache.open_block(conditions.num_latents)
-        channels = condition_channels(conditions, reference).to(self.device, self.dtype)
+        channels = condition_channels(conditions, reference, self.transformer.config.in_dim).to(self.device, self.dtype)
         rays = None if conditions.plucker is None else self.transformer.embed_rays(conditions.plucker.to(self.device, self.dtype))
         return _Block(channels, rays)
 
@@ -170,14 +172,17 @@ class Rollout:
         return None if text is None else self.transformer.text_keys(text.to(self.device, self.dtype))
 
 
-def condition_channels(conditions: BlockConditions, reference: Float[Tensor, "B Z n h w"]) -> Float[Tensor, "B R n h w"]:
+def condition_channels(conditions: BlockConditions, reference: Float[Tensor, "B Z n h w"], in_dim: int) -> Float[Tensor, "B R n h w"]:
     """Everything beside the noise, in the order of the patch embedding: control, reference, static scene.
 
-    The reference is the scene's latent in the stream's first latent, and zeros after it.
+    The reference is the scene's latent in the stream's first latent, and zeros after it. A network of `in_dim` channels
+    that could take a static scene gets zeros where none is known.
     """
     groups = [conditions.control, reference.to(conditions.control)]
     if conditions.static is not None:
         groups.append(conditions.static)
+    elif in_dim == 4 * conditions.control.shape[1]:
+        groups.append(torch.zeros_like(conditions.control))
     return torch.cat(groups, dim=1)
 
 

@@ -55,11 +55,11 @@ def with_released_steps(config: RolloutConfig, num_steps: int) -> RolloutConfig:
     return replace(config, timesteps=RELEASED_TIMESTEPS[num_steps], first_block=first)
 
 
-def clean_from_output(prediction: Prediction, output: Tensor, noisy: Tensor, sigma: float | Tensor, previous: Tensor) -> Tensor:
-    """The clean latents that the network's output stands for; `previous` is the last clean latent before each of them."""
+def clean_from_output(prediction: Prediction, output: Tensor, noisy: Tensor, sigma: float | Tensor, known: Tensor) -> Tensor:
+    """The clean latents that the network's output stands for; `known` is what is known without it (see `RolloutConfig`)."""
     if prediction == "velocity":
         return noisy - sigma * output
-    return output if prediction == "x0" else previous + output
+    return output if prediction == "x0" else known + output
 
 
 def renoised(clean: Tensor, sigma: float, noise: Tensor) -> Tensor:

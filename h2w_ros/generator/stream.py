@@ -47,8 +47,7 @@ class GeneratorStream:
         self._decode = generator.codec.decoder_stream()
         self._last_rays: PluckerMap | None = None
         self._last_latents: Tensor | None = None
-        self._before_block: Image | None = None
-        self._last_picture: Image | None = None
+        self._recent: list[Image] = []  # the pictures of the last latent, and the one before them
         self._unsettled = False
 
     @torch.inference_mode()
@@ -93,22 +92,22 @@ class GeneratorStream:
         with self._stage("commit"):
             self._rollout.commit(latents) if self._unsettled else self._rollout.replace(latents)
         self._unsettled = False
+        self._last_latents, self._recent = latents, [*self._recent[: -len(seen)], *seen]
 
     def _encode_seen(self, seen: Pictures) -> Tensor:
         """The latent of what was seen. A causal codec is given the picture before it as its past."""
         encode = self._codec.encoder_stream()
-        if self.config.codec.temporal_stride == 1 or self._before_block is None:
-            return encode(seen).float()
-        encode(self._before_block[None])
+        if self.config.codec.temporal_stride > 1 and len(self._recent) > len(seen):
+            encode(self._recent[0][None])
         return encode(seen).float()
 
     def _conditions(self, block: Sequence[DrawnCondition]) -> BlockConditions:
-        """Encoded hands and static scene, packed rays. A model with static channels gets zeros where no scene is known."""
+        """Encoded hands, packed rays, and the encoded static scene where it is known for the whole block."""
         control = self._encode_hands(np.stack([drawn.hands for drawn in block]))
         static = None
         if self.config.static_scene:
             known = [drawn.static for drawn in block if drawn.static is not None]
-            static = self._encode_static(np.stack(known)) if len(known) == len(block) else torch.zeros_like(control)
+            static = self._encode_static(np.stack(known)) if len(known) == len(block) else None
         return BlockConditions(control, self._pack([drawn.plucker for drawn in block]), static)
 
     def _pack(self, maps: list[PluckerMap]) -> Tensor:
@@ -122,7 +121,7 @@ class GeneratorStream:
     def _show(self, latents: Tensor) -> Pictures:
         with self._stage("decode"):
             pictures = self._decode(latents)
-        self._before_block, self._last_picture = self._last_picture, pictures[-1]
+        self._recent = [*self._recent, *pictures][-1 - self.config.codec.temporal_stride :]
         self.num_frames += len(pictures)
         return pictures
 

@@ -21,6 +21,8 @@ from h2w_ros.condition import Camera, Condition
 from h2w_ros.generator.codec import FramewiseCodec
 from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.hands.render import HandRenderer
+from h2w_ros.scene.table_photo import TablePhoto
+from h2w_ros.world.spec import TABLE_HEIGHT_M
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +33,15 @@ PICTURES = ("image", "static", "hand")
 class ClipSource:
     """Every episode's latents and numbers, in memory: N episodes of T frames.
 
-    image, static, hand: (N, T, Z, h, w) bfloat16; hand_share, object_share: (N, T, h, w) in [0, 1];
+    image, static, hand, photo: (N, T, Z, h, w) bfloat16, `photo` being frame 0 laid on the table, seen from every frame;
+    hand_share, object_share: (N, T, h, w) in [0, 1];
     T_world_camera: (N, T, 4, 4) float64; cameras: (N, 6) float64 as `Camera`'s fields.
     """
 
     image: Tensor
     static: Tensor
     hand: Tensor
+    photo: Tensor
     hand_share: Tensor
     object_share: Tensor
     T_world_camera: np.ndarray
@@ -45,8 +49,7 @@ class ClipSource:
 
     def camera(self, episode: int) -> Camera:
         """The episode's camera, corner origin."""
-        width_px, height_px, fx, fy, cx, cy = self.cameras[episode]
-        return Camera(int(width_px), int(height_px), fx, fy, cx, cy)
+        return _camera(self.cameras[episode])
 
 
 def episode_pixels(
@@ -73,8 +76,12 @@ def _shares(masks: np.ndarray, stride: int) -> np.ndarray:
 
 
 def pixel_files(folder: Path) -> list[Path]:
-    """Pixel files in order of seed."""
-    return sorted((folder / "pixels").glob("*.npz"), key=lambda path: int(path.stem))
+    """Pixel files in order of seed, without those that are still being written."""
+    return _by_seed((folder / "pixels").glob("*.npz"))
+
+
+def _by_seed(files: Iterable[Path]) -> list[Path]:
+    return sorted((path for path in files if path.stem.isdecimal()), key=lambda path: int(path.stem))
 
 
 @torch.inference_mode()
@@ -83,27 +90,42 @@ def encode_pixels(codec: FramewiseCodec, files: Iterable[Path], folder: Path) ->
     (folder / "latents").mkdir(parents=True, exist_ok=True)
     for path in files:
         out = folder / "latents" / f"{path.stem}.safetensors"
-        if not out.exists():
-            save_file(_encoded(codec, np.load(path)), out.with_suffix(".part"))
-            out.with_suffix(".part").rename(out)
+        known = load_file(out) if out.exists() else {}
+        if "photo" not in known:
+            with np.load(path) as pixels:
+                save_file(_encoded(codec, pixels, known), out.with_suffix(".part"))
+            out.with_suffix(".part").replace(out)
         yield out
 
 
-def _encoded(codec: FramewiseCodec, pixels: np.lib.npyio.NpzFile) -> dict[str, Tensor]:
-    dtype = next(codec.parameters()).dtype
-    arrays = {name: codec.encode(to_tensor(pixels[name], dtype)).to(torch.bfloat16).contiguous() for name in PICTURES}
+def _encoded(codec: FramewiseCodec, pixels: np.lib.npyio.NpzFile, known: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Every tensor of a latent file; those that are known already are taken as they are."""
+    pictures = {name: pixels[name] for name in PICTURES if name not in known} | {"photo": _photo_from_everywhere(pixels)}
+    arrays = {name: codec.encode(to_tensor(frames, codec.dtype)).to(torch.bfloat16).contiguous() for name, frames in pictures.items()}
     shares = {name: torch.from_numpy(pixels[name]) for name in ("hand_share", "object_share")}
     poses = {name: torch.from_numpy(pixels[name]) for name in ("T_world_camera", "camera")}
-    return {**arrays, **shares, **poses}
+    return {**known, **arrays, **shares, **poses}
 
 
-def load_clips(folder: Path, limit: int | None = None) -> ClipSource:
+def _photo_from_everywhere(pixels: np.lib.npyio.NpzFile) -> np.ndarray:
+    """Frame 0 laid on the world's table, seen from every frame's camera."""
+    camera, poses = _camera(pixels["camera"]), pixels["T_world_camera"]
+    scene = TablePhoto(pixels["image"][0], camera, poses[0], TABLE_HEIGHT_M)
+    return np.stack([scene.render(camera, pose) for pose in poses])
+
+
+def _camera(numbers: np.ndarray) -> Camera:
+    width_px, height_px, *focal_and_centre = numbers.tolist()
+    return Camera(int(width_px), int(height_px), *focal_and_centre)
+
+
+def load_clips(folder: Path) -> ClipSource:
     """All latent files of a folder in memory."""
-    files = sorted((folder / "latents").glob("*.safetensors"))[:limit]
+    files = _by_seed((folder / "latents").glob("*.safetensors"))
     if not files:
-        raise FileNotFoundError(f"No latents under {folder / 'latents'}; run `h2w train data` first")
+        raise FileNotFoundError(f"No latents under {folder / 'latents'}; run `h2w train encode` first")
     records = [load_file(path) for path in files]
     logger.info("%d episodes of %d frames from %s", len(records), records[0]["image"].shape[0], folder)
     stacked = {name: torch.stack([record[name] for record in records]) for name in records[0]}
-    image, static, hand, hand_share, object_share = (stacked[name] for name in (*PICTURES, "hand_share", "object_share"))
-    return ClipSource(image, static, hand, hand_share, object_share, stacked["T_world_camera"].numpy(), stacked["camera"].numpy())
+    image, static, hand, photo, hand_share, object_share = (stacked[name] for name in (*PICTURES, "photo", "hand_share", "object_share"))
+    return ClipSource(image, static, hand, photo, hand_share, object_share, stacked["T_world_camera"].numpy(), stacked["camera"].numpy())

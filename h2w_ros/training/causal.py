@@ -81,4 +81,6 @@ class _Sequence:
         out = self.transformer(latents, t, ray_tokens=self._ray_tokens, positions=self.layout.positions, mask=self.layout.mask)
         out = out[:, :, clean.shape[2] :].float()
         previous = history[:, :, [frame - 1 for frame in self.layout.noisy]]
-        return clean_from_output(self.model.rollout.prediction, out, noisy, noise_level, previous), target
+        static = self.batch.static[:, :, list(self.layout.noisy)]
+        known = torch.where(self.batch.has_static[:, None, None, None, None], static, previous)
+        return clean_from_output(self.model.rollout.prediction, out, noisy, noise_level, known), target

@@ -35,13 +35,21 @@ class CausalTraining:
     lowest_sigma: float = 0.3  # of the other frames: a rollout of few steps never sees less noise
     history_noise: float = 0.15  # largest noise on the clean history: the rollout's own history is never perfect
     generated_history_share: float = 0.3  # share of steps whose history is the model's own prediction
-    generated_history_from_step: int = 1500  # before it, predictions are too poor to be anyone's past
-    static_share: float = 0.25  # share of clips that see the static scene
+    generated_history_from_step: int = 600  # before it, predictions are too poor to be anyone's past
+    photo_share: float = 0.6  # share of clips whose static scene is the reference laid on the table (scene.table_photo)
+    static_share: float = 0.2  # share of clips that see the true static scene; the rest see none
     hand_weight: float = 4.0  # extra loss on latents that show a hand
     object_weight: float = 8.0  # extra loss on latents that show an object that moves in the episode
     ema_decay: float = 0.998
 
+    @property
+    def scene_shares(self) -> tuple[float, float, float]:
+        """Shares of clips with the photo, with the true static scene, with neither."""
+        return self.photo_share, self.static_share, 1.0 - self.photo_share - self.static_share
+
     def __post_init__(self) -> None:
+        if min(self.scene_shares) < 0:
+            raise ValueError(f"photo_share + static_share must be within 0..1, got {self.photo_share} + {self.static_share}")
         if min(self.clip_frames) < 2:
             raise ValueError(f"clip_frames must be at least 2 (one frame of history and one to predict), got {self.clip_frames}")
 

@@ -58,12 +58,13 @@ class Layout:
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """B clips as tensors: latents (B, Z, 1 + m, h, w) of image, control and static (zero where dropped), the camera's
-    rays (B, 6, 1 + m, H, W), and the loss weight (B, 1, 1 + m, h, w)."""
+    """B clips as tensors: latents (B, Z, 1 + m, h, w) of image, control and static (zero where `has_static` (B,) says no),
+    the camera's rays (B, 6, 1 + m, H, W), and the loss weight (B, 1, 1 + m, h, w)."""
 
     image: Tensor
     control: Tensor
     static: Tensor
+    has_static: Tensor
     rays: Tensor
     weight: Tensor
 
@@ -83,15 +84,19 @@ def draw_batch(source: ClipSource, layout: Layout, model: GeneratorConfig, confi
     num_episodes, episode_frames = source.image.shape[:2]
     episodes = rng.choice(num_episodes, config.batch_clips, replace=num_episodes < config.batch_clips)
     last_offset = episode_frames - 1 - layout.num_frames
+    if last_offset < 1:
+        raise ValueError(f"episodes must be longer than a clip by 2 frames at least, got {episode_frames} frames for clips of {layout.num_frames}")
     offsets = np.zeros(len(episodes), int) if layout.first_noisy == 1 else rng.integers(1, last_offset + 1, len(episodes))
     index = np.concatenate([np.zeros((len(episodes), 1), int), offsets[:, None] + np.arange(1, layout.num_frames + 1)], axis=1)
     rows = torch.from_numpy(episodes)[:, None], torch.from_numpy(index)
-    keeps_static = torch.from_numpy(rng.random(len(episodes)) < config.static_share)[:, None, None, None, None]
+    chosen = torch.from_numpy(rng.choice(3, len(episodes), p=config.scene_shares))  # photo, true static scene, nothing
+    by_scene = torch.stack([source.photo[rows], source.static[rows], torch.zeros_like(source.static[rows])])
     weight = 1.0 + config.hand_weight * source.hand_share[rows].float() + config.object_weight * source.object_share[rows].float()
     return ClipBatch(
         image=source.image[rows].float().transpose(1, 2),
         control=source.hand[rows].float().transpose(1, 2),
-        static=(source.static[rows].float() * keeps_static).transpose(1, 2),
+        static=by_scene[chosen, torch.arange(len(episodes))].float().transpose(1, 2),
+        has_static=chosen < 2,
         rays=torch.from_numpy(np.stack([_rays(source, model, e, i) for e, i in zip(episodes.tolist(), index, strict=True)])),
         weight=weight[:, None],
     )

@@ -13,7 +13,7 @@ from h2w_ros.condition import Condition
 from h2w_ros.world.motion import sample_camera, sample_head
 from h2w_ros.world.physics import World
 from h2w_ros.world.render import SceneRenderer, hand_mask
-from h2w_ros.world.spec import WORLD_VERSION, WorldSpec
+from h2w_ros.world.spec import TABLE_HEIGHT_M, WORLD_VERSION, WorldSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +63,7 @@ def _describe(seed: int, world: World) -> dict[str, Any]:
     return {
         "seed": seed,
         "world_version": WORLD_VERSION,
+        "table_height_m": TABLE_HEIGHT_M,
         "objects": {thing.name: thing.shape for thing in world.things},
         "moved": world.moved,
         "tasks": {actor.shape.side: [{"task": task, "object": name} for task, name in actor.tasks] for actor in world.actors},

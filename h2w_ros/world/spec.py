@@ -7,6 +7,9 @@ from dataclasses import dataclass
 WORLD_VERSION = 5
 """Raised by every change that gives a seed another episode."""
 
+TABLE_HEIGHT_M = 0.0
+"""The table top, in the world's frame (z up)."""
+
 EVALUATION_SEEDS_FROM = 900_000
 """Seeds from here on are for evaluation, never for training."""
 

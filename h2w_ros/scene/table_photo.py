@@ -1,0 +1,57 @@
+"""The plainest static scene: one photo, laid on the table it shows.
+
+A robot knows how high its table is, and odometry's z axis points up; that is enough to say what the untouched table will
+look like after the head has moved. Rays that miss the table within reach meet the photo standing upright at that
+distance. What the photo does not show continues its edge, so it is a guess for the generator to build on, not a surface
+for anyone to trust.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from h2w_ros.camera import unit_rays_camera
+from h2w_ros.condition import Camera, Image
+from h2w_ros.geometry import Transform, invert
+
+REACH_M = 1.3
+NEAREST_M = 0.01
+FARTHEST_PX = 1e4
+
+
+@dataclass(frozen=True, eq=False)
+class TablePhoto:
+    """A photo, where it was taken, and the height of the table in a world whose z axis points up [m]."""
+
+    photo: Image
+    camera: Camera
+    T_world_camera: Transform
+    table_height_m: float
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.table_height_m):
+            raise ValueError(f"table_height_m must be finite: the table's height in a world whose z axis points up, got {self.table_height_m}")
+
+    def render(self, camera: Camera, T_world_camera: Transform) -> Image:
+        """The untouched scene from another camera, as far as the photo tells."""
+        points = self._where_rays_end(camera, T_world_camera)
+        T_photo_world = invert(self.T_world_camera)
+        points_photo = points @ T_photo_world[:3, :3].T.astype(np.float32) + T_photo_world[:3, 3].astype(np.float32)
+        depth = np.maximum(points_photo[:, 2], NEAREST_M)
+        pixels = (points_photo[:, :2] / depth[:, None]) * (self.camera.fx, self.camera.fy) + (self.camera.cx - 0.5, self.camera.cy - 0.5)
+        places = pixels.clip(-FARTHEST_PX, FARTHEST_PX).astype(np.float32).reshape(camera.height_px, camera.width_px, 2)
+        return cv2.remap(self.photo, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    def _where_rays_end(self, camera: Camera, T_world_camera: Transform) -> Float[ndarray, "HW 3"]:
+        """For every pixel, row by row: where its ray meets the table, or the point at reach when it meets none before."""
+        eye = T_world_camera[:3, 3].astype(np.float32)
+        rays = unit_rays_camera(camera) @ T_world_camera[:3, :3].T.astype(np.float32)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            distance = (np.float32(self.table_height_m) - eye[2]) / rays[:, 2]
+        meets = (distance > 0) & (distance < REACH_M)
+        return eye + rays * np.where(meets, distance, REACH_M)[:, None]

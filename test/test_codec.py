@@ -27,6 +27,23 @@ def test_pictures_survive_the_crossing_to_tensors_and_back() -> None:
     assert np.array_equal(to_pictures(to_tensor(pictures(2))), pictures(2))
 
 
+def test_read_only_and_mirrored_pictures_cross_like_others() -> None:
+    given = pictures(2)
+    expected = to_tensor(given)
+    assert torch.equal(to_tensor(np.frombuffer(given.tobytes(), np.uint8).reshape(given.shape)), expected)
+    assert torch.equal(to_tensor(given[:, :, ::-1]), expected.flip(3))
+
+
+def test_crossing_leaves_the_picture_as_it_was() -> None:
+    given = pictures(1)
+    to_tensor(given).zero_()
+    assert np.array_equal(given, pictures(1))
+
+
+def test_values_out_of_range_are_clamped() -> None:
+    assert to_pictures(torch.tensor([-3.0, 0.0, 3.0]).reshape(1, 3, 1, 1)).ravel().tolist() == [0, 128, 255]
+
+
 @torch.inference_mode()
 def test_streamed_frames_equal_the_batch(codec: FramewiseCodec) -> None:
     encode, decode = codec.encoder_stream(), codec.decoder_stream()

@@ -1,0 +1,216 @@
+"""Training from pixels to a model that a session runs; sessions of training that stop, resume and refuse."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from h2w_ros.commands import train as train_command
+from h2w_ros.condition import Camera, Condition
+from h2w_ros.generator.checkpoint import load_generator
+from h2w_ros.generator.presets import preset
+from h2w_ros.geometry import transform
+from h2w_ros.hands.render import HandRenderer
+from h2w_ros.session import Session
+from h2w_ros.training.cache import episode_pixels, load_clips, pixel_files
+from h2w_ros.training.run import AveragedWeights, Budget, Progress, RunFolder, learning_rate_factor, optimisers, train
+from h2w_ros.training.stages import Stages
+
+MODEL = preset("debug")
+CAMERA = Camera(MODEL.width_px, MODEL.height_px, 40.0, 40.0, MODEL.width_px / 2, MODEL.height_px / 2)
+NUM_FRAMES = 6
+AMPLE_MINUTES = 10.0
+
+
+def steps(count: int) -> Budget:
+    return Budget(AMPLE_MINUTES, count)
+
+
+def moments(seed: int, count: int = NUM_FRAMES) -> list[Condition]:
+    """A head that moves to the right before a picture of stripes."""
+    rng = np.random.default_rng(seed)
+    stripes = np.repeat(rng.integers(0, 256, (1, MODEL.width_px + count, 3), dtype=np.uint8), MODEL.height_px, axis=0)
+    views = [np.ascontiguousarray(stripes[:, i : i + MODEL.width_px]) for i in range(count)]
+    poses = [transform(np.eye(3), np.array([0.01 * i, 0.0, 0.0])) for i in range(count)]
+    return [Condition(round(i * 62.5e6), CAMERA, poses[i], image=views[i], static_render=views[i]) for i in range(count)]
+
+
+def write_pixels(folder: Path, num_episodes: int = 2) -> None:
+    (folder / "pixels").mkdir(parents=True)
+    masks = np.zeros((NUM_FRAMES, MODEL.height_px, MODEL.width_px), bool)
+    masks[:, 8:16, 8:16] = True
+    for seed in range(num_episodes):
+        arrays = episode_pixels(moments(seed), masks, ~masks, HandRenderer(style=MODEL.hand_style), MODEL.codec.spatial_stride)
+        np.savez(folder / "pixels" / f"{seed}.npz", **arrays)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Stages:
+    """A whole run of the debug recipe: two steps of the codec, two of the generator."""
+    folder = tmp_path_factory.mktemp("run")
+    write_pixels(folder)
+    stages = Stages(folder, "debug")
+    stages.codec(steps(2))
+    stages.encode()
+    stages.causal(steps(2))
+    return stages
+
+
+def test_latents_are_written_once_for_every_episode(trained: Stages) -> None:
+    clips = load_clips(trained.folder)
+    assert clips.image.shape == (2, NUM_FRAMES, MODEL.codec.latent_channels, *MODEL.latent_size)
+    assert clips.camera(1) == CAMERA
+    assert clips.hand_share[0, 0].max() == 1.0  # one latent cell is all hand
+    assert clips.hand_share[0, 0].mean() == pytest.approx(64 / (MODEL.height_px * MODEL.width_px), rel=1e-3)
+    written = {path: path.stat().st_mtime_ns for path in (trained.folder / "latents").iterdir()}
+    trained.encode()
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_an_episode_still_being_written_is_no_pixel_file(trained: Stages) -> None:
+    (trained.folder / "pixels" / "7.part.npz").touch()
+    assert [path.stem for path in pixel_files(trained.folder)] == ["0", "1"]
+
+
+def test_two_steps_are_logged_and_resumed_to_four(trained: Stages) -> None:
+    causal = RunFolder(trained.folder / "causal")
+    earlier, saved = causal.progress(), load_file(causal.path / "weights.safetensors")
+    assert earlier.step == 2
+    trained.causal(steps(2))
+    assert all(torch.equal(saved[name], tensor) for name, tensor in load_file(causal.path / "weights.safetensors").items())
+    trained.causal(steps(4))
+    assert causal.progress().step == 4
+    assert causal.progress().seconds > earlier.seconds
+    logged = (causal.path / "loss.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in logged] == ["1", "2", "3", "4"]
+    moved = load_file(causal.path / "weights.safetensors")
+    assert 0 < max((moved[name] - saved[name]).abs().max().item() for name in saved) < 0.5
+
+
+def test_what_is_shipped_answers_conditions(trained: Stages, tmp_path: Path) -> None:
+    trained.ship(tmp_path / "model")
+    generator = load_generator(tmp_path / "model", torch.float32)
+    assert generator.config == MODEL
+    session = Session(generator)
+    frames = [frame for condition in moments(0, 4) for frame in session.push(condition)]
+    assert [frame.index for frame in frames] == [0, 1, 2, 3]
+    assert frames[3].image.shape == (MODEL.height_px, MODEL.width_px, 3)
+    card = json.loads((tmp_path / "model" / "training.json").read_text())
+    assert card["recipe"] == "debug"
+    assert card["episodes"] == 2
+    assert card["codec"]["step"] == 2
+
+
+@pytest.mark.parametrize(("stage", "remedy"), [("codec", "simulate"), ("encode", "train codec"), ("causal", "train encode")])
+def test_a_stage_too_early_names_the_one_before_it(stage: str, remedy: str, tmp_path: Path) -> None:
+    stages = Stages(tmp_path, "debug")
+    with pytest.raises(FileNotFoundError, match=remedy):
+        {"codec": lambda: stages.codec(steps(1)), "encode": stages.encode, "causal": lambda: stages.causal(steps(1))}[stage]()
+
+
+def test_an_unknown_recipe_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"one of \['debug', 'tiny'\], got 'huge'"):
+        Stages(tmp_path, "huge").ship(tmp_path)
+
+
+def test_the_stages_of_the_command_line_are_those_there_are() -> None:
+    assert all(hasattr(Stages, stage) for stage in train_command.STAGES)
+
+
+class Line(nn.Module):
+    """One number that should become three."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = nn.Parameter(torch.zeros(1))
+
+    def error(self) -> torch.Tensor:
+        return (self.number - 3.0).square().sum()
+
+
+def run_line(folder: RunFolder, budget: Budget, losses=None) -> tuple[Line, Progress]:
+    line = Line()
+    chosen = optimisers(line, 0.1, None, 0.0)
+    return line, train(line, folder, losses or (lambda _: line.error()), chosen, budget, warmup_steps=1, ema_decay=0.9)
+
+
+def test_weights_go_on_from_where_they_were_saved(tmp_path: Path) -> None:
+    first, _ = run_line(RunFolder(tmp_path), steps(5))
+    again, progress = run_line(RunFolder(tmp_path), steps(6))
+    assert progress.step == 6
+    assert first.number.item() < again.number.item() < first.number.item() + 0.11
+
+
+def test_ctrl_c_saves_what_there_is(tmp_path: Path) -> None:
+    def interrupted(step: int) -> torch.Tensor:
+        if step == 3:
+            raise KeyboardInterrupt
+        return torch.zeros((), requires_grad=True) + 1.0
+
+    _, progress = run_line(RunFolder(tmp_path), steps(10), interrupted)
+    assert progress.step == 3
+    assert RunFolder(tmp_path).progress() == progress
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_refused_and_spoils_nothing(tmp_path: Path, bad: float) -> None:
+    run_line(RunFolder(tmp_path), steps(2))
+    saved = load_file(tmp_path / "weights.safetensors")
+    with pytest.raises(FloatingPointError, match="the loss became"):
+        run_line(RunFolder(tmp_path), steps(4), lambda _: torch.full((), bad, requires_grad=True) * 1.0)
+    assert RunFolder(tmp_path).progress().step == 2
+    assert torch.equal(load_file(tmp_path / "weights.safetensors")["number"], saved["number"])
+
+
+def test_a_young_average_forgets_the_start_and_an_old_one_hardly_moves() -> None:
+    line = Line()
+    average = AveragedWeights(line, decay=0.99)
+    line.number.data.fill_(1.0)
+    average.update()
+    assert average.weights["number"].item() > 0.9
+    for _ in range(1000):
+        average.update()
+    line.number.data.fill_(2.0)
+    average.update()
+    assert average.weights["number"].item() == pytest.approx(1.01, abs=1e-4)
+
+
+def test_a_resumed_average_is_as_old_as_its_run(tmp_path: Path) -> None:
+    line, folder = Line(), RunFolder(tmp_path)
+    average = AveragedWeights(line, 0.999)
+    average.weights["number"].fill_(5.0)
+    folder.save(line, average, Progress(step=100_000))
+    resumed = AveragedWeights(line, 0.999)
+    folder.resume(line, resumed)
+    resumed.update()
+    assert resumed.weights["number"].item() == pytest.approx(5.0 * 0.999)
+
+
+@pytest.mark.parametrize(
+    ("elapsed_s", "step", "spent"),
+    [(0.0, 10, 0.0), (30.0, 10, 0.5), (60.0, 10, 1.0), (6.0, 15, 0.5), (6.0, 20, 1.0), (0.0, 25, 1.0)],
+)
+def test_a_budget_is_spent_by_minutes_or_by_steps(elapsed_s: float, step: int, spent: float) -> None:
+    assert Budget(minutes=1.0, max_steps=20).spent(elapsed_s, step, first_step=10) == pytest.approx(spent)
+
+
+def test_a_run_that_is_done_is_done_whenever_it_is_asked() -> None:
+    assert Budget(1.0, max_steps=5).spent(0.0, 5, first_step=5) >= 1.0
+
+
+def test_a_budget_without_time_is_refused() -> None:
+    with pytest.raises(ValueError, match="minutes must be positive"):
+        Budget(0.0)
+
+
+def test_learning_rates_rise_hold_and_fall() -> None:
+    factors = [learning_rate_factor(step, step / 100, 10) for step in range(101)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[10:75] == [1.0] * 65
+    assert factors[75:] == sorted(factors[75:], reverse=True)
+    assert factors[-1] == pytest.approx(0.05)

@@ -168,14 +168,18 @@ def train(
                 average.update()
                 progress.advance(loss, earlier_s + time.monotonic() - began_s)
                 folder.log(progress, loss)
-                bar.n = progress.seconds - earlier_s
-                bar.set_postfix_str(f"step {progress.step} loss {progress.loss:.4f}")
+                _show(bar, progress.seconds - earlier_s, progress)
                 if folder.is_save_due:
                     folder.save(module, average, progress)
         except KeyboardInterrupt:
             logger.info("stopped at step %d; saving", progress.step)
     folder.save(module, average, progress)
     return progress
+
+
+def _show(bar: tqdm, elapsed_s: float, progress: Progress) -> None:
+    bar.n = elapsed_s
+    bar.set_postfix_str(f"step {progress.step} loss {progress.loss:.4f}")
 
 
 def _step(module: nn.Module, loss: Tensor, chosen: Sequence[torch.optim.Optimizer], factor: float) -> float:

@@ -1,12 +1,17 @@
 """The teacher-forcing sequence tells each noisy frame exactly what a stream's cache would."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from generators import random_transformer
 
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.presets import preset
+from h2w_ros.generator.rollout import BlockConditions, Rollout
 from h2w_ros.training.cache import ClipSource
+from h2w_ros.training.causal import _Sequence, causal_loss
 from h2w_ros.training.config import CausalTraining
 from h2w_ros.training.forcing import Layout, draw_batch, draw_layout
 
@@ -18,6 +23,10 @@ def model() -> GeneratorConfig:
 
 @pytest.fixture
 def source(model: GeneratorConfig) -> ClipSource:
+    return random_source(model)
+
+
+def random_source(model: GeneratorConfig) -> ClipSource:
     generator = torch.Generator().manual_seed(0)
     shape = (3, 20, model.codec.latent_channels, *model.latent_size)
     latents = [torch.randn(shape, generator=generator).bfloat16() for _ in range(4)]
@@ -69,3 +78,50 @@ def test_rays_of_a_later_clip_are_those_of_the_running_stream(model: GeneratorCo
     assert not reference[:3].any()
     assert all(torch.allclose(frame, clip[0], atol=1e-6) for frame in clip)
     assert clip[0][:3].abs().max() > 0.01
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("scene", ["photo", "true", "unknown"])
+def test_training_predicts_what_the_stream_generates(scene: str) -> None:
+    """From pure noise, behind a true history: every noisy frame of the one long sequence, and the stream block by block."""
+    model = preset("debug")
+    model = replace(model, rollout=replace(model.rollout, timesteps=(1000.0,)))
+    config = CausalTraining(batch_clips=1, photo_share=float(scene == "photo"), static_share=float(scene == "true"))
+    layout = Layout(model.rollout.window, 1, model.rollout.sink)
+    batch = draw_batch(random_source(model), layout, model, config, np.random.default_rng(0))
+    transformer = random_transformer(model.transformer)
+
+    num_frames = layout.num_frames
+    predicted, _ = _Sequence(transformer, model, batch, layout).predict(batch.image, torch.ones(1, num_frames), torch.Generator().manual_seed(5))
+    noises = torch.randn(predicted.shape, generator=torch.Generator().manual_seed(5))
+    conditions = BlockConditions(batch.control, batch.rays, batch.static if scene != "unknown" else None)
+    rollout = Rollout(transformer, model.rollout)
+    rollout.start(batch.image[:, :, :1], conditions.part(0, 1))
+    for i in range(num_frames):
+        generated = rollout.generate(conditions.part(i + 1, i + 2), [noises[:, :, i : i + 1]])
+        torch.testing.assert_close(generated, predicted[:, :, i : i + 1], atol=1e-4, rtol=1e-4)
+        rollout.commit(batch.image[:, :, i + 1 : i + 2])
+
+
+def test_a_network_that_knows_the_answer_has_no_loss() -> None:
+    """The residual of a frame that stays as it was is zero, and a network begins by predicting just that."""
+    model = preset("debug")
+    source = random_source(model)
+    still = replace(source, image=source.image[:, :1].expand_as(source.image).contiguous())
+    config = CausalTraining(batch_clips=2, photo_share=0.0, static_share=0.0, generated_history_share=0.0, history_noise=0.0)
+    layout = Layout(3, 1, 1)
+    transformer = random_transformer(model.transformer)
+    torch.nn.init.zeros_(transformer.head.head.weight)
+    torch.nn.init.zeros_(transformer.head.head.bias)
+    losses = []
+    for episodes in (still, source):
+        batch = draw_batch(episodes, layout, model, config, np.random.default_rng(0))
+        losses.append(causal_loss(transformer, model, config, batch, layout, torch.Generator().manual_seed(0)).item())
+    assert losses[0] == 0.0
+    assert losses[1] > 1.0
+
+
+def test_an_episode_shorter_than_its_clips_is_refused() -> None:
+    model = preset("debug")
+    with pytest.raises(ValueError, match="got 20 frames for clips of 19"):
+        draw_batch(random_source(model), Layout(19, 1, 1), model, CausalTraining(batch_clips=1), np.random.default_rng(0))

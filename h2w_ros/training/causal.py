@@ -22,7 +22,8 @@ def causal_loss(
     stream = _Sequence(transformer, model, batch, layout)
     history = batch.image
     if torch.rand((), generator=random) < config.generated_history_share:
-        history = _with_generated_history(stream, history, random)
+        num_passes = int(torch.randint(1, config.generated_passes + 1, (), generator=random))
+        history = _with_generated_history(stream, history, num_passes, random)
     history = _corrupted(history, config.history_noise, random)
     sigma = _draw_sigma(batch.image.shape[0], len(layout.noisy), config, random)
     predicted, target = stream.predict(history, sigma, random)
@@ -37,20 +38,22 @@ def _draw_sigma(num_clips: int, num_frames: int, config: CausalTraining, random:
 
 
 def _corrupted(history: Tensor, largest: float, random: torch.Generator) -> Tensor:
-    """History with a little noise, of a strength drawn per clip; the reference (frame 0) stays clean."""
-    strength = largest * torch.rand(history.shape[0], 1, 1, 1, 1, generator=random)
+    """History with noise of a strength drawn per clip, mostly little; the reference (frame 0) stays clean."""
+    strength = largest * torch.rand(history.shape[0], 1, 1, 1, 1, generator=random).square()
     noise = strength * torch.randn(history.shape, generator=random)
     noise[:, :, 0] = 0
     return history + noise
 
 
 @torch.no_grad()
-def _with_generated_history(stream: _Sequence, history: Tensor, random: torch.Generator) -> Tensor:
-    """History whose predictable frames are the model's own one-step predictions instead of the truth."""
-    layout = stream.layout
-    predicted, _ = stream.predict(history, torch.ones(history.shape[0], len(layout.noisy)), random)
-    mixed = history.clone()
-    mixed[:, :, list(layout.noisy)] = predicted.float()
+def _with_generated_history(stream: _Sequence, history: Tensor, num_passes: int, random: torch.Generator) -> Tensor:
+    """History whose predictable frames are the model's own one-step predictions instead of the truth.
+
+    Each pass predicts from what the pass before it predicted, so errors grow over passes and frames as in a rollout.
+    """
+    frames, mixed = list(stream.layout.noisy), history.clone()
+    for _ in range(num_passes):
+        mixed[:, :, frames] = stream.predict(mixed, torch.ones(history.shape[0], len(frames)), random)[0].float()
     return mixed
 
 

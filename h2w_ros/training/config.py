@@ -33,9 +33,10 @@ class CausalTraining:
     warmup_steps: int = 30
     pure_noise_share: float = 0.4  # share of frames at sigma 1, where every rollout starts
     lowest_sigma: float = 0.3  # of the other frames: a rollout of few steps never sees less noise
-    history_noise: float = 0.15  # largest noise on the clean history: the rollout's own history is never perfect
-    generated_history_share: float = 0.3  # share of steps whose history is the model's own prediction
-    generated_history_from_step: int = 600  # before it, predictions are too poor to be anyone's past
+    history_noise: float = 0.7  # largest noise on the clean history: the rollout's own history is never perfect
+    generated_history_share: float = 0.6  # share of steps whose history is the model's own prediction
+    generated_passes: int = 4  # at most so many times over, each from the one before: errors grow as in a rollout
+    generated_history_from_step: int = 400  # before it, predictions are too poor to be anyone's past
     photo_share: float = 0.6  # share of clips whose static scene is the reference laid on the table (scene.table_photo)
     static_share: float = 0.2  # share of clips that see the true static scene; the rest see none
     hand_weight: float = 4.0  # extra loss on latents that show a hand

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -83,19 +83,30 @@ class Stages:
         chosen = optimisers(codec, config.learning_rate, None, 0.0)
         train(codec, folder, loss, chosen, budget, warmup_steps=config.warmup_steps, ema_decay=config.ema_decay)
 
-    def load_codec(self) -> FramewiseCodec:
-        """The codec's averaged weights, its latents normalised on camera pictures."""
-        path = self.folder / "codec" / "average.safetensors"
-        if not path.exists():
-            raise FileNotFoundError(f"No codec at {path}; run `h2w train codec` first")
+    def frozen_codec(self) -> FramewiseCodec:
+        """The codec that the latents are made with; frozen, together with its normalisation, when the first of them is."""
+        trained, frozen = self.folder / "codec" / "average.safetensors", self.folder / "latents" / "codec.safetensors"
+        if not trained.exists():
+            raise FileNotFoundError(f"No codec at {trained}; run `h2w train codec` first")
         codec = FramewiseCodec(self.model.codec)
-        codec.load_state_dict(load_file(path))
-        normalise_latents(codec, list(_camera_pictures(pixel_files(self.folder)[:24])))
+        if frozen.exists():
+            codec.load_state_dict(load_file(frozen))
+            self._check_same_codec(codec, load_file(trained))
+        else:
+            codec.load_state_dict(load_file(trained))
+            normalise_latents(codec, list(_camera_pictures(pixel_files(self.folder)[:24])))
+            frozen.parent.mkdir(parents=True, exist_ok=True)
+            save_file(codec.state_dict(), frozen)
         return codec.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _check_same_codec(self, frozen: FramewiseCodec, trained: dict[str, Tensor]) -> None:
+        """Latents of two codecs do not mix."""
+        if any(not torch.equal(value, trained[name]) for name, value in frozen.named_parameters()):
+            raise ValueError(f"the codec was trained on after {self.folder / 'latents'} was filled; delete that folder and encode again")
 
     def encode(self) -> None:
         """Fills `latents/` from `pixels/`."""
-        codec = self.load_codec().to(torch.bfloat16)
+        codec = self.frozen_codec().to(torch.bfloat16)
         files = pixel_files(self.folder)
         for _ in tqdm(encode_pixels(codec, files, self.folder), total=len(files), desc="encode", unit="episode"):
             pass
@@ -124,7 +135,7 @@ class Stages:
         """Writes the averaged weights as a model folder that `load_generator` opens."""
         transformer = Transformer(self.model.transformer)
         transformer.load_state_dict(load_file(self.folder / "causal" / "average.safetensors"))
-        save_generator(out, self.model, transformer, self.load_codec())
+        save_generator(out, self.model, transformer, self.frozen_codec())
         (out / "training.json").write_text(json.dumps(self._provenance(), indent=2))
 
     def _random(self, folder: RunFolder) -> tuple[np.random.Generator, torch.Generator]:

@@ -10,9 +10,11 @@ from generators import random_transformer
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.rollout import BlockConditions, Rollout
+from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.cache import ClipSource
 from h2w_ros.training.causal import _Sequence, causal_loss
-from h2w_ros.training.config import CausalTraining
+from h2w_ros.training.config import CausalTraining, DreamConfig
+from h2w_ros.training.dreams import DreamBank
 from h2w_ros.training.forcing import Layout, draw_batch, draw_layout
 
 
@@ -125,3 +127,24 @@ def test_an_episode_shorter_than_its_clips_is_refused() -> None:
     model = preset("debug")
     with pytest.raises(ValueError, match="got 20 frames for clips of 19"):
         draw_batch(random_source(model), Layout(19, 1, 1), model, CausalTraining(batch_clips=1), np.random.default_rng(0))
+
+
+def test_dreams_are_the_streaming_rollout_and_become_the_past_of_a_clip(source: ClipSource) -> None:
+    model = preset("debug")
+    torch.manual_seed(0)
+    shape = (3, 6, model.codec.latent_channels, *model.latent_size)
+    latents = [torch.randn(shape).bfloat16() for _ in range(4)]
+    shares = [torch.rand(3, 6, *model.latent_size) for _ in range(2)]
+    small = ClipSource(*latents, *shares, source.T_world_camera[:, :6], source.cameras)
+    bank = DreamBank(small, model, DreamConfig(from_step=2, every_steps=5, episodes_at_once=2, episodes_kept=2, limit=3.0))
+    assert not bank.is_due(1)
+    assert bank.is_due(2)
+    bank.dream(Transformer(model.transformer), np.random.default_rng(0))
+    assert len(bank.latents) == 2
+    assert not bank.is_due(6)
+    episode, dreamt = next(iter(bank.latents.items()))
+    assert torch.equal(dreamt[0], small.image[episode, 0].float())
+    assert dreamt.abs().max() <= 3.0
+    batch = draw_batch(small, Layout(3, 1, 1), model, CausalTraining(batch_clips=2), np.random.default_rng(1), bank.latents)
+    assert any(torch.equal(clip, past[:4].transpose(0, 1)) for clip in batch.history for past in bank.latents.values())
+    assert not torch.equal(batch.history, batch.image)

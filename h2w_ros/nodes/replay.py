@@ -101,9 +101,11 @@ class Replay(lifecycle.ManagedNode):
         self.is_done = not self._stop.is_set()
 
     def _play_once(self, playback: Playback) -> None:
-        began_s, first_ns = time.monotonic(), 0
+        began: tuple[float, int] | None = None
         for message in playback.messages():
-            first_ns = first_ns or message.time_ns
+            # The clock starts with the first message: opening the recording must not make the next ones late.
+            began = began or (time.monotonic(), message.time_ns)
+            began_s, first_ns = began
             due_s = began_s + (message.time_ns - first_ns) * 1e-9 / self._config.rate
             if self._stop.wait(max(0.0, due_s - time.monotonic())):
                 return

@@ -20,7 +20,7 @@ def causal_loss(
     The network's own output may be a velocity; the loss is always on the x0 that the rollout would take from it.
     """
     stream = _Sequence(transformer, model, batch, layout)
-    history = batch.image
+    history = batch.history
     if torch.rand((), generator=random) < config.generated_history_share:
         num_passes = int(torch.randint(1, config.generated_passes + 1, (), generator=random))
         history = _with_generated_history(stream, history, num_passes, random)

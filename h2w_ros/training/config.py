@@ -21,6 +21,18 @@ class CodecTraining:
 
 
 @dataclass(frozen=True)
+class DreamConfig:
+    """Whole episodes that the model streams during training, to learn from its own past."""
+
+    share: float = 0.5  # share of steps whose history is dreamt
+    from_step: int = 700  # before it, dreams are noise
+    every_steps: int = 60
+    episodes_at_once: int = 8
+    episodes_kept: int = 64
+    limit: float = 4.0  # dreamt latents are clamped to so many standard deviations
+
+
+@dataclass(frozen=True)
 class CausalTraining:
     """Teacher-forced flow matching of the causal generator over short clips at random offsets."""
 
@@ -34,7 +46,8 @@ class CausalTraining:
     pure_noise_share: float = 0.4  # share of frames at sigma 1, where every rollout starts
     lowest_sigma: float = 0.3  # of the other frames: a rollout of few steps never sees less noise
     history_noise: float = 0.7  # largest noise on the clean history: the rollout's own history is never perfect
-    generated_history_share: float = 0.6  # share of steps whose history is the model's own prediction
+    dreams: DreamConfig = DreamConfig()
+    generated_history_share: float = 0.3  # share of steps whose history is the model's own prediction
     generated_passes: int = 4  # at most so many times over, each from the one before: errors grow as in a rollout
     generated_history_from_step: int = 400  # before it, predictions are too poor to be anyone's past
     photo_share: float = 0.6  # share of clips whose static scene is the reference laid on the table (scene.table_photo)

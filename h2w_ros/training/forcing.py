@@ -7,6 +7,7 @@ itself: what the streaming rollout's cache holds when it generates frame i (Caus
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,10 +59,12 @@ class Layout:
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """B clips as tensors: latents (B, Z, 1 + m, h, w) of image, control and static (zero where `has_static` (B,) says no),
-    the camera's rays (B, 6, 1 + m, H, W), and the loss weight (B, 1, 1 + m, h, w)."""
+    """B clips: latents (B, Z, 1 + m, h, w) of image, control and static (zero where `has_static` (B,) says no), the
+    `history` that predictions see (the images, or dreams of them), the camera's rays (B, 6, 1 + m, H, W), and the loss
+    weight (B, 1, 1 + m, h, w)."""
 
     image: Tensor
+    history: Tensor
     control: Tensor
     static: Tensor
     has_static: Tensor
@@ -79,10 +82,20 @@ def draw_layout(config: CausalTraining, window: int, sink: int, rng: np.random.G
     return Layout(num_frames, 2, sink + window - num_frames)
 
 
-def draw_batch(source: ClipSource, layout: Layout, model: GeneratorConfig, config: CausalTraining, rng: np.random.Generator) -> ClipBatch:
-    """Clips of random episodes at random offsets, frame 0 of each being its episode's reference."""
-    num_episodes, episode_frames = source.image.shape[:2]
-    episodes = rng.choice(num_episodes, config.batch_clips, replace=num_episodes < config.batch_clips)
+def draw_batch(
+    source: ClipSource,
+    layout: Layout,
+    model: GeneratorConfig,
+    config: CausalTraining,
+    rng: np.random.Generator,
+    dreams: Mapping[int, Tensor] | None = None,
+) -> ClipBatch:
+    """Clips of random episodes at random offsets, frame 0 of each being its episode's reference.
+
+    With `dreams` (episode -> latents of all its frames), clips come from those episodes and have the dreamt past.
+    """
+    episode_frames, choices = source.image.shape[1], np.array(list(dreams)) if dreams else np.arange(len(source.image))
+    episodes = rng.choice(choices, config.batch_clips, replace=len(choices) < config.batch_clips)
     last_offset = episode_frames - 1 - layout.num_frames
     if last_offset < 1:
         raise ValueError(f"episodes must be longer than a clip by 2 frames at least, got {episode_frames} frames for clips of {layout.num_frames}")
@@ -92,17 +105,20 @@ def draw_batch(source: ClipSource, layout: Layout, model: GeneratorConfig, confi
     chosen = torch.from_numpy(rng.choice(3, len(episodes), p=config.scene_shares))  # photo, true static scene, nothing
     by_scene = torch.stack([source.photo[rows], source.static[rows], torch.zeros_like(source.static[rows])])
     weight = 1.0 + config.hand_weight * source.hand_share[rows].float() + config.object_weight * source.object_share[rows].float()
+    image = source.image[rows].float().transpose(1, 2)
+    pasts = [dreams[e][i] for e, i in zip(episodes.tolist(), rows[1], strict=True)] if dreams else []
     return ClipBatch(
-        image=source.image[rows].float().transpose(1, 2),
+        image=image,
+        history=torch.stack(pasts).float().transpose(1, 2) if pasts else image,
         control=source.hand[rows].float().transpose(1, 2),
         static=by_scene[chosen, torch.arange(len(episodes))].float().transpose(1, 2),
         has_static=chosen < 2,
-        rays=torch.from_numpy(np.stack([_rays(source, model, e, i) for e, i in zip(episodes.tolist(), index, strict=True)])),
+        rays=torch.from_numpy(np.stack([episode_rays(source, model, e, i) for e, i in zip(episodes.tolist(), index, strict=True)])),
         weight=weight[:, None],
     )
 
 
-def _rays(source: ClipSource, model: GeneratorConfig, episode: int, index: np.ndarray) -> np.ndarray:
+def episode_rays(source: ClipSource, model: GeneratorConfig, episode: int, index: np.ndarray) -> np.ndarray:
     """(6, 1 + m, H, W): the reference's rays as a stream's first frame, the clip's as the stream would have them there."""
     camera, poses = source.camera(episode), source.T_world_camera[episode]
     reference = RayTrack(model.rays, model.width_px, model.height_px).push(camera, poses[0])

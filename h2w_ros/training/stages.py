@@ -25,6 +25,7 @@ from h2w_ros.training.cache import encode_pixels, episode_pixels, load_clips, pi
 from h2w_ros.training.causal import causal_loss
 from h2w_ros.training.codec import PictureSource, codec_loss, normalise_latents
 from h2w_ros.training.config import RECIPES, Recipe
+from h2w_ros.training.dreams import DreamBank
 from h2w_ros.training.forcing import draw_batch, draw_layout
 from h2w_ros.training.run import Budget, RunFolder, optimisers, train
 from h2w_ros.world.dataset import simulate_many
@@ -121,12 +122,16 @@ class Stages:
         source = load_clips(self.folder)
         folder = RunFolder(self.folder / "causal")
         rng, random = self._random(folder)
+        bank = DreamBank(source, model, config.dreams)
 
         def loss(step: int) -> Tensor:
+            if bank.is_due(step):
+                bank.dream(transformer, rng)
+            dreams = bank.latents if rng.random() < config.dreams.share else None
             stage = config if step >= config.generated_history_from_step else replace(config, generated_history_share=0.0)
             layout = draw_layout(config, model.rollout.window, model.rollout.sink, rng)
             with torch.autocast("cpu", torch.bfloat16):
-                return causal_loss(transformer, model, stage, draw_batch(source, layout, model, config, rng), layout, random)
+                return causal_loss(transformer, model, stage, draw_batch(source, layout, model, config, rng, dreams), layout, random)
 
         chosen = optimisers(transformer, config.adam_learning_rate, config.muon_learning_rate, config.weight_decay)
         train(transformer, folder, loss, chosen, budget, warmup_steps=config.warmup_steps, ema_decay=config.ema_decay)

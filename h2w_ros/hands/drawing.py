@@ -107,7 +107,7 @@ class HandView:
         scale = ink_scale(self.camera)
         canvas = np.zeros(((bottom - top) * scale, (right - left) * scale), dtype=np.uint8)
         dots = (self.vertices_px - (left, top)) * scale - 0.5  # OpenCV counts from the first dot's centre
-        cv2.polylines(canvas, self._lines(dots, canvas.shape), False, 255, 1, cv2.LINE_8, SHIFT)
+        cv2.polylines(canvas, self._lines(dots, canvas.shape), False, (255,), 1, cv2.LINE_8, SHIFT)
         ink = cv2.resize(canvas, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
         return ink[..., None] * np.float32(1 / 255)
 

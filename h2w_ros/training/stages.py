@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ class Stages:
         for seed, episode in tqdm(simulate_many(missing, spec, workers), total=len(missing), desc="simulate", unit="episode"):
             arrays = episode_pixels(episode.conditions, episode.hand_masks, episode.object_masks, renderer, model.codec.spatial_stride)
             part = pixels / f"{seed}.part.npz"
-            np.savez(part, **arrays)  # type: ignore[arg-type]  # NumPy's stubs take the names for options
+            np.savez(part, **cast(dict[str, Any], arrays))  # NumPy's stubs take the names for options
             part.rename(pixels / f"{seed}.npz")
 
     def codec(self, budget: Budget) -> None:

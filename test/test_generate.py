@@ -41,7 +41,7 @@ class Blocks:
         return frames
 
     def answer(self, index: int, condition: Condition) -> PredictedFrame:
-        return PredictedFrame(index, condition.stamp_ns, np.full((12, 16, 3), 20 * index, dtype=np.uint8), index == 0)
+        return PredictedFrame(index, condition.stamp_ns, np.full((12, 16, 3), 20 * index % 256, dtype=np.uint8), index == 0)
 
     def settle(self) -> None:
         """Nothing is left to do."""

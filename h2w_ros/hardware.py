@@ -9,11 +9,14 @@ from pathlib import Path
 
 
 def share_cores() -> None:
-    """Makes worker threads sleep while they wait; call it before torch is imported.
+    """One torch thread a process, and threads that sleep while they wait; call it before torch is imported.
 
-    They spin by default, and beside other processes on few cores that makes a 7 ms forward take half a second.
+    Waiting threads spin by default, which beside other processes on few cores makes a 7 ms forward take half a second. And a
+    network as small as `tiny` is 1.5 times as fast on one thread as on two (`h2w bench --threads 2`). $OMP_NUM_THREADS,
+    `--threads` and the generator's `num_threads` say otherwise.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def describe() -> str:

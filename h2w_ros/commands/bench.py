@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recording", type=Path, help="episode or bag to stream (default: the shipped demo)")
     parser.add_argument("--old-block", type=int, default=2000, help="age of the old session in blocks (default: %(default)s)")
     parser.add_argument("--samples", type=int, default=150, help="blocks that each session is timed for (default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="PyTorch threads (default: PyTorch's choice)")
+    parser.add_argument("--threads", type=int, help="PyTorch threads (default: $OMP_NUM_THREADS, else 1)")
     parser.add_argument("--no-nodes", action="store_true", help="leave the ROS nodes out: no input_to_pixel_ms")
     parser.add_argument("--json", type=Path, help="write the numbers to this file too")
 

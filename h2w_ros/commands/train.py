@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", type=int, default=1000, help="simulate: how many (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="simulate: processes (default: %(default)s)")
     parser.add_argument("--start-from", type=Path, help="causal: safetensors weights to start a new run from")
-    parser.add_argument("--threads", type=int, help="PyTorch threads (default: PyTorch's choice)")
+    parser.add_argument("--threads", type=int, help="PyTorch threads (default: $OMP_NUM_THREADS, else 1)")
     parser.add_argument("--out", type=Path, default=Path("models/tiny"), help="ship: where the model goes (default: %(default)s)")
 
 

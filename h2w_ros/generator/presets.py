@@ -25,7 +25,7 @@ TINY = GeneratorConfig(
     ),
     codec=CodecConfig(kind="framewise", latent_channels=16, spatial_stride=8, temporal_stride=1, width=48, depth=1),
     rays=RaysConfig(anchor_lag=1, motion_gain=8.0),
-    rollout=RolloutConfig(window=8, sink=1, keys="relative", timesteps=(1000.0, 600.0), shift=1.0, prediction="residual"),
+    rollout=RolloutConfig(window=8, sink=1, keys="relative", timesteps=(1000.0,), shift=1.0, prediction="residual"),
     height_px=96,
     width_px=128,
     hand_style="silhouette_wireframe",

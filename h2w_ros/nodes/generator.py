@@ -32,7 +32,7 @@ class GeneratorConfig:
     resize_policy: ResizePolicy = setting("squash", "how pictures come to the model's size; intrinsics follow", choices=("squash", "crop"))
     table_height_m: tuple[float, ...] = setting((), "height of the table in odometry's world, whose z axis points up [m]; empty: unknown")
     device: str = setting("auto", "where the network runs: cpu, cuda, or auto for a GPU where there is one")
-    num_threads: int = setting(0, "threads of the network on a CPU; 0 leaves torch's own choice", 0, 256)
+    num_threads: int = setting(0, "threads of the network on a CPU; 0: $OMP_NUM_THREADS, else 1", 0, 256)
     jpeg_quality: int = setting(90, "quality of predicted/compressed", 1, 100)
 
     def __post_init__(self) -> None:

@@ -98,7 +98,8 @@ class Replay(lifecycle.ManagedNode):
             self._deliver()
         except ValueError as error:
             self.get_logger().error(str(error))
-        self.is_done = not self._stop.is_set()
+        finally:
+            self.is_done = not self._stop.is_set()
 
     def _play_once(self, playback: Playback) -> None:
         began: tuple[float, int] | None = None
@@ -131,9 +132,14 @@ class Replay(lifecycle.ManagedNode):
         self._stop.wait(SETTLE_S)
 
     def _deliver(self) -> None:
-        """Waits until reliable listeners have everything."""
-        for publisher in self._outputs.values():
-            publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGE_S))
+        """Waits until reliable listeners have everything, at most for a while.
+
+        The call holds the interpreter as long as it waits, so it is asked again and again without waiting.
+        """
+        deadline_s = time.monotonic() + ACKNOWLEDGE_S
+        while not all(publisher.wait_for_all_acked(Duration()) for publisher in self._outputs.values()):
+            if time.monotonic() > deadline_s or self._stop.wait(POLL_S):
+                return
 
 
 def main(args: list[str] | None = None) -> int:

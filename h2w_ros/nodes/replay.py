@@ -22,7 +22,8 @@ from h2w_ros.nodes.types import message_class
 
 POLL_S = 0.05
 SETTLE_S = 0.5
-ACKNOWLEDGE_S = 2.0
+ACKNOWLEDGE_S = 4.0
+ACKNOWLEDGE_STEP_NS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -132,14 +133,12 @@ class Replay(lifecycle.ManagedNode):
         self._stop.wait(SETTLE_S)
 
     def _deliver(self) -> None:
-        """Waits until reliable listeners have everything, at most for a while.
-
-        The call holds the interpreter as long as it waits, so it is asked again and again without waiting.
-        """
+        """Waits until reliable listeners have everything."""
         deadline_s = time.monotonic() + ACKNOWLEDGE_S
-        while not all(publisher.wait_for_all_acked(Duration()) for publisher in self._outputs.values()):
-            if time.monotonic() > deadline_s or self._stop.wait(POLL_S):
-                return
+        waiting = list(self._outputs.values())
+        # rclpy keeps Python's lock while it waits for acknowledgements: a long wait would stop every other thread.
+        while waiting and time.monotonic() < deadline_s and not self._stop.wait(POLL_S):
+            waiting = [publisher for publisher in waiting if not publisher.wait_for_all_acked(Duration(nanoseconds=ACKNOWLEDGE_STEP_NS))]
 
 
 def main(args: list[str] | None = None) -> int:

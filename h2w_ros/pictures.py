@@ -28,7 +28,8 @@ def labelled(picture: AnySize, label: str) -> AnySize:
     """The picture under a dark bar that carries its label; a label that is too long is written smaller."""
     bar = np.full((LABEL_HEIGHT_PX, picture.shape[1], 3), BACKGROUND, dtype=np.uint8)
     (width_px, _), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)
-    size = min(0.5, (picture.shape[1] - 8) / max(width_px, 1))
+    # OpenCV 4 draws strokes up to two pixels past the width that it tells.
+    size = min(0.5, (picture.shape[1] - 10) / max(width_px, 1))
     cv2.putText(bar, label, (4, LABEL_HEIGHT_PX - 7), cv2.FONT_HERSHEY_SIMPLEX, size, INK, 1, cv2.LINE_AA)
     return np.concatenate([bar, picture])
 

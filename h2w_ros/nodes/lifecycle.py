@@ -6,7 +6,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,15 +119,27 @@ class ManagedNode(LifecycleNode):
         return super().on_shutdown(state)
 
 
-def spin(nodes: Sequence[ManagedNode], is_done: Callable[[], bool] = lambda: False) -> None:
-    """Spins until Ctrl-C, SIGTERM or `is_done`; then finishes the nodes while ROS still works."""
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set. They never cut a transition short: a file that it opens would stay unfinished."""
     stop = threading.Event()
     old = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    executor = SingleThreadedExecutor(context=nodes[0].context)
-    for node in nodes:
-        executor.add_node(node)
     try:
-        while not stop.is_set() and not is_done():
+        yield stop
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def spin(nodes: Sequence[ManagedNode], is_done: Callable[[], bool]) -> None:
+    """Starts the nodes that start by themselves and spins until `is_done`; then finishes all while ROS still works."""
+    executor = SingleThreadedExecutor(context=nodes[0].context)
+    try:
+        for node in nodes:
+            executor.add_node(node)
+            if node.get_parameter("autostart").value and not is_done():
+                node.start()
+        while not is_done():
             executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
     except ExternalShutdownException:
         nodes[0].get_logger().info("ROS was shut down")
@@ -135,8 +148,6 @@ def spin(nodes: Sequence[ManagedNode], is_done: Callable[[], bool] = lambda: Fal
             node.finish()
             node.destroy_node()
         executor.shutdown()
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def main(make_nodes: Callable[[], Sequence[ManagedNode]], args: list[str] | None = None) -> int:
@@ -148,11 +159,9 @@ def main(make_nodes: Callable[[], Sequence[ManagedNode]], args: list[str] | None
     share_cores()
     rclpy.init(args=sys.argv if args is None else args, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        nodes = make_nodes()
-        for node in nodes:
-            if node.get_parameter("autostart").value:
-                node.start()
-        spin(nodes, lambda: any(getattr(node, "is_done", False) for node in nodes))
+        with stop_signals() as stop:
+            nodes = make_nodes()
+            spin(nodes, lambda: stop.is_set() or any(getattr(node, "is_done", False) for node in nodes))
     except (ValueError, ParameterException) as error:
         print(error, file=sys.stderr)  # noqa: T201  an executable's last word
         return 2

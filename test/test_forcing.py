@@ -15,7 +15,7 @@ from h2w_ros.training.cache import ClipSource
 from h2w_ros.training.causal import _Sequence, causal_loss
 from h2w_ros.training.config import CausalTraining, DreamConfig
 from h2w_ros.training.dreams import DreamBank
-from h2w_ros.training.forcing import Layout, draw_batch, draw_layout
+from h2w_ros.training.forcing import Layout, batch_rays, draw_batch, draw_layout
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_clip_longer_than_the_window_is_refused(model: GeneratorConfig) -> Non
 @pytest.mark.parametrize("first_noisy", [1, 2])
 def test_a_batch_holds_frame_zero_as_reference_and_consecutive_frames(model: GeneratorConfig, source: ClipSource, first_noisy: int) -> None:
     config = CausalTraining(batch_clips=5, photo_share=0.0, static_share=0.0)
-    batch = draw_batch(source, Layout(4, first_noisy, 1), model, config, np.random.default_rng(1))
+    batch = draw_batch(source, Layout(4, first_noisy, 1), config, np.random.default_rng(1))
     assert batch.image.shape == (5, 16, 5, *model.latent_size)
     references = source.image[:, 0].float()
     assert all(any(torch.equal(clip[:, 0], reference) for reference in references) for clip in batch.image)
@@ -75,8 +75,8 @@ def test_a_batch_holds_frame_zero_as_reference_and_consecutive_frames(model: Gen
 
 def test_rays_of_a_later_clip_are_those_of_the_running_stream(model: GeneratorConfig, source: ClipSource) -> None:
     """The camera moves at constant speed, so after the first frame all frames have the same rays."""
-    batch = draw_batch(source, Layout(4, 2, 1), model, CausalTraining(batch_clips=1), np.random.default_rng(1))
-    reference, *clip = batch.rays[0].unbind(1)
+    batch = draw_batch(source, Layout(4, 2, 1), CausalTraining(batch_clips=1), np.random.default_rng(1))
+    reference, *clip = batch_rays(source, model, batch)[0].unbind(1)
     assert not reference[:3].any()
     assert all(torch.allclose(frame, clip[0], atol=1e-6) for frame in clip)
     assert clip[0][:3].abs().max() > 0.01
@@ -90,13 +90,17 @@ def test_training_predicts_what_the_stream_generates(scene: str) -> None:
     model = replace(model, rollout=replace(model.rollout, timesteps=(1000.0,)))
     config = CausalTraining(batch_clips=1, photo_share=float(scene == "photo"), static_share=float(scene == "true"))
     layout = Layout(model.rollout.window, 1, model.rollout.sink)
-    batch = draw_batch(random_source(model), layout, model, config, np.random.default_rng(0))
+    source = random_source(model)
+    batch = draw_batch(source, layout, config, np.random.default_rng(0))
+    rays = batch_rays(source, model, batch)
     transformer = random_transformer(model.transformer)
 
     num_frames = layout.num_frames
-    predicted, _ = _Sequence(transformer, model, batch, layout).predict(batch.image, torch.ones(1, num_frames), torch.Generator().manual_seed(5))
+    predicted, _ = _Sequence(transformer, model, batch, rays, layout).predict(
+        batch.image, torch.ones(1, num_frames), torch.Generator().manual_seed(5)
+    )
     noises = torch.randn(predicted.shape, generator=torch.Generator().manual_seed(5))
-    conditions = BlockConditions(batch.control, batch.rays, batch.static if scene != "unknown" else None)
+    conditions = BlockConditions(batch.control, rays, batch.static if scene != "unknown" else None)
     rollout = Rollout(transformer, model.rollout)
     rollout.start(batch.image[:, :, :1], conditions.part(0, 1))
     for i in range(num_frames):
@@ -113,12 +117,14 @@ def test_a_network_that_knows_the_answer_has_no_loss() -> None:
     config = CausalTraining(batch_clips=2, photo_share=0.0, static_share=0.0, generated_history_share=0.0, history_noise=0.0)
     layout = Layout(3, 1, 1)
     transformer = random_transformer(model.transformer)
-    torch.nn.init.zeros_(transformer.head.head.weight)
-    torch.nn.init.zeros_(transformer.head.head.bias)
+    for output in (transformer.head.head, transformer.refiner.conv_out):
+        torch.nn.init.zeros_(output.weight)
+        torch.nn.init.zeros_(output.bias)
     losses = []
     for episodes in (still, source):
-        batch = draw_batch(episodes, layout, model, config, np.random.default_rng(0))
-        losses.append(causal_loss(transformer, model, config, batch, layout, torch.Generator().manual_seed(0)).item())
+        batch = draw_batch(episodes, layout, config, np.random.default_rng(0))
+        rays = batch_rays(episodes, model, batch)
+        losses.append(causal_loss(transformer, model, config, batch, rays, layout, torch.Generator().manual_seed(0)).item())
     assert losses[0] == 0.0
     assert losses[1] > 1.0
 
@@ -126,7 +132,7 @@ def test_a_network_that_knows_the_answer_has_no_loss() -> None:
 def test_an_episode_shorter_than_its_clips_is_refused() -> None:
     model = preset("debug")
     with pytest.raises(ValueError, match="got 20 frames for clips of 19"):
-        draw_batch(random_source(model), Layout(19, 1, 1), model, CausalTraining(batch_clips=1), np.random.default_rng(0))
+        draw_batch(random_source(model), Layout(19, 1, 1), CausalTraining(batch_clips=1), np.random.default_rng(0))
 
 
 def test_dreams_are_the_streaming_rollout_and_become_the_past_of_a_clip(source: ClipSource) -> None:
@@ -145,6 +151,6 @@ def test_dreams_are_the_streaming_rollout_and_become_the_past_of_a_clip(source: 
     episode, dreamt = next(iter(bank.latents.items()))
     assert torch.equal(dreamt[0], small.image[episode, 0].float())
     assert dreamt.abs().max() <= 3.0
-    batch = draw_batch(small, Layout(3, 1, 1), model, CausalTraining(batch_clips=2), np.random.default_rng(1), bank.latents)
+    batch = draw_batch(small, Layout(3, 1, 1), CausalTraining(batch_clips=2), np.random.default_rng(1), bank.latents)
     assert any(torch.equal(clip, past[:4].transpose(0, 1)) for clip in batch.history for past in bank.latents.values())
     assert not torch.equal(batch.history, batch.image)

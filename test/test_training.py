@@ -50,7 +50,7 @@ def write_pixels(folder: Path, num_episodes: int = 2) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Stages:
-    """A whole run of the debug recipe: two steps of the codec, two of the generator."""
+    """A whole run of the debug recipe: two steps of every stage."""
     if not hasattr(torch.optim, "Muon"):
         pytest.skip("this torch is older than 2.9 and has no Muon")
     folder = tmp_path_factory.mktemp("run")
@@ -58,7 +58,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     stages = Stages(folder, "debug")
     stages.codec(steps(2))
     stages.encode()
+    stages.refiner(steps(2))
     stages.causal(steps(2))
+    stages.stream(steps(2))
     return stages
 
 
@@ -93,6 +95,20 @@ def test_two_steps_are_logged_and_resumed_to_four(trained: Stages) -> None:
     assert 0 < max((moved[name] - saved[name]).abs().max().item() for name in saved) < 0.5
 
 
+def test_a_stage_begins_with_the_weights_of_the_one_before(trained: Stages, tmp_path: Path) -> None:
+    refined = load_file(trained.folder / "refiner" / "average.safetensors")
+    begun = trained._begin(RunFolder(tmp_path / "causal"), None, "refiner")
+    assert all(torch.equal(begun.refiner.state_dict()[name], tensor) for name, tensor in refined.items())
+    given = trained.folder / "causal" / "average.safetensors"
+    begun = trained._begin(RunFolder(tmp_path / "stream"), given, "nothing")
+    assert all(torch.equal(begun.state_dict()[name], tensor) for name, tensor in load_file(given).items())
+
+
+def test_a_stage_that_has_begun_refuses_other_weights(trained: Stages) -> None:
+    with pytest.raises(ValueError, match="--start-from is for a new run"):
+        trained.causal(steps(9), trained.folder / "stream" / "average.safetensors")
+
+
 def test_what_is_shipped_answers_conditions(trained: Stages, tmp_path: Path) -> None:
     trained.ship(tmp_path / "model")
     generator = load_generator(tmp_path / "model", torch.float32)
@@ -104,14 +120,25 @@ def test_what_is_shipped_answers_conditions(trained: Stages, tmp_path: Path) -> 
     card = json.loads((tmp_path / "model" / "training.json").read_text())
     assert card["recipe"] == "debug"
     assert card["episodes"] == 2
-    assert card["codec"]["step"] == 2
+    assert [card[stage]["step"] for stage in ("codec", "refiner", "stream")] == [2, 2, 2]
+    shipped, last = (load_file(path) for path in (tmp_path / "model" / "transformer.safetensors", trained.folder / "stream" / "average.safetensors"))
+    assert all(torch.equal(tensor, last[name].to(tensor.dtype)) for name, tensor in shipped.items())
 
 
-@pytest.mark.parametrize(("stage", "remedy"), [("codec", "simulate"), ("encode", "train codec"), ("causal", "train encode")])
+@pytest.mark.parametrize(
+    ("stage", "remedy"),
+    [("codec", "simulate"), ("encode", "train codec"), ("refiner", "train encode"), ("causal", "train encode"), ("ship", "train causal")],
+)
 def test_a_stage_too_early_names_the_one_before_it(stage: str, remedy: str, tmp_path: Path) -> None:
     stages = Stages(tmp_path, "debug")
     with pytest.raises(FileNotFoundError, match=remedy):
-        {"codec": lambda: stages.codec(steps(1)), "encode": stages.encode, "causal": lambda: stages.causal(steps(1))}[stage]()
+        {
+            "codec": lambda: stages.codec(steps(1)),
+            "encode": stages.encode,
+            "refiner": lambda: stages.refiner(steps(1)),
+            "causal": lambda: stages.causal(steps(1)),
+            "ship": lambda: stages.ship(tmp_path / "model"),
+        }[stage]()
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`h2w train STAGE`: simulate, codec, encode, causal, ship; each resumes where it stopped."""
+"""`h2w train STAGE`: simulate, codec, encode, refiner, causal, stream, ship; each resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ STAGES = {
     "simulate": "fill the data folder with simulated episodes (needs GL, see README)",
     "codec": "train the frame-wise autoencoder on them",
     "encode": "write every episode's latents with the trained codec",
-    "causal": "train the causal generator on the latents",
+    "refiner": "train the generator's refiner alone, on single frames",
+    "causal": "train the causal generator on clips of the latents",
+    "stream": "train it on in its own stream",
     "ship": "write the averaged weights as a model folder",
 }
 
@@ -21,11 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/tiny"), help="folder of the run (default: %(default)s)")
     parser.add_argument("--recipe", default="tiny", help="named training configuration: tiny, debug (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=30.0, help="codec, causal: time budget of this session (default: %(default)s)")
-    parser.add_argument("--steps", type=int, help="codec, causal: end at this step of the whole run, if that comes first")
+    parser.add_argument("--minutes", type=float, default=30.0, help="trained stages: time budget of this session (default: %(default)s)")
+    parser.add_argument("--steps", type=int, help="trained stages: end at this step of the whole run, if that comes first")
     parser.add_argument("--episodes", type=int, default=1000, help="simulate: how many (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="simulate: processes (default: %(default)s)")
-    parser.add_argument("--start-from", type=Path, help="causal: safetensors weights to start a new run from")
+    parser.add_argument(
+        "--start-from", type=Path, help="causal, stream: safetensors weights to start a new run from (default: those of the stage before)"
+    )
     parser.add_argument("--threads", type=int, help="PyTorch threads (default: $OMP_NUM_THREADS, else 1)")
     parser.add_argument("--out", type=Path, default=Path("models/tiny"), help="ship: where the model goes (default: %(default)s)")
 
@@ -44,7 +48,9 @@ def run(args: argparse.Namespace) -> int:
         "simulate": lambda: stages.simulate(args.episodes, args.workers),
         "codec": lambda: stages.codec(budget),
         "encode": stages.encode,
+        "refiner": lambda: stages.refiner(budget),
         "causal": lambda: stages.causal(budget, args.start_from),
+        "stream": lambda: stages.stream(budget, args.start_from),
         "ship": lambda: stages.ship(args.out),
     }[args.stage]()
     return 0

@@ -77,11 +77,22 @@ class KeyValueCache:
                     store[layer, :, slot] = frame
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Writes the open block's keys and values, then attends to all that is visible; (B, L, H, D)."""
+        """Writes the open block's keys and values, then attends to all that is visible; (B, L, H, D).
+
+        Gradients flow through the open block, never into what was written before it.
+        """
         assert self._rotation is not None
-        self.write(layer, k, v)
+        self.write(layer, k.detach(), v.detach())
+        if k.requires_grad:
+            return attention(rotate(q, self._rotation), *self._with_gradient(layer, rotate(k, self._rotation), v))
         keys, values = (x[layer, :, : self._visible].flatten(1, 2) for x in (self.keys, self.values))
         return attention(rotate(q, self._rotation), keys, values)
+
+    def _with_gradient(self, layer: int, rotated_k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """All visible keys and values (B, L, H, D): the open block's own, and copies of the others."""
+        others = [slot for slot in range(self._visible) if slot not in self._slots]
+        keys, values = (x[layer, :, others].flatten(1, 2).to(v.dtype) for x in (self.keys, self.values))
+        return torch.cat([keys, rotated_k.to(v.dtype)], dim=1), torch.cat([values, v], dim=1)
 
     def slot(self, latent: int) -> int:
         """Where the stream's latent of this index is kept."""

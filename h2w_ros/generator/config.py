@@ -28,6 +28,8 @@ class TransformerConfig:
     `in_dim` counts every channel at the patch embedding: noise, hand control, reference and, with a static scene, its
     render. `text_dim` None makes a network without text: no text embedding and no cross-attention. The camera adapter
     takes `in_dim_control_adapter` ray channels at picture size and unshuffles them by `downscale_factor_control_adapter`.
+    `refiner_depth` residual blocks of `refiner_width` channels refine the output at the latents' resolution; 0 makes a network
+    without a refiner, as the released ones are.
     """
 
     in_dim: int
@@ -46,11 +48,15 @@ class TransformerConfig:
     add_control_adapter: bool = True
     in_dim_control_adapter: int = 24
     downscale_factor_control_adapter: int = 8
+    refiner_width: int = 128
+    refiner_depth: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "patch_size", tuple(self.patch_size))
         _require_positive(self, "in_dim", "dim", "ffn_dim", "out_dim", "num_heads", "num_layers", "freq_dim", "text_len")
-        _require_positive(self, "in_dim_control_adapter", "downscale_factor_control_adapter", "eps")
+        _require_positive(self, "in_dim_control_adapter", "downscale_factor_control_adapter", "eps", "refiner_width")
+        if self.refiner_depth < 0:
+            raise ValueError(f"refiner_depth must be 0 (no refiner) or more, got {self.refiner_depth}")
         if len(self.patch_size) != 3 or self.patch_size[0] != 1 or min(self.patch_size) < 1:
             raise ValueError(f"patch_size must be (1, h, w): a latent frame is never split in time, got {self.patch_size}")
         if self.dim % self.num_heads or self.head_dim % 2:

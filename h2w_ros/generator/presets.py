@@ -22,6 +22,8 @@ TINY = GeneratorConfig(
         num_layers=8,
         in_dim_control_adapter=6,
         downscale_factor_control_adapter=8,
+        refiner_width=128,
+        refiner_depth=6,
     ),
     codec=CodecConfig(kind="framewise", latent_channels=16, spatial_stride=8, temporal_stride=1, width=48, depth=1),
     rays=RaysConfig(anchor_lag=1, motion_gain=8.0),
@@ -36,7 +38,7 @@ TINY = GeneratorConfig(
 DEBUG = replace(
     TINY,
     name="debug",
-    transformer=replace(TINY.transformer, in_dim=16, dim=32, ffn_dim=64, out_dim=4, num_heads=2, num_layers=2),
+    transformer=replace(TINY.transformer, in_dim=16, dim=32, ffn_dim=64, out_dim=4, num_heads=2, num_layers=2, refiner_width=8, refiner_depth=1),
     codec=replace(TINY.codec, latent_channels=4, width=8),
     rollout=replace(TINY.rollout, window=3),
     height_px=32,

@@ -59,12 +59,13 @@ class Rollout:
         self.transformer, self.config, self.seeds = transformer, config, tuple(seeds)
         self.dtype, self.device = transformer.patch_embedding.weight.dtype, transformer.patch_embedding.weight.device
         self.num_blocks = 0
-        self._modulations = self._modulate_steps()
+        self._modulations: dict[float, Modulation] = {}
         self._text = self._embed_text(text)
         self._cache: KeyValueCache | None = None
         self._open: _Block | None = None
         self._closed: _Block | None = None
-        self._previous: Tensor | None = None
+        self._reference: Tensor | None = None
+        self._previous: Tensor | None = None  # input channels of the newest clean latent, the reference in its place
 
     @property
     def cache(self) -> KeyValueCache:
@@ -85,14 +86,14 @@ class Rollout:
             self._cache = KeyValueCache(self.transformer.config, self.config, len(self.seeds), grid, self.dtype, self.device)
         self._cache.reset()
         self.num_blocks = 0
-        self._open = self._prepare(conditions, reference)
+        self._open, self._reference = self._prepare(conditions, reference), reference
         self.commit(reference)
 
-    @torch.no_grad()
     def generate(self, conditions: BlockConditions, noises: Sequence[Tensor] | None = None) -> Float[Tensor, "B Z n h w"]:
         """Predicts the next block, float32. May be called again, with other conditions, before `commit`.
 
-        `noises` are the start and renoise draws, in order, to use instead of those that follow from the seeds.
+        `noises` are the start and renoise draws, in order, to use instead of those that follow from the seeds. Where
+        gradients are on, they flow through the block's last step alone (Self-Forcing, 2506.08009), and the context gets none.
         """
         block = self._prepare(conditions, torch.zeros_like(conditions.control))
         schedule = block_steps(self.config, self.num_blocks)
@@ -101,13 +102,20 @@ class Rollout:
             raise ValueError(f"block {self.num_blocks} takes {len(schedule)} draws of noise, got {len(draws)}")
         x = draws[0].to(self.device, torch.float32)
         for i, step in enumerate(schedule):
-            inputs, modulation = self._inputs(x, block), self._modulations[step.t]
-            output = self.transformer.forward_block(inputs, modulation, self.cache, block.ray_tokens, self._text)
-            clean = clean_from_output(self.config.prediction, output.float(), x, step.sigma, self._known(conditions))
-            if i + 1 < len(schedule):
+            is_last = i + 1 == len(schedule)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and is_last):
+                clean = self._denoise(x, step, block, conditions)
+            if not is_last:
                 x = renoised(clean, schedule[i + 1].sigma, draws[i + 1].to(self.device, torch.float32))
-        self._open = _Block(block.channels, block.ray_tokens, clean)
+        self._open = _Block(block.channels, block.ray_tokens, clean.detach())
         return clean
+
+    def _denoise(self, x: Tensor, step: Step, block: _Block, conditions: BlockConditions) -> Tensor:
+        """The clean latents that one step makes of noisy ones, float32."""
+        inputs, modulation = self._inputs(x, block), self._modulation(step)
+        draft = self.transformer.forward_block(inputs, modulation, self.cache, block.ray_tokens, self._text)
+        output = self.transformer.refine(draft, inputs, self.previous)
+        return clean_from_output(self.config.prediction, output.float(), x, step.sigma, self._known(conditions))
 
     @torch.no_grad()
     def commit(self, latents: Float[Tensor, "B Z n h w"] | None = None) -> None:
@@ -119,7 +127,7 @@ class Rollout:
             raise ValueError("there is no block to commit: call generate first")
         if latents is not None or self.config.commit:
             self._write_clean(self._open, clean)
-        self._previous = clean[:, :, -1:].float()
+        self._remember(self._open, clean)
         self.cache.close_block()
         self.num_blocks += 1
         self._open, self._closed = None, self._open
@@ -130,15 +138,24 @@ class Rollout:
         if self._closed is None or self._open is not None:
             raise ValueError("only the block that was committed last can be replaced, before the next one is generated")
         self._write_clean(self._closed, latents)
-        self._previous = latents[:, :, -1:].float()
+        self._remember(self._closed, latents)
+
+    @property
+    def previous(self) -> Tensor:
+        """What the next block's refinement sees of the newest clean latent, (B, C_in, 1, h, w); a ValueError before `start`."""
+        if self._previous is None:
+            raise ValueError("the rollout has no reference yet: call start first")
+        return self._previous
+
+    def _remember(self, block: _Block, clean: Tensor) -> None:
+        assert self._reference is not None
+        self._previous = previous_channels(clean[:, :, -1:].to(self.device, torch.float32), block.channels[:, :, -1:], self._reference)
 
     def _known(self, conditions: BlockConditions) -> Tensor:
         """The static scene's latents (B, Z, n, h, w), else the last clean latent of the context (B, Z, 1, h, w); float32."""
         if conditions.static is not None:
             return conditions.static.to(self.device, torch.float32)
-        if self._previous is None:
-            raise ValueError("the rollout has no reference yet: call start first")
-        return self._previous
+        return self.previous[:, : conditions.control.shape[1]]
 
     def _prepare(self, conditions: BlockConditions, reference: Tensor) -> _Block:
         """Opens the next block in the cache and computes what all its steps share."""
@@ -151,7 +168,7 @@ class Rollout:
         return _Block(channels, rays)
 
     def _write_clean(self, block: _Block, latents: Tensor) -> None:
-        inputs, modulation = self._inputs(latents, block), self._modulations[CLEAN.t]
+        inputs, modulation = self._inputs(latents, block), self._modulation(CLEAN)
         self.transformer.write_block(inputs, modulation, self.cache, block.ray_tokens, self._text)
 
     def _inputs(self, latents: Tensor, block: _Block) -> Tensor:
@@ -161,11 +178,11 @@ class Rollout:
         shape = tuple(conditions.control.shape[1:])
         return [draw_noise(self.seeds, self.num_blocks, draw, shape) for draw in range(count)]
 
-    @torch.no_grad()
-    def _modulate_steps(self) -> dict[float, Modulation]:
-        """What each timestep of the schedules decides, computed once a stream."""
-        timesteps = {step.t for block in (1, 2) for step in block_steps(self.config, block)} | {CLEAN.t}
-        return {t: self.transformer.modulation(torch.tensor(t, device=self.device)) for t in sorted(timesteps)}
+    def _modulation(self, step: Step) -> Modulation:
+        """What this step's timestep decides: computed once a stream, or anew while weights are in training."""
+        if step.t not in self._modulations or self.transformer.training:
+            self._modulations[step.t] = self.transformer.modulation(torch.tensor(step.t, device=self.device))
+        return self._modulations[step.t]
 
     @torch.no_grad()
     def _embed_text(self, text: Tensor | None) -> TextKeys | None:
@@ -184,6 +201,16 @@ def condition_channels(conditions: BlockConditions, reference: Float[Tensor, "B 
     elif in_dim == 4 * conditions.control.shape[1]:
         groups.append(torch.zeros_like(conditions.control))
     return torch.cat(groups, dim=1)
+
+
+def previous_channels(
+    latents: Float[Tensor, "B Z n h w"], channels: Float[Tensor, "B R n h w"], reference: Float[Tensor, "B Z 1 h w"]
+) -> Float[Tensor, "B C n h w"]:
+    """Clean latents and their condition channels, the stream's reference standing where only its first latent has it."""
+    num_channels = latents.shape[1]
+    filled = channels.to(latents.dtype, copy=True)
+    filled[:, num_channels : 2 * num_channels] = reference.to(latents.dtype)
+    return torch.cat([latents, filled], dim=1)
 
 
 def roll_out(

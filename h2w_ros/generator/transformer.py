@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from h2w_ros.generator.attention import Attend, CrossAttention, FrameMask, SelfAttention, attention, masked_attention
 from h2w_ros.generator.cache import KeyValueCache
 from h2w_ros.generator.config import Riflex, TransformerConfig
+from h2w_ros.generator.convolutions import CameraAdapter, Refiner
 from h2w_ros.generator.packed import FeedForward, Linear
 from h2w_ros.generator.rope import Rotation, rotate, rotation_table
 
@@ -93,34 +94,6 @@ class Head(nn.Module):
         return self.head(_tokens(modulated_norm(x, modulation.scale, modulation.shift, self.eps)))
 
 
-class ResidualBlock(nn.Module):
-    """3x3, ReLU, 3x3, and the input added."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.conv1, self.conv2 = (nn.Conv2d(dim, dim, 3, padding=1) for _ in range(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x plus what the convolutions find."""
-        return x + self.conv2(F.relu(self.conv1(x)))
-
-
-class CameraAdapter(nn.Module):
-    """Ray maps at picture size to one vector a token."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.downscale = config.downscale_factor_control_adapter
-        patch = config.patch_size[1:]
-        self.conv = nn.Conv2d(config.in_dim_control_adapter * self.downscale**2, config.dim, patch, patch)
-        self.residual_blocks = nn.Sequential(ResidualBlock(config.dim))
-
-    def forward(self, plucker: Float[Tensor, "B c F H W"]) -> Float[Tensor, "B F C h w"]:
-        """One map of token vectors a frame."""
-        frames = F.pixel_unshuffle(plucker.transpose(1, 2).flatten(0, 1), self.downscale)
-        return self.residual_blocks(self.conv(frames)).unflatten(0, (plucker.shape[0], -1))
-
-
 class Transformer(nn.Module):
     """The network. `forward` sees whole clips (teacher, training); `forward_block` one block over a cache (streaming)."""
 
@@ -137,6 +110,7 @@ class Transformer(nn.Module):
         self.head = Head(config)
         if config.add_control_adapter:
             self.control_adapter = CameraAdapter(config)
+        self.refiner = Refiner(config) if config.refiner_depth else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -152,6 +126,8 @@ class Transformer(nn.Module):
         with torch.no_grad():
             for block in self._blocks():
                 block.modulation[:, GATES] = INITIAL_GATE
+        if self.refiner is not None:
+            self.refiner.reset_parameters()
 
     def pack(self) -> Transformer:
         """Lays the matrices out for fast inference where that is possible (bfloat16 on a CPU); returns itself.
@@ -205,6 +181,18 @@ class Transformer(nn.Module):
         """
         x = self.embed(latents, ray_tokens)
         return self.unpatchify(self.run(x, modulation, cache.attend, text), self.grid(latents))
+
+    def refine(
+        self, output: Float[Tensor, "B Z F h w"], inputs: Float[Tensor, "B C_in F h w"], previous: Float[Tensor, "B C_in f h w"]
+    ) -> Float[Tensor, "B Z F h w"]:
+        """The output of frames with these input channels, refined if the network has a refiner.
+
+        `previous` holds the input channels of the clean frame before each of them (or one frame, before all of them), with the
+        stream's reference in its place; `previous_channels` makes them.
+        """
+        if self.refiner is None:
+            return output
+        return self.refiner(output, inputs, previous.to(inputs.dtype).expand_as(inputs))
 
     def write_block(
         self,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from h2w_ros.generator.config import GeneratorConfig
+from h2w_ros.generator.rollout import previous_channels
 from h2w_ros.generator.schedule import clean_from_output
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.config import CausalTraining
@@ -13,13 +14,19 @@ from h2w_ros.training.forcing import ClipBatch, Layout
 
 
 def causal_loss(
-    transformer: Transformer, model: GeneratorConfig, config: CausalTraining, batch: ClipBatch, layout: Layout, random: torch.Generator
+    transformer: Transformer,
+    model: GeneratorConfig,
+    config: CausalTraining,
+    batch: ClipBatch,
+    rays: Tensor,
+    layout: Layout,
+    random: torch.Generator,
 ) -> Tensor:
     """Mean weighted squared error of the predicted clean latents.
 
     The network's own output may be a velocity; the loss is always on the x0 that the rollout would take from it.
     """
-    stream = _Sequence(transformer, model, batch, layout)
+    stream = _Sequence(transformer, model, batch, rays, layout)
     history = batch.history
     if torch.rand((), generator=random) < config.generated_history_share:
         num_passes = int(torch.randint(1, config.generated_passes + 1, (), generator=random))
@@ -60,12 +67,11 @@ def _with_generated_history(stream: _Sequence, history: Tensor, num_passes: int,
 class _Sequence:
     """A batch laid out as [reference | clean | noisy], ready for any history and noise levels."""
 
-    def __init__(self, transformer: Transformer, model: GeneratorConfig, batch: ClipBatch, layout: Layout) -> None:
+    def __init__(self, transformer: Transformer, model: GeneratorConfig, batch: ClipBatch, rays: Tensor, layout: Layout) -> None:
         self.transformer, self.model, self.batch, self.layout = transformer, model, batch, layout
         self._frames = layout.frames
-        rays = transformer.embed_rays(batch.rays)
-        num_tokens = rays.shape[1] // batch.rays.shape[2]
-        self._ray_tokens = rays.unflatten(1, (-1, num_tokens))[:, self._frames].flatten(1, 2)
+        ray_tokens = transformer.embed_rays(rays).unflatten(1, (rays.shape[2], -1))
+        self._ray_tokens = ray_tokens[:, self._frames].flatten(1, 2)
         reference = torch.zeros_like(batch.image[:, :, self._frames])
         reference[:, :, 0] = batch.image[:, :, 0]
         conditions = [batch.control[:, :, self._frames], reference]
@@ -82,8 +88,10 @@ class _Sequence:
         latents = torch.cat([torch.cat([clean, noisy], dim=2), self._conditions], dim=1)
         t = torch.cat([torch.zeros(sigma.shape[0], clean.shape[2]), 1000.0 * sigma], dim=1)
         out = self.transformer(latents, t, ray_tokens=self._ray_tokens, positions=self.layout.positions, mask=self.layout.mask)
-        out = out[:, :, clean.shape[2] :].float()
-        previous = history[:, :, [frame - 1 for frame in self.layout.noisy]]
+        inputs, before = latents[:, :, clean.shape[2] :], [frame - 1 for frame in self.layout.noisy]
+        previous = history[:, :, before]
+        seen = previous_channels(previous, self._conditions[:, :, before], self.batch.image[:, :, :1])
+        out = self.transformer.refine(out[:, :, clean.shape[2] :], inputs, seen).float()
         static = self.batch.static[:, :, list(self.layout.noisy)]
         known = torch.where(self.batch.has_static[:, None, None, None, None], static, previous)
         return clean_from_output(self.model.rollout.prediction, out, noisy, noise_level, known), target

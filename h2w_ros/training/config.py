@@ -33,6 +33,31 @@ class DreamConfig:
 
 
 @dataclass(frozen=True)
+class RefinerTraining:
+    """The refiner alone, on single frames; scene shares and weights are those of `CausalTraining`."""
+
+    batch_frames: int = 48
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    warmup_steps: int = 50
+    history_noise: float = 0.5  # largest noise on the frame before
+    ema_decay: float = 0.995
+
+
+@dataclass(frozen=True)
+class StreamTraining:
+    """The whole network in its own stream; scene shares, weights and learning rates are those of `CausalTraining`."""
+
+    streams: int = 24  # that advance together
+    groups: int = 4  # that take turns
+    shortest_stream: int = 8  # blocks
+    seen_share: float = 0.1  # share of streams whose newest frame becomes the truth, as `observe` would give it
+    limit: float = 4.0  # latents that go on as history are clamped to so many standard deviations
+    warmup_steps: int = 30
+    ema_decay: float = 0.998
+
+
+@dataclass(frozen=True)
 class CausalTraining:
     """Teacher-forced flow matching of the causal generator over short clips at random offsets."""
 
@@ -74,7 +99,9 @@ class Recipe:
 
     preset: str = "tiny"
     codec: CodecTraining = CodecTraining()
+    refiner: RefinerTraining = RefinerTraining()
     causal: CausalTraining = CausalTraining()
+    stream: StreamTraining = StreamTraining()
 
 
 RECIPES = {
@@ -82,6 +109,8 @@ RECIPES = {
     "debug": Recipe(
         preset="debug",
         codec=CodecTraining(batch_pictures=2, warmup_steps=1),
+        refiner=RefinerTraining(batch_frames=2, warmup_steps=1),
         causal=CausalTraining(batch_clips=2, clip_frames=(3,), warmup_steps=1, generated_history_from_step=1),
+        stream=StreamTraining(streams=2, groups=2, shortest_stream=2, warmup_steps=1),
     ),
 }

@@ -19,6 +19,8 @@ from h2w_ros.generator.rays import RayTrack
 from h2w_ros.training.cache import ClipSource
 from h2w_ros.training.config import CausalTraining
 
+Rows = Tensor | np.ndarray | int
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -60,16 +62,17 @@ class Layout:
 @dataclass(frozen=True)
 class ClipBatch:
     """B clips: latents (B, Z, 1 + m, h, w) of image, control and static (zero where `has_static` (B,) says no), the
-    `history` that predictions see (the images, or dreams of them), the camera's rays (B, 6, 1 + m, H, W), and the loss
-    weight (B, 1, 1 + m, h, w)."""
+    `history` that predictions see (the images, or dreams of them), and the loss weight (B, 1, 1 + m, h, w).
+    `index` (B, 1 + m) says which frames of which `episodes` (B,) they are."""
 
     image: Tensor
     history: Tensor
     control: Tensor
     static: Tensor
     has_static: Tensor
-    rays: Tensor
     weight: Tensor
+    episodes: np.ndarray
+    index: np.ndarray
 
 
 def draw_layout(config: CausalTraining, window: int, sink: int, rng: np.random.Generator) -> Layout:
@@ -85,7 +88,6 @@ def draw_layout(config: CausalTraining, window: int, sink: int, rng: np.random.G
 def draw_batch(
     source: ClipSource,
     layout: Layout,
-    model: GeneratorConfig,
     config: CausalTraining,
     rng: np.random.Generator,
     dreams: Mapping[int, Tensor] | None = None,
@@ -104,7 +106,6 @@ def draw_batch(
     rows = torch.from_numpy(episodes)[:, None], torch.from_numpy(index)
     chosen = torch.from_numpy(rng.choice(3, len(episodes), p=config.scene_shares))  # photo, true static scene, nothing
     by_scene = torch.stack([source.photo[rows], source.static[rows], torch.zeros_like(source.static[rows])])
-    weight = 1.0 + config.hand_weight * source.hand_share[rows].float() + config.object_weight * source.object_share[rows].float()
     image = source.image[rows].float().transpose(1, 2)
     pasts = [dreams[e][i] for e, i in zip(episodes.tolist(), rows[1], strict=True)] if dreams else []
     return ClipBatch(
@@ -113,9 +114,23 @@ def draw_batch(
         control=source.hand[rows].float().transpose(1, 2),
         static=by_scene[chosen, torch.arange(len(episodes))].float().transpose(1, 2),
         has_static=chosen < 2,
-        rays=torch.from_numpy(np.stack([episode_rays(source, model, e, i) for e, i in zip(episodes.tolist(), index, strict=True)])),
-        weight=weight[:, None],
+        weight=frame_weight(source, rows[0], rows[1], config),
+        episodes=episodes,
+        index=index,
     )
+
+
+def frame_weight(source: ClipSource, episodes: Rows, index: Rows, config: CausalTraining) -> Tensor:
+    """Loss weights of frames, (B, 1, F, h, w): more where hands are, and objects that move. `index` is one frame, or (B, F)."""
+    hand, moved = source.hand_share[episodes, index].float(), source.object_share[episodes, index].float()
+    weight = 1.0 + config.hand_weight * hand + config.object_weight * moved
+    return weight.reshape(len(weight), 1, -1, *weight.shape[-2:])
+
+
+def batch_rays(source: ClipSource, model: GeneratorConfig, batch: ClipBatch) -> Tensor:
+    """The rays of a batch's frames as a stream would have them there, (B, 6, 1 + m, H, W)."""
+    rays = [episode_rays(source, model, episode, index) for episode, index in zip(batch.episodes.tolist(), batch.index, strict=True)]
+    return torch.from_numpy(np.stack(rays))
 
 
 def episode_rays(source: ClipSource, model: GeneratorConfig, episode: int, index: np.ndarray) -> np.ndarray:

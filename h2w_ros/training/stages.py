@@ -1,10 +1,10 @@
-"""The stages of a training by name: simulate, codec, encode, causal, ship. Each resumes where it stopped."""
+"""The stages of a training by name: simulate, codec, encode, refiner, causal, stream, ship. Each resumes where it stopped."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +18,7 @@ from tqdm import tqdm
 from h2w_ros.generator.checkpoint import save_generator
 from h2w_ros.generator.codec import FramewiseCodec
 from h2w_ros.generator.config import GeneratorConfig
+from h2w_ros.generator.convolutions import Refiner
 from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.transformer import Transformer
@@ -27,8 +28,10 @@ from h2w_ros.training.causal import causal_loss
 from h2w_ros.training.codec import PictureSource, codec_loss, normalise_latents
 from h2w_ros.training.config import RECIPES, Recipe
 from h2w_ros.training.dreams import DreamBank
-from h2w_ros.training.forcing import draw_batch, draw_layout
+from h2w_ros.training.forcing import batch_rays, draw_batch, draw_layout
+from h2w_ros.training.refining import LAYOUT, refining_loss
 from h2w_ros.training.run import Budget, RunFolder, optimisers, train
+from h2w_ros.training.streaming import StreamingLessons
 from h2w_ros.world.dataset import simulate_many
 from h2w_ros.world.spec import WorldSpec
 
@@ -37,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Stages:
-    """All stages of one recipe in one folder: `pixels/`, `latents/`, `codec/`, `causal/`."""
+    """All stages of one recipe in one folder: `pixels/`, `latents/`, and one for each trained stage."""
 
     folder: Path
     recipe_name: str = "tiny"
@@ -113,15 +116,29 @@ class Stages:
         for _ in tqdm(encode_pixels(codec, files, self.folder), total=len(files), desc="encode", unit="episode"):
             pass
 
-    def causal(self, budget: Budget, start_from: Path | None = None) -> None:
-        """Trains the causal generator on what `latents/` holds; a new run may start from given weights, a resumed one has its own."""
-        config, model = self.recipe.causal, self.model
+    def refiner(self, budget: Budget) -> None:
+        """Trains the refiner alone on what `latents/` holds."""
+        config, model = self.recipe.refiner, self.model
         torch.manual_seed(self.seed)
-        transformer = Transformer(model.transformer)
-        if start_from is not None:
-            transformer.load_state_dict(load_file(start_from))
-        source = load_clips(self.folder)
-        folder = RunFolder(self.folder / "causal")
+        refiner = Refiner(model.transformer).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        refiner.reset_parameters()
+        source, folder = load_clips(self.folder), RunFolder(self.folder / "refiner")
+        rng, random = self._random(folder)
+        drawing = replace(self.recipe.causal, batch_clips=config.batch_frames)
+
+        def loss(_step: int) -> Tensor:
+            batch = draw_batch(source, LAYOUT, drawing, rng)
+            with torch.autocast("cpu", torch.bfloat16):
+                return refining_loss(refiner, model, batch, config.history_noise, random)
+
+        chosen = optimisers(refiner, config.learning_rate, None, config.weight_decay)
+        train(refiner, folder, loss, chosen, budget, warmup_steps=config.warmup_steps, ema_decay=config.ema_decay)
+
+    def causal(self, budget: Budget, start_from: Path | None = None) -> None:
+        """Trains the causal generator on clips of `latents/`, with the refiner of the stage before to begin with."""
+        config, model = self.recipe.causal, self.model
+        folder, source = RunFolder(self.folder / "causal"), load_clips(self.folder)
+        transformer = self._begin(folder, start_from, "refiner")
         rng, random = self._random(folder)
         bank = DreamBank(source, model, config.dreams)
 
@@ -131,16 +148,54 @@ class Stages:
             dreams = bank.latents if rng.random() < config.dreams.share else None
             stage = config if step >= config.generated_history_from_step else replace(config, generated_history_share=0.0)
             layout = draw_layout(config, model.rollout.window, model.rollout.sink, rng)
+            batch = draw_batch(source, layout, config, rng, dreams)
             with torch.autocast("cpu", torch.bfloat16):
-                return causal_loss(transformer, model, stage, draw_batch(source, layout, model, config, rng, dreams), layout, random)
+                return causal_loss(transformer, model, stage, batch, batch_rays(source, model, batch), layout, random)
 
+        self._train_transformer(transformer, folder, loss, budget, config.warmup_steps, config.ema_decay)
+
+    def stream(self, budget: Budget, start_from: Path | None = None) -> None:
+        """Trains the causal generator on in its own stream, from the weights of the stage before."""
+        config = self.recipe.stream
+        folder, source = RunFolder(self.folder / "stream"), load_clips(self.folder)
+        transformer = self._begin(folder, start_from, "causal")
+        seed = int(self._random(folder)[0].integers(2**31))
+        lessons = StreamingLessons(transformer, self.model, source, config, self.recipe.causal, seed)
+        self._train_transformer(transformer, folder, lambda _: lessons.loss(), budget, config.warmup_steps, config.ema_decay)
+
+    def _begin(self, folder: RunFolder, start_from: Path | None, stage_before: str) -> Transformer:
+        """The network that a stage starts with: from given weights, or else from the averages of the stage before it, if that was run.
+
+        A stage that has begun goes on from its own weights; it may not be given others.
+        """
+        torch.manual_seed(self.seed)
+        transformer = Transformer(self.model.transformer)
+        if start_from is not None and folder.progress().step:
+            raise ValueError(
+                f"{folder.path} has begun, at step {folder.progress().step}, and goes on from its own weights; --start-from is for a new run"
+            )
+        before = self.folder / stage_before / "average.safetensors"
+        if start_from is not None or before.exists():
+            state = load_file(start_from or before)
+            part = transformer.refiner if "conv_in.weight" in state else transformer
+            assert part is not None
+            part.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+        return transformer
+
+    def _train_transformer(
+        self, transformer: Transformer, folder: RunFolder, loss: Callable[[int], Tensor], budget: Budget, warmup_steps: int, ema_decay: float
+    ) -> None:
+        config = self.recipe.causal
         chosen = optimisers(transformer, config.adam_learning_rate, config.muon_learning_rate, config.weight_decay)
-        train(transformer, folder, loss, chosen, budget, warmup_steps=config.warmup_steps, ema_decay=config.ema_decay)
+        train(transformer, folder, loss, chosen, budget, warmup_steps=warmup_steps, ema_decay=ema_decay)
 
     def ship(self, out: Path) -> None:
         """Writes the averaged weights as a model folder that `load_generator` opens."""
         transformer = Transformer(self.model.transformer)
-        transformer.load_state_dict(load_file(self.folder / "causal" / "average.safetensors"))
+        stage = next((name for name in ("stream", "causal") if (self.folder / name / "average.safetensors").exists()), None)
+        if stage is None:
+            raise FileNotFoundError(f"No weights to ship under {self.folder}; run `h2w train causal` or `h2w train stream` first")
+        transformer.load_state_dict(load_file(self.folder / stage / "average.safetensors"))
         save_generator(out, self.model, transformer, self.frozen_codec())
         (out / "training.json").write_text(json.dumps(self._provenance(), indent=2))
 
@@ -151,7 +206,8 @@ class Stages:
 
     def _provenance(self) -> dict[str, object]:
         """What made the weights, for the model card."""
-        stages = {stage: json.loads((self.folder / stage / "progress.json").read_text()) for stage in ("codec", "causal")}
+        progress = {stage: self.folder / stage / "progress.json" for stage in ("codec", "refiner", "causal", "stream")}
+        stages = {stage: json.loads(path.read_text()) for stage, path in progress.items() if path.exists()}
         return {"recipe": self.recipe_name, "seed": self.seed, "episodes": len(pixel_files(self.folder)), **stages}
 
 

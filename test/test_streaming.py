@@ -1,0 +1,98 @@
+"""Training in the stream: the lessons are the rollout's own predictions, and gradients stay within a block."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from generators import random_conditions, random_latents, random_transformer, small_config
+from test_forcing import random_source
+
+from h2w_ros.generator.config import RolloutConfig
+from h2w_ros.generator.presets import preset
+from h2w_ros.generator.rollout import BlockConditions, Rollout, roll_out
+from h2w_ros.generator.transformer import Transformer
+from h2w_ros.training.config import CausalTraining, StreamTraining
+from h2w_ros.training.forcing import episode_rays, frame_weight
+from h2w_ros.training.streaming import StreamingLessons
+
+MODEL = preset("debug")
+ROLLOUT = RolloutConfig(window=3, sink=1, keys="relative", timesteps=(1000.0, 500.0), prediction="residual")
+PHOTO_ONLY = CausalTraining(photo_share=1.0, static_share=0.0)
+
+
+@pytest.mark.parametrize("refiner_depth", [0, 1])
+def test_a_block_with_gradients_is_the_block_without_them(refiner_depth: int) -> None:
+    """Past the window's end, so that the ring has wrapped and the open block's slot lies between others."""
+    transformer = random_transformer(small_config(refiner_depth=refiner_depth, refiner_width=8))
+    conditions, reference = random_conditions(8), random_latents(1)
+    expected = roll_out(Rollout(transformer, ROLLOUT), reference, conditions)
+    transformer.requires_grad_(True)
+    rollout = Rollout(transformer, ROLLOUT)
+    rollout.start(reference, conditions.part(0, 1))
+    for index in range(1, 8):
+        generated = rollout.generate(conditions.part(index, index + 1))
+        torch.testing.assert_close(generated, expected[:, :, index : index + 1], atol=1e-5, rtol=1e-5)
+        rollout.commit()
+    generated.sum().backward()
+    without = [name for name, parameter in transformer.named_parameters() if parameter.grad is None]
+    assert without == []
+    assert not rollout.cache.keys.requires_grad
+
+
+def test_weights_that_change_between_blocks_change_their_modulations() -> None:
+    transformer = random_transformer(small_config()).train()
+    conditions, reference = random_conditions(2), random_latents(1)
+    rollout = Rollout(transformer, ROLLOUT)
+    rollout.start(reference, conditions.part(0, 1))
+    before = rollout.generate(conditions.part(1, 2))
+    transformer.time_projection[1].bias += 1.0
+    assert not torch.allclose(rollout.generate(conditions.part(1, 2)), before)
+
+
+def lessons(config: StreamTraining, transformer: Transformer, weights: CausalTraining = PHOTO_ONLY, seed: int = 0) -> StreamingLessons:
+    return StreamingLessons(transformer, MODEL, random_source(MODEL), config, weights, seed)
+
+
+def test_the_lessons_of_a_stream_are_its_rollout() -> None:
+    """One stream of one episode at a time: its losses are those of the rollout that the generator would run."""
+    source = random_source(MODEL)
+    one = replace(source, **{name: getattr(source, name)[:1] for name in source.__dataclass_fields__})
+    transformer = random_transformer(MODEL.transformer)
+    stream = StreamingLessons(transformer, MODEL, one, StreamTraining(streams=1, groups=1, seen_share=0.0, limit=1e3), PHOTO_ONLY, 0)
+    losses = [stream.loss().item() for _ in range(5)]
+
+    rng = np.random.default_rng(0)
+    rng.choice(1, 1, replace=False), rng.choice(3, p=PHOTO_ONLY.scene_shares)  # the draws that come before the seed's
+    rollout = Rollout(transformer, MODEL.rollout, seeds=rng.integers(2**31, size=1).tolist())
+    rays = torch.from_numpy(episode_rays(one, MODEL, 0, np.arange(20)))[None]
+    clip = BlockConditions(one.hand.float().transpose(1, 2), rays, one.photo.float().transpose(1, 2))
+    with torch.autocast("cpu", torch.bfloat16):
+        generated = roll_out(rollout, one.image[:, :1].float().transpose(1, 2), clip.part(0, 6))
+    weight = frame_weight(one, np.array([[0]]), np.arange(1, 6)[None], PHOTO_ONLY)
+    error = weight * (generated[:, :, 1:] - one.image[:, 1:6].float().transpose(1, 2)).square()
+    expected = error.mean((0, 1, 3, 4)) / weight.mean((0, 1, 3, 4))
+    np.testing.assert_allclose(losses, expected.numpy(), rtol=0.02)
+
+
+def test_a_frame_that_is_seen_becomes_the_past() -> None:
+    """With everything seen, the context is the truth, so what the stream predicts does not depend on what it predicted."""
+    transformer = random_transformer(MODEL.transformer)
+    seen = [lessons(StreamTraining(streams=2, groups=1, seen_share=share), transformer).loss for share in (1.0, 0.0)]
+    first, second = ([loss().item() for loss in pair] for pair in (seen, seen))
+    assert first[0] == first[1]  # the first block has no past of its own yet
+    assert second[0] != second[1]
+
+
+def test_groups_take_turns_and_streams_end_within_their_episodes() -> None:
+    transformer = random_transformer(MODEL.transformer)
+    source = lessons(StreamTraining(streams=2, groups=3, shortest_stream=2), transformer)
+    assert source._staggered_lengths() == [6, 12, 19]
+    losses = [source.loss() for _ in range(90)]  # past several ends in every group
+    assert all(torch.isfinite(loss) for loss in losses)
+
+
+def test_a_model_with_longer_blocks_is_refused() -> None:
+    longer = replace(MODEL, rollout=replace(MODEL.rollout, latents_per_block=2))
+    with pytest.raises(ValueError, match="blocks of one frame"):
+        StreamingLessons(Transformer(MODEL.transformer), longer, random_source(MODEL), StreamTraining(), PHOTO_ONLY, 0)

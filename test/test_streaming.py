@@ -96,3 +96,16 @@ def test_a_model_with_longer_blocks_is_refused() -> None:
     longer = replace(MODEL, rollout=replace(MODEL.rollout, latents_per_block=2))
     with pytest.raises(ValueError, match="blocks of one frame"):
         StreamingLessons(Transformer(MODEL.transformer), longer, random_source(MODEL), StreamTraining(), PHOTO_ONLY, 0)
+
+
+def test_a_network_without_layers_drafts_nothing_and_refines() -> None:
+    """Its stream is the refiner's alone: the same as with a transformer whose output is zero."""
+    config = small_config(refiner_depth=1, refiner_width=8)
+    whole = random_transformer(config)
+    torch.nn.init.zeros_(whole.head.head.weight)
+    torch.nn.init.zeros_(whole.head.head.bias)
+    without_rays = replace(random_conditions(5), plucker=None)
+    alone = Transformer(replace(config, num_layers=0, add_control_adapter=False))
+    alone.refiner.load_state_dict(whole.refiner.state_dict())
+    expected = roll_out(Rollout(whole, ROLLOUT), random_latents(1), without_rays)
+    torch.testing.assert_close(roll_out(Rollout(alone, ROLLOUT), random_latents(1), without_rays), expected)

@@ -29,7 +29,7 @@ class TransformerConfig:
     render. `text_dim` None makes a network without text: no text embedding and no cross-attention. The camera adapter
     takes `in_dim_control_adapter` ray channels at picture size and unshuffles them by `downscale_factor_control_adapter`.
     `refiner_depth` residual blocks of `refiner_width` channels refine the output at the latents' resolution; 0 makes a network
-    without a refiner, as the released ones are.
+    without a refiner, as the released ones are. Without layers there is a refiner only, which is how it is trained first.
     """
 
     in_dim: int
@@ -53,10 +53,11 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "patch_size", tuple(self.patch_size))
-        _require_positive(self, "in_dim", "dim", "ffn_dim", "out_dim", "num_heads", "num_layers", "freq_dim", "text_len")
+        _require_positive(self, "in_dim", "dim", "ffn_dim", "out_dim", "num_heads", "freq_dim", "text_len")
         _require_positive(self, "in_dim_control_adapter", "downscale_factor_control_adapter", "eps", "refiner_width")
-        if self.refiner_depth < 0:
-            raise ValueError(f"refiner_depth must be 0 (no refiner) or more, got {self.refiner_depth}")
+        for name in ("num_layers", "refiner_depth"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if len(self.patch_size) != 3 or self.patch_size[0] != 1 or min(self.patch_size) < 1:
             raise ValueError(f"patch_size must be (1, h, w): a latent frame is never split in time, got {self.patch_size}")
         if self.dim % self.num_heads or self.head_dim % 2:

@@ -203,6 +203,8 @@ class Transformer(nn.Module):
         text: TextKeys | None = None,
     ) -> None:
         """Writes the open block's keys and values without computing an output: the last block stops at its projections."""
+        if not self.blocks:
+            return
         x = self.embed(latents, ray_tokens)
         *before, last = enumerate(self._blocks())
         for layer, block in before:

@@ -33,18 +33,6 @@ class DreamConfig:
 
 
 @dataclass(frozen=True)
-class RefinerTraining:
-    """The refiner alone, on single frames; scene shares and weights are those of `CausalTraining`."""
-
-    batch_frames: int = 48
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    warmup_steps: int = 50
-    history_noise: float = 0.5  # largest noise on the frame before
-    ema_decay: float = 0.995
-
-
-@dataclass(frozen=True)
 class StreamTraining:
     """The whole network in its own stream; scene shares, weights and learning rates are those of `CausalTraining`."""
 
@@ -55,6 +43,15 @@ class StreamTraining:
     limit: float = 4.0  # latents that go on as history are clamped to so many standard deviations
     warmup_steps: int = 30
     ema_decay: float = 0.998
+
+
+@dataclass(frozen=True)
+class RefinerTraining:
+    """The refiner alone, in the stream; scene shares and weights are those of `CausalTraining`."""
+
+    stream: StreamTraining = StreamTraining(streams=48, warmup_steps=50, ema_decay=0.995)
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ RECIPES = {
     "debug": Recipe(
         preset="debug",
         codec=CodecTraining(batch_pictures=2, warmup_steps=1),
-        refiner=RefinerTraining(batch_frames=2, warmup_steps=1),
+        refiner=RefinerTraining(StreamTraining(streams=2, groups=2, shortest_stream=2, warmup_steps=1)),
         causal=CausalTraining(batch_clips=2, clip_frames=(3,), warmup_steps=1, generated_history_from_step=1),
         stream=StreamTraining(streams=2, groups=2, shortest_stream=2, warmup_steps=1),
     ),

@@ -29,7 +29,6 @@ from h2w_ros.training.codec import PictureSource, codec_loss, normalise_latents
 from h2w_ros.training.config import RECIPES, Recipe
 from h2w_ros.training.dreams import DreamBank
 from h2w_ros.training.forcing import batch_rays, draw_batch, draw_layout
-from h2w_ros.training.refining import LAYOUT, refining_loss
 from h2w_ros.training.run import Budget, RunFolder, optimisers, train
 from h2w_ros.training.streaming import StreamingLessons
 from h2w_ros.world.dataset import simulate_many
@@ -116,23 +115,22 @@ class Stages:
         for _ in tqdm(encode_pixels(codec, files, self.folder), total=len(files), desc="encode", unit="episode"):
             pass
 
-    def refiner(self, budget: Budget) -> None:
-        """Trains the refiner alone on what `latents/` holds."""
-        config, model = self.recipe.refiner, self.model
+    def refiner(self, budget: Budget, start_from: Path | None = None) -> None:
+        """Trains the refiner in the stream of a network without layers, whose draft is zero as a new transformer's is.
+
+        Drawing hands from their render is a local matter: convolutions learn it ten frames to one of the whole network's.
+        """
+        config = self.recipe.refiner
+        folder, source = RunFolder(self.folder / "refiner"), load_clips(self.folder)
         torch.manual_seed(self.seed)
-        refiner = Refiner(model.transformer).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        refiner.reset_parameters()
-        source, folder = load_clips(self.folder), RunFolder(self.folder / "refiner")
-        rng, random = self._random(folder)
-        drawing = replace(self.recipe.causal, batch_clips=config.batch_frames)
-
-        def loss(_step: int) -> Tensor:
-            batch = draw_batch(source, LAYOUT, drawing, rng)
-            with torch.autocast("cpu", torch.bfloat16):
-                return refining_loss(refiner, model, batch, config.history_noise, random)
-
+        network = Transformer(replace(self.model.transformer, num_layers=0, add_control_adapter=False)).requires_grad_(False)
+        refiner = cast(Refiner, network.refiner).requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if start_from is not None:
+            refiner.load_state_dict(load_file(start_from))
+        seed = int(self._random(folder)[0].integers(2**31))
+        lessons = StreamingLessons(network, self.model, source, config.stream, self.recipe.causal, seed)
         chosen = optimisers(refiner, config.learning_rate, None, config.weight_decay)
-        train(refiner, folder, loss, chosen, budget, warmup_steps=config.warmup_steps, ema_decay=config.ema_decay)
+        train(refiner, folder, lambda _: lessons.loss(), chosen, budget, warmup_steps=config.stream.warmup_steps, ema_decay=config.stream.ema_decay)
 
     def causal(self, budget: Budget, start_from: Path | None = None) -> None:
         """Trains the causal generator on clips of `latents/`, with the refiner of the stage before to begin with."""

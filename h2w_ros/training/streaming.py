@@ -77,9 +77,12 @@ class StreamingLessons:
 
     def _conditions(self, tracks: list[RayTrack], episodes: np.ndarray, index: int, static: Tensor | None) -> BlockConditions:
         source = self._source
+        control, scene = _frame(source.hand, episodes, index), None if static is None else _frame(static, episodes, index)
+        if not self._transformer.config.add_control_adapter:
+            return BlockConditions(control, None, scene)
         rays = [track.push(source.camera(e), source.T_world_camera[e, index]) for track, e in zip(tracks, episodes.tolist(), strict=True)]
         plucker = torch.from_numpy(np.stack(rays)).permute(0, 3, 1, 2)[:, :, None]
-        return BlockConditions(_frame(source.hand, episodes, index), plucker, None if static is None else _frame(static, episodes, index))
+        return BlockConditions(control, plucker, scene)
 
 
 def _frame(latents: Tensor, episodes: np.ndarray, index: int) -> Tensor:

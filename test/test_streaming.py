@@ -14,11 +14,12 @@ from h2w_ros.generator.rollout import BlockConditions, Rollout, roll_out
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.config import CausalTraining, StreamTraining
 from h2w_ros.training.forcing import episode_rays, frame_weight
-from h2w_ros.training.streaming import StreamingLessons
+from h2w_ros.training.streaming import StreamingLessons, robust_error
 
 MODEL = preset("debug")
 ROLLOUT = RolloutConfig(window=3, sink=1, keys="relative", timesteps=(1000.0, 500.0), prediction="residual")
 PHOTO_ONLY = CausalTraining(photo_share=1.0, static_share=0.0)
+ALWAYS, NEVER = (1.0, 1.0), (1e-9, 1e-9)
 
 
 @pytest.mark.parametrize("refiner_depth", [0, 1])
@@ -59,7 +60,7 @@ def test_the_lessons_of_a_stream_are_its_rollout() -> None:
     source = random_source(MODEL)
     one = replace(source, **{name: getattr(source, name)[:1] for name in source.__dataclass_fields__})
     transformer = random_transformer(MODEL.transformer)
-    stream = StreamingLessons(transformer, MODEL, one, StreamTraining(streams=1, groups=1, seen_share=0.0, limit=1e3), PHOTO_ONLY, 0)
+    stream = StreamingLessons(transformer, MODEL, one, StreamTraining(streams=1, groups=1, seen_share=NEVER, limit=1e3), PHOTO_ONLY, 0)
     losses = [stream.loss().item() for _ in range(5)]
 
     rng = np.random.default_rng(0)
@@ -70,18 +71,25 @@ def test_the_lessons_of_a_stream_are_its_rollout() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         generated = roll_out(rollout, one.image[:, :1].float().transpose(1, 2), clip.part(0, 6))
     weight = frame_weight(one, np.array([[0]]), np.arange(1, 6)[None], PHOTO_ONLY)
-    error = weight * (generated[:, :, 1:] - one.image[:, 1:6].float().transpose(1, 2)).square()
-    expected = error.mean((0, 1, 3, 4)) / weight.mean((0, 1, 3, 4))
-    np.testing.assert_allclose(losses, expected.numpy(), rtol=0.02)
+    true = one.image[:, :6].float().transpose(1, 2)
+    expected = [robust_error(generated[:, :, [i]], true[:, :, [i]], weight[:, :, [i - 1]], 0.1).item() for i in range(1, 6)]
+    np.testing.assert_allclose(losses, expected, rtol=0.02)
 
 
 def test_a_frame_that_is_seen_becomes_the_past() -> None:
     """With everything seen, the context is the truth, so what the stream predicts does not depend on what it predicted."""
     transformer = random_transformer(MODEL.transformer)
-    seen = [lessons(StreamTraining(streams=2, groups=1, seen_share=share), transformer).loss for share in (1.0, 0.0)]
+    seen = [lessons(StreamTraining(streams=2, groups=1, seen_share=share), transformer).loss for share in (ALWAYS, NEVER)]
     first, second = ([loss().item() for loss in pair] for pair in (seen, seen))
     assert first[0] == first[1]  # the first block has no past of its own yet
     assert second[0] != second[1]
+
+
+def test_an_error_counts_by_its_square_while_small_and_by_its_size_when_large() -> None:
+    weight, zero = torch.ones(1, 1, 1, 1, 1), torch.zeros(1, 4, 1, 1, 1)
+    error = [robust_error(zero + size, zero, weight, 0.1).item() for size in (0.001, 0.002, 10.0, 20.0)]
+    assert error[1] / error[0] == pytest.approx(4, rel=0.01)
+    assert error[3] / error[2] == pytest.approx(2, rel=0.01)
 
 
 def test_groups_take_turns_and_streams_end_within_their_episodes() -> None:

@@ -34,13 +34,18 @@ class DreamConfig:
 
 @dataclass(frozen=True)
 class StreamTraining:
-    """The whole network in its own stream; scene shares, weights and learning rates are those of `CausalTraining`."""
+    """The whole network in its own stream; scene shares and weights are those of `CausalTraining`."""
 
     streams: int = 24  # that advance together
-    groups: int = 4  # that take turns
+    groups: int = 12  # that take turns: neighbouring frames of few streams would be one lesson told often
     shortest_stream: int = 8  # blocks
-    seen_share: float = 0.1  # share of streams whose newest frame becomes the truth, as `observe` would give it
+    # How often a stream's newest frame becomes the truth, as `observe` would give it: drawn for each stream between these,
+    # evenly in the logarithm, so that clean pasts and long own ones are both always learned from.
+    seen_share: tuple[float, float] = (0.03, 0.6)
+    tolerance: float = 0.1  # error from which the loss grows linearly only, in standard deviations of the latents
     limit: float = 4.0  # latents that go on as history are clamped to so many standard deviations
+    muon_learning_rate: float = 0.01
+    adam_learning_rate: float = 1e-3
     warmup_steps: int = 30
     ema_decay: float = 0.998
 
@@ -49,8 +54,7 @@ class StreamTraining:
 class RefinerTraining:
     """The refiner alone, in the stream; scene shares and weights are those of `CausalTraining`."""
 
-    stream: StreamTraining = StreamTraining(streams=48, warmup_steps=50, ema_decay=0.995)
-    learning_rate: float = 2e-3
+    stream: StreamTraining = StreamTraining(streams=48, groups=24, warmup_steps=50)
     weight_decay: float = 0.01
 
 

@@ -26,7 +26,7 @@ from h2w_ros.hands.render import HandRenderer
 from h2w_ros.training.cache import encode_pixels, episode_pixels, load_clips, pixel_files
 from h2w_ros.training.causal import causal_loss
 from h2w_ros.training.codec import PictureSource, codec_loss, normalise_latents
-from h2w_ros.training.config import RECIPES, Recipe
+from h2w_ros.training.config import RECIPES, CausalTraining, Recipe, StreamTraining
 from h2w_ros.training.dreams import DreamBank
 from h2w_ros.training.forcing import batch_rays, draw_batch, draw_layout
 from h2w_ros.training.run import Budget, RunFolder, optimisers, train
@@ -129,7 +129,7 @@ class Stages:
             refiner.load_state_dict(load_file(start_from))
         seed = int(self._random(folder)[0].integers(2**31))
         lessons = StreamingLessons(network, self.model, source, config.stream, self.recipe.causal, seed)
-        chosen = optimisers(refiner, config.learning_rate, None, config.weight_decay)
+        chosen = optimisers(refiner, config.stream.adam_learning_rate, None, config.weight_decay)
         train(refiner, folder, lambda _: lessons.loss(), chosen, budget, warmup_steps=config.stream.warmup_steps, ema_decay=config.stream.ema_decay)
 
     def causal(self, budget: Budget, start_from: Path | None = None) -> None:
@@ -150,7 +150,7 @@ class Stages:
             with torch.autocast("cpu", torch.bfloat16):
                 return causal_loss(transformer, model, stage, batch, batch_rays(source, model, batch), layout, random)
 
-        self._train_transformer(transformer, folder, loss, budget, config.warmup_steps, config.ema_decay)
+        self._train_transformer(transformer, folder, loss, budget, config)
 
     def stream(self, budget: Budget, start_from: Path | None = None) -> None:
         """Trains the causal generator on in its own stream, from the weights of the stage before."""
@@ -159,7 +159,7 @@ class Stages:
         transformer = self._begin(folder, start_from, "causal")
         seed = int(self._random(folder)[0].integers(2**31))
         lessons = StreamingLessons(transformer, self.model, source, config, self.recipe.causal, seed)
-        self._train_transformer(transformer, folder, lambda _: lessons.loss(), budget, config.warmup_steps, config.ema_decay)
+        self._train_transformer(transformer, folder, lambda _: lessons.loss(), budget, config)
 
     def _begin(self, folder: RunFolder, start_from: Path | None, stage_before: str) -> Transformer:
         """The network that a stage starts with: from given weights, or else from the averages of the stage before it, if that was run.
@@ -181,11 +181,10 @@ class Stages:
         return transformer
 
     def _train_transformer(
-        self, transformer: Transformer, folder: RunFolder, loss: Callable[[int], Tensor], budget: Budget, warmup_steps: int, ema_decay: float
+        self, transformer: Transformer, folder: RunFolder, loss: Callable[[int], Tensor], budget: Budget, config: CausalTraining | StreamTraining
     ) -> None:
-        config = self.recipe.causal
-        chosen = optimisers(transformer, config.adam_learning_rate, config.muon_learning_rate, config.weight_decay)
-        train(transformer, folder, loss, chosen, budget, warmup_steps=warmup_steps, ema_decay=ema_decay)
+        chosen = optimisers(transformer, config.adam_learning_rate, config.muon_learning_rate, self.recipe.causal.weight_decay)
+        train(transformer, folder, loss, chosen, budget, warmup_steps=config.warmup_steps, ema_decay=config.ema_decay)
 
     def ship(self, out: Path) -> None:
         """Writes the averaged weights as a model folder that `load_generator` opens."""

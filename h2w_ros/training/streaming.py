@@ -59,19 +59,21 @@ class StreamingLessons:
         static = (source.photo, source.static, None)[rng.choice(3, p=self._weights.scene_shares)]
         rollout = Rollout(self._transformer, self._model.rollout, seeds=rng.integers(2**31, size=size).tolist())
         tracks = [RayTrack(self._model.rays, self._model.width_px, self._model.height_px) for _ in episodes]
+        rarest, most_often = np.log(self._config.seen_share)
+        seen_share = np.exp(rng.uniform(rarest, most_often, size))
         with torch.autocast("cpu", torch.bfloat16):
             rollout.start(_frame(source.image, episodes, 0), self._conditions(tracks, episodes, 0, static))
         for index in range(1, num_blocks + 1):
             target, weight = _frame(source.image, episodes, index), frame_weight(source, episodes, index, self._weights)
             with torch.autocast("cpu", torch.bfloat16):
                 predicted = rollout.generate(self._conditions(tracks, episodes, index, static))
-            yield (weight * (predicted - target).square()).mean() / weight.mean()
+            yield robust_error(predicted, target, weight, self._config.tolerance)
             with torch.autocast("cpu", torch.bfloat16):
-                rollout.commit(self._context(predicted.detach(), target))
+                rollout.commit(self._context(predicted.detach(), target, seen_share))
 
-    def _context(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """What goes on as history: the prediction, and for a few streams the truth, as `observe` gives it."""
-        is_seen = torch.from_numpy(self._rng.random(len(predicted)) < self._config.seen_share)[:, None, None, None, None]
+    def _context(self, predicted: Tensor, target: Tensor, seen_share: np.ndarray) -> Tensor:
+        """What goes on as history: the prediction, and for some streams the truth, as `observe` gives it."""
+        is_seen = torch.from_numpy(self._rng.random(len(predicted)) < seen_share)[:, None, None, None, None]
         limit = self._config.limit
         return torch.where(is_seen, target, predicted.nan_to_num(0.0).clamp(-limit, limit))
 
@@ -83,6 +85,16 @@ class StreamingLessons:
         rays = [track.push(source.camera(e), source.T_world_camera[e, index]) for track, e in zip(tracks, episodes.tolist(), strict=True)]
         plucker = torch.from_numpy(np.stack(rays)).permute(0, 3, 1, 2)[:, :, None]
         return BlockConditions(control, plucker, scene)
+
+
+def robust_error(predicted: Tensor, target: Tensor, weight: Tensor, tolerance: float) -> Tensor:
+    """Weighted mean of a pseudo-Huber distance between latent vectors (B, Z, n, h, w): quadratic below `tolerance`, linear above.
+
+    What can't be known (a sleeve before it was seen) then pulls no harder than what can, and an answer between two possibilities
+    is no better than either of them. The form is that of improved consistency training (2310.14189).
+    """
+    distance = ((predicted - target).square().mean(1, keepdim=True) + tolerance**2).sqrt() - tolerance
+    return (weight * distance).mean() / weight.mean()
 
 
 def _frame(latents: Tensor, episodes: np.ndarray, index: int) -> Tensor:

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from nav_msgs.msg import Odometry
-from ros_fixture import PATIENT, START_NS, EchoSession, Ros, conditions, ros_graph, wait_until
+from ros_fixture import PATIENT, START_NS, EchoSession, Ros, conditions, wait_until
 from rosbags.highlevel import AnyReader
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image as ImageMsg
@@ -31,12 +31,6 @@ from h2w_ros.nodes.replay import Replay
 from h2w_ros.ros_messages import image_from_msg, stamp_to_ns
 
 SENT = conditions(24)
-
-
-@pytest.fixture
-def ros():
-    with ros_graph() as graph:
-        yield graph
 
 
 @pytest.fixture(scope="module")

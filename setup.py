@@ -75,6 +75,7 @@ setup(
         "scipy>=1.11",
         "torch>=2.7",
         "tqdm>=4.65",
+        "zstandard>=0.21",  # mcap decompresses with it; its errors are caught by name
     ],
     extras_require=EXTRAS,
     entry_points={

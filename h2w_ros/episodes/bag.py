@@ -21,6 +21,7 @@ from rosbags.serde import SerdeError
 
 from h2w_ros.condition import Condition
 from h2w_ros.episodes.bag_alignment import Alignment, BagFrames, BagOptions, in_order_of_stamps
+from h2w_ros.episodes.bag_repair import repair_when_cut_off
 from h2w_ros.episodes.bag_topics import RECORDING_INFO, TF_STATIC, BagTopics, choose_topics
 from h2w_ros.episodes.recording import UNKNOWN, Recording, check_range
 from h2w_ros.episodes.typestore import ros_typestore
@@ -72,7 +73,11 @@ class Bag(Recording):
 
 
 def bag_file(path: Path) -> Path:
-    """What rosbags opens: a folder with metadata.yaml, or a storage file; of a folder without metadata its only storage file."""
+    """What rosbags opens: a folder with metadata.yaml, or a storage file; of a folder without metadata its only storage file.
+
+    A bag whose recorder was killed is repaired first.
+    """
+    repair_when_cut_off(path)
     if path.is_file() or (path / "metadata.yaml").is_file():
         return path
     files = sorted([*path.glob("*.mcap"), *path.glob("*.db3")])
@@ -88,7 +93,7 @@ def opened(path: Path) -> Iterator[AnyReader]:
         reader = AnyReader([path], default_typestore=ros_typestore())
         reader.open()
     except DAMAGE as error:
-        remedy = "it was cut off or is of another format; `mcap recover` mends cut-off MCAP files"
+        remedy = "`h2w repair` mends MCAP bags that were cut off; other formats are not read"
         raise ValueError(f"{path} is not a readable bag ({error}): {remedy}") from error
     try:
         yield reader

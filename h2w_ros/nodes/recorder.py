@@ -26,7 +26,7 @@ from h2w_ros.nodes.diagnostics import Diagnostics, Health
 from h2w_ros.nodes.params import read, setting
 from h2w_ros.nodes.types import message_class
 
-DISCOVERY_PERIOD_S = 0.1
+WATCH_PERIOD_S = 0.1
 QUEUE_LENGTH = 100
 
 DEFAULT_TOPICS = (
@@ -60,7 +60,7 @@ class Recorder(lifecycle.ManagedNode):
         self._bag: BagFile | None = None
         self._inputs: dict[str, Any] = {}
         self._diagnostics = Diagnostics(self, self._health)
-        self._timer = self.create_timer(DISCOVERY_PERIOD_S, self._discover, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer = self.create_timer(WATCH_PERIOD_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def set_up(self) -> None:
         """Opens the bag."""
@@ -70,17 +70,32 @@ class Recorder(lifecycle.ManagedNode):
 
     def tear_down(self) -> None:
         """Closes the bag."""
+        self._leave_all()
+        if self._bag is not None:
+            had_problem = bool(self._bag.problem)
+            self._bag.close()
+            self.get_logger().info(f"{self._bag.num_messages} messages in {self._bag.path}")
+            if self._bag.problem and not had_problem:
+                self.get_logger().error(self._bag.problem)
+            self._bag = None
+
+    def _leave_all(self) -> None:
         for subscription in self._inputs.values():
             self.destroy_subscription(subscription)
         self._inputs.clear()
-        if self._bag is not None:
-            self._bag.close()
-            self.get_logger().info(f"{self._bag.num_messages} messages in {self._bag.path}")
-            self._bag = None
+
+    def _watch(self) -> None:
+        """Ten times a second: hands old messages to the disk, finds new topics, ends when the disk takes no more."""
+        if not self.is_active or self._bag is None:
+            return
+        self._bag.close_chunk_when_due()
+        if self._bag.is_open:
+            self._discover()
+        elif self._inputs:
+            self._leave_all()
+            self.get_logger().error(self._bag.problem)
 
     def _discover(self) -> None:
-        if not self.is_active:
-            return
         for topic, kinds in self.get_topic_names_and_types():
             if topic in self._wanted and topic not in self._inputs:
                 self._record(topic, kinds[0])
@@ -105,8 +120,13 @@ class Recorder(lifecycle.ManagedNode):
 
     def _health(self) -> Health:
         missing = sorted(self._wanted - set(self._inputs))
+        gone = sorted(topic for topic in self._inputs if not self.count_publishers(topic))
         values = {"messages": self._bag.num_messages if self._bag else 0, "topics": len(self._inputs), "not_seen": ", ".join(missing)}
-        return Health("" if self._inputs else "none of the topics is there yet", values=values)
+        if self._bag is not None and self._bag.problem:
+            return Health(self._bag.problem, is_error=True, values=values)
+        if not self._inputs:
+            return Health("none of the topics is there yet", values=values)
+        return Health(f"nobody publishes any more: {', '.join(gone)}" if gone else "", values=values)
 
 
 def matching_qos(offers: list[TopicEndpointInfo]) -> QoSProfile:

@@ -1,0 +1,161 @@
+"""Hand poses from joints in space, frame after frame.
+
+Each hand has a fitter: it keeps the last pose to start from, and knows how noisy its tracker is. That noise (what bones
+of fixed length cannot explain) sets how much limits and expectations count beside the points: next to nothing for exact
+joints, much for shaky ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from h2w_ros.condition import HandPose
+from h2w_ros.hands.anatomy import NUM_FINGER_JOINTS
+from h2w_ros.hands.fit_problem import FitProblem, FitState, Solution, Weights, solve
+from h2w_ros.hands.fit_start import start_state
+from h2w_ros.hands.kinematics import ShapedHand, joint_angles, rotation_vectors, shaped_hand
+from h2w_ros.hands.model import HandModel
+from h2w_ros.hands.skeleton import HandSkeleton
+
+NS_PER_S = 1e9
+# Directions that 21 points on bones of fixed length can show: the wrist's six and two a bone.
+NUM_SHOWN = 36
+# A fit this many times as far from its points as usual has lost its hand.
+LOST_NOISES = 3.0
+# A twist is hardly ever made: the muscles of a finger do not turn its bones about themselves.
+TWIST = 0
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """What a hand is expected to do, as standard deviations, and how long a fit may take."""
+
+    beyond_limits_rad: float = 0.08
+    twist_rad: float = 0.15
+    from_rest_rad: float = 0.5
+    orientation_rad: float = 0.05
+    speed_rad_per_s: float = 8.0
+    least_noise_m: float = 2e-4
+    most_noise_m: float = 0.01
+    first_noise_m: float = 5e-4
+    noise_memory: float = 0.9
+    max_steps: int = 4
+    max_first_steps: int = 8
+    first_rounds: int = 3
+    lost_m: float = 0.004
+    longest_gap_s: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("beyond_limits_rad", "twist_rad", "from_rest_rad", "orientation_rad", "speed_rad_per_s", "longest_gap_s", "lost_m"):
+            if getattr(self, name) <= 0.0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not 0.0 < self.least_noise_m <= self.first_noise_m <= self.most_noise_m:
+            raise ValueError(
+                f"noise must satisfy 0 < least <= first <= most [m], got {self.least_noise_m}, {self.first_noise_m}, {self.most_noise_m}"
+            )
+        if not 0.0 <= self.noise_memory < 1.0:
+            raise ValueError(f"noise_memory must be in [0, 1), got {self.noise_memory}")
+        if min(self.max_steps, self.max_first_steps, self.first_rounds) < 1:
+            raise ValueError(f"steps and rounds must be at least 1, got {self.max_steps}, {self.max_first_steps}, {self.first_rounds}")
+
+
+@dataclass(frozen=True, eq=False)
+class HandShape:
+    """What is calibrated once: the model's shape, and how many metres a metre of the tracker is."""
+
+    betas: Float[ndarray, "10"] = field(default_factory=lambda: np.zeros(10))
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class FittedHand:
+    """A fit: the pose, the distance of every seen point that remains [m], and the steps it took."""
+
+    hand: HandPose
+    point_errors_m: Float[ndarray, "n"]
+    num_steps: int
+
+    @property
+    def error_m(self) -> float:
+        """The mean distance."""
+        return float(self.point_errors_m.mean())
+
+
+class HandFitter:
+    """Fits one hand, frame after frame."""
+
+    def __init__(self, model: HandModel, shape: HandShape | None = None, config: FitConfig | None = None) -> None:
+        self.shape = shape or HandShape()
+        self.config = config or FitConfig()
+        self.hand: ShapedHand = shaped_hand(model, self.shape.betas)
+        self.rest_rad = joint_angles(self.hand, model.pose_mean_rad.reshape(NUM_FINGER_JOINTS, 3))
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the last pose and the tracker's noise."""
+        self.noise_m = self.config.first_noise_m
+        self._last: tuple[int, FitState] | None = None
+
+    def fit(self, skeleton: HandSkeleton, stamp_ns: int = 0) -> FittedHand:
+        """The pose of this moment. ValueError when the first one of a sequence shows too little of the palm, or is of the other side."""
+        if skeleton.side != self.hand.model.side:
+            raise ValueError(f"a {self.hand.model.side} hand's fitter cannot fit a {skeleton.side} hand")
+        seen = skeleton.scaled(self.shape.scale)
+        problem, solution = self._follow(seen, stamp_ns) or self._begin(seen)
+        errors = problem.point_errors_m(solution.state)
+        self._last = (stamp_ns, solution.state)
+        share_seen = float(skeleton.weights[problem.seen].sum()) / len(skeleton.weights)
+        angles = rotation_vectors(self.hand, solution.state.angles_rad).ravel()
+        hand = HandPose(skeleton.side, solution.state.T_world_wrist, angles, self.shape.betas, skeleton.confidence * share_seen)
+        return FittedHand(hand, errors, solution.num_steps)
+
+    def _begin(self, skeleton: HandSkeleton) -> tuple[FitProblem, Solution]:
+        """From nothing: fit, see how large the noise is, fit again with that."""
+        self.noise_m = self.config.first_noise_m
+        state, num_steps = start_state(self.hand, skeleton, self.rest_rad), 0
+        for _ in range(self.config.first_rounds):
+            problem = FitProblem(self.hand, skeleton, self.weights())
+            solution = solve(problem, state, self.config.max_first_steps)
+            state, num_steps = solution.state, num_steps + solution.num_steps
+            self._set_noise(noise_of(problem, state))
+        return problem, Solution(state, solution.cost, num_steps)
+
+    def _follow(self, skeleton: HandSkeleton, stamp_ns: int) -> tuple[FitProblem, Solution] | None:
+        """From the last pose; None when there is none, or when the hand jumped away from it."""
+        if self._last is None or not 0 < stamp_ns - self._last[0] <= self.config.longest_gap_s * NS_PER_S:
+            return None
+        last_ns, state = self._last
+        problem = FitProblem(self.hand, skeleton, self.weights(state.angles_rad, (stamp_ns - last_ns) / NS_PER_S))
+        solution = solve(problem, state, self.config.max_steps)
+        noise_m = noise_of(problem, solution.state)
+        if noise_m > max(self.config.lost_m, LOST_NOISES * self.noise_m):
+            return None
+        memory = self.config.noise_memory
+        self._set_noise(np.sqrt(memory * self.noise_m**2 + (1.0 - memory) * noise_m**2))
+        return problem, solution
+
+    def weights(self, last_rad: Float[ndarray, "15 3"] | None = None, passed_s: float = 1.0) -> Weights:
+        """Expectations around the relaxed hand, and around the last pose where there is one, as one."""
+        config, noise_m = self.config, self.noise_m
+        from_rest = np.full((NUM_FINGER_JOINTS, 3), noise_m / config.from_rest_rad)
+        from_rest[:, TWIST] = noise_m / config.twist_rad
+        orientation = noise_m / config.orientation_rad
+        limit = noise_m / config.beyond_limits_rad
+        if last_rad is None:
+            return Weights(limit, from_rest, self.rest_rad, orientation)
+        from_last = noise_m / (config.speed_rad_per_s * passed_s)
+        total = from_rest**2 + from_last**2
+        return Weights(limit, np.sqrt(total), (from_rest**2 * self.rest_rad + from_last**2 * last_rad) / total, orientation)
+
+    def _set_noise(self, noise_m: float) -> None:
+        self.noise_m = float(np.clip(noise_m, self.config.least_noise_m, self.config.most_noise_m))
+
+
+def noise_of(problem: FitProblem, state: FitState) -> float:
+    """Standard deviation of a point's coordinate [m], by what remains of all points, allowing for what the fit took up."""
+    errors = problem.point_errors_m(state)
+    return float(np.sqrt(errors @ errors / max(3 * len(errors) - NUM_SHOWN, 3)))

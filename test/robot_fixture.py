@@ -66,6 +66,12 @@ def values_of(msgs: list[DiagnosticArray], node: str) -> dict[str, str]:
     return {item.key: item.value for item in statuses[-1].values} if statuses else {}
 
 
+def problem_of(msgs: list[DiagnosticArray], node: str) -> str:
+    """The node's latest status when it is an error, else nothing."""
+    statuses = [status for msg in msgs for status in msg.status if status.name == f"/{node}"]
+    return statuses[-1].message if statuses and statuses[-1].level == statuses[-1].ERROR else ""
+
+
 def conditioner(ros: Ros, **parameters: object) -> Conditioner:
     return ros.add(Conditioner(context=ros.context, parameter_overrides=overrides(**PATIENT, **parameters)))
 

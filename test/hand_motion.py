@@ -42,10 +42,11 @@ def limber_hand(seed, side="right"):
     return hand_of_angles(side, rng.uniform(*LIMITS), random_T(rng), rng.normal(scale=0.7, size=10))
 
 
-def moving_hand(seed, num_frames, rate_hz, side="right"):
+def moving_hand(seed, num_frames, rate_hz, side="right", betas=None):
     """One hand that opens and closes while it turns and travels."""
     rng = np.random.default_rng(seed)
-    betas, phases, speeds = rng.normal(scale=0.7, size=10), rng.uniform(0.0, 6.0, 5), rng.uniform(2.0, 7.0, 5)
+    betas = rng.normal(scale=0.7, size=10) if betas is None else betas
+    phases, speeds = rng.uniform(0.0, 6.0, 5), rng.uniform(2.0, 7.0, 5)
     hands = []
     for time_s in np.arange(num_frames) / rate_hz:
         angles = curled_angles(0.45 + 0.45 * np.sin(speeds * time_s + phases), 0.1 * np.sin(2.0 * time_s + phases))

@@ -7,7 +7,7 @@ joints, much for shaky ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from numpy import ndarray
 
 from h2w_ros.condition import HandPose
 from h2w_ros.hands.anatomy import NUM_FINGER_JOINTS
+from h2w_ros.hands.calibrate import HandShape
 from h2w_ros.hands.fit_problem import FitProblem, FitState, Solution, Weights, solve
 from h2w_ros.hands.fit_start import start_state
 from h2w_ros.hands.kinematics import ShapedHand, joint_angles, rotation_vectors, shaped_hand
@@ -24,15 +25,27 @@ from h2w_ros.hands.skeleton import HandSkeleton
 NS_PER_S = 1e9
 # Directions that 21 points on bones of fixed length can show: the wrist's six and two a bone.
 NUM_SHOWN = 36
+# With fewer points a pose would be more guessed than seen.
+LEAST_POINTS = 6
 # A fit this many times as far from its points as usual has lost its hand.
 LOST_NOISES = 3.0
+# Steps that move no point by more than this share of the noise are not worth another.
+STILL_NOISES = 0.1
+# A first fit is repeated while it finds the noise larger than this many times what it was made with.
+ENOUGH = 1.2
 # A twist is hardly ever made: the muscles of a finger do not turn its bones about themselves.
 TWIST = 0
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """What a hand is expected to do, as standard deviations, and how long a fit may take."""
+    """What a hand is expected to do, as standard deviations, and how long a fit may take.
+
+    How far a joint goes beyond its limits; how far it is twisted, or bent and spread away from the relaxed hand; how
+    wrong a tracker's orientations are; how fast joints turn. Then a tracker's noise: its bounds, what is assumed first,
+    and the share of the old estimate that each frame keeps. Then steps: of a frame that follows another, of a round of
+    a first frame, and rounds. A fit `lost_m` away from its points, or `longest_gap_s` after the last, starts anew.
+    """
 
     beyond_limits_rad: float = 0.08
     twist_rad: float = 0.15
@@ -61,14 +74,6 @@ class FitConfig:
             raise ValueError(f"noise_memory must be in [0, 1), got {self.noise_memory}")
         if min(self.max_steps, self.max_first_steps, self.first_rounds) < 1:
             raise ValueError(f"steps and rounds must be at least 1, got {self.max_steps}, {self.max_first_steps}, {self.first_rounds}")
-
-
-@dataclass(frozen=True, eq=False)
-class HandShape:
-    """What is calibrated once: the model's shape, and how many metres a metre of the tracker is."""
-
-    betas: Float[ndarray, "10"] = field(default_factory=lambda: np.zeros(10))
-    scale: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,17 +106,18 @@ class HandFitter:
         self._last: tuple[int, FitState] | None = None
 
     def fit(self, skeleton: HandSkeleton, stamp_ns: int = 0) -> FittedHand:
-        """The pose of this moment. ValueError when the first one of a sequence shows too little of the palm, or is of the other side."""
+        """The pose of this moment; ValueError when too little is seen, of the palm too where nothing came before, or for the other side."""
         if skeleton.side != self.hand.model.side:
             raise ValueError(f"a {self.hand.model.side} hand's fitter cannot fit a {skeleton.side} hand")
+        if skeleton.is_seen.sum() < LEAST_POINTS:
+            raise ValueError(f"a fit needs at least {LEAST_POINTS} of a hand's 21 points, got {skeleton.is_seen.sum()}")
         seen = skeleton.scaled(self.shape.scale)
         problem, solution = self._follow(seen, stamp_ns) or self._begin(seen)
-        errors = problem.point_errors_m(solution.state)
         self._last = (stamp_ns, solution.state)
         share_seen = float(skeleton.weights[problem.seen].sum()) / len(skeleton.weights)
         angles = rotation_vectors(self.hand, solution.state.angles_rad).ravel()
         hand = HandPose(skeleton.side, solution.state.T_world_wrist, angles, self.shape.betas, skeleton.confidence * share_seen)
-        return FittedHand(hand, errors, solution.num_steps)
+        return FittedHand(hand, solution.point_errors_m, solution.num_steps)
 
     def _begin(self, skeleton: HandSkeleton) -> tuple[FitProblem, Solution]:
         """From nothing: fit, see how large the noise is, fit again with that."""
@@ -119,24 +125,34 @@ class HandFitter:
         state, num_steps = start_state(self.hand, skeleton, self.rest_rad), 0
         for _ in range(self.config.first_rounds):
             problem = FitProblem(self.hand, skeleton, self.weights())
-            solution = solve(problem, state, self.config.max_first_steps)
-            state, num_steps = solution.state, num_steps + solution.num_steps
-            self._set_noise(noise_of(problem, state))
-        return problem, Solution(state, solution.cost, num_steps)
+            solution = solve(problem, state, self.config.max_first_steps, STILL_NOISES * self.noise_m)
+            state, num_steps, noise_m = solution.state, num_steps + solution.num_steps, self.noise_m
+            self._set_noise(noise_of(solution.point_errors_m))
+            if self.noise_m < ENOUGH * noise_m:
+                break
+        return problem, solution._replace(num_steps=num_steps)
 
     def _follow(self, skeleton: HandSkeleton, stamp_ns: int) -> tuple[FitProblem, Solution] | None:
         """From the last pose; None when there is none, or when the hand jumped away from it."""
-        if self._last is None or not 0 < stamp_ns - self._last[0] <= self.config.longest_gap_s * NS_PER_S:
+        following = self.following(skeleton, stamp_ns)
+        if following is None:
             return None
-        last_ns, state = self._last
-        problem = FitProblem(self.hand, skeleton, self.weights(state.angles_rad, (stamp_ns - last_ns) / NS_PER_S))
-        solution = solve(problem, state, self.config.max_steps)
-        noise_m = noise_of(problem, solution.state)
+        problem, state = following
+        solution = solve(problem, state, self.config.max_steps, STILL_NOISES * self.noise_m)
+        noise_m = noise_of(solution.point_errors_m)
         if noise_m > max(self.config.lost_m, LOST_NOISES * self.noise_m):
             return None
         memory = self.config.noise_memory
         self._set_noise(np.sqrt(memory * self.noise_m**2 + (1.0 - memory) * noise_m**2))
         return problem, solution
+
+    def following(self, skeleton: HandSkeleton, stamp_ns: int) -> tuple[FitProblem, FitState] | None:
+        """The problem of a moment after the last one, and where its steps begin; None without a recent last one."""
+        if self._last is None or not 0 < stamp_ns - self._last[0] <= self.config.longest_gap_s * NS_PER_S:
+            return None
+        last_ns, state = self._last
+        weights = self.weights(state.angles_rad, (stamp_ns - last_ns) / NS_PER_S)
+        return FitProblem(self.hand, skeleton, weights), state
 
     def weights(self, last_rad: Float[ndarray, "15 3"] | None = None, passed_s: float = 1.0) -> Weights:
         """Expectations around the relaxed hand, and around the last pose where there is one, as one."""
@@ -155,7 +171,6 @@ class HandFitter:
         self.noise_m = float(np.clip(noise_m, self.config.least_noise_m, self.config.most_noise_m))
 
 
-def noise_of(problem: FitProblem, state: FitState) -> float:
+def noise_of(point_errors_m: Float[ndarray, "n"]) -> float:
     """Standard deviation of a point's coordinate [m], by what remains of all points, allowing for what the fit took up."""
-    errors = problem.point_errors_m(state)
-    return float(np.sqrt(errors @ errors / max(3 * len(errors) - NUM_SHOWN, 3)))
+    return float(np.sqrt(point_errors_m @ point_errors_m / max(3 * len(point_errors_m) - NUM_SHOWN, 3)))

@@ -16,9 +16,9 @@ import scipy.linalg
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from h2w_ros.geometry import Transform, cross_matrix, rotation_from_axis_angle, transform
+from h2w_ros.geometry import Transform, transform
 from h2w_ros.hands.anatomy import LIMITS
-from h2w_ros.hands.kinematics import TURNS, PosedHand, ShapedHand, lever_derivatives, point_derivatives, pose
+from h2w_ros.hands.kinematics import TURNS, PosedHand, ShapedHand, cross_matrices, lever_derivatives, point_derivatives, pose, rotations_and_rates
 from h2w_ros.hands.skeleton import HandSkeleton
 
 NUM_ANGLES = 45
@@ -27,8 +27,6 @@ NUM_PARAMETERS = 6 + NUM_ANGLES
 FIRST_DAMPING = 1e-3
 LEAST_DAMPING = 1e-4
 DAMPING_DOWN, DAMPING_UP = 0.5, 4.0
-# Steps end when no point moves further than this [m].
-STILL_M = 3e-5
 
 
 class FitState(NamedTuple):
@@ -62,9 +60,10 @@ class Linearised(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """Where the steps led, and how many there were."""
+    """Where the steps led, the distance that remains of every seen point [m], the sum of squares, and the number of steps."""
 
     state: FitState
+    point_errors_m: Float[ndarray, "n"]
     cost: float
     num_steps: int
 
@@ -108,16 +107,16 @@ class FitProblem:
         here = self.linearised(state)
         return np.concatenate([here.residuals, here.penalties.ravel()])
 
-    def point_errors_m(self, state: FitState) -> Float[ndarray, "n"]:
-        """Distance of every seen point."""
-        points = pose(self.hand, state.angles_rad).points[self.seen]
-        return np.linalg.norm(points - _in_wrist(state.T_world_wrist, self._points_world), axis=1)
+    def point_errors_m(self, here: Linearised) -> Float[ndarray, "n"]:
+        """Distance of every seen point, unweighted."""
+        weighted = here.residuals[: 3 * len(self.seen)].reshape(-1, 3)
+        return np.sqrt(np.einsum("ij,ij->i", weighted, weighted)) / self._root_weights[:, 0]
 
     def _points(self, state: FitState, posed: PosedHand) -> tuple[ndarray, ndarray]:
         measured = _in_wrist(state.T_world_wrist, self._points_world)
         residuals = self._root_weights * (posed.points[self.seen] - measured)
         derivatives = np.empty((len(measured), 3, NUM_PARAMETERS))
-        derivatives[:, :, :3] = -cross_matrix(measured)
+        derivatives[:, :, :3] = -cross_matrices(measured)
         derivatives[:, :, 3:6] = np.eye(3)
         derivatives[:, :, 6:] = point_derivatives(self.hand, posed)[self.seen]
         derivatives *= self._root_weights[:, :, None]
@@ -128,7 +127,7 @@ class FitProblem:
         backs = (posed.R_wrist_bone[self._turned] @ self.hand.backs[self._turned, :, None])[..., 0]
         measured = self.skeleton.R_world_joint[self._turned, :, 1] @ state.T_world_wrist[:3, :3]
         derivatives = np.zeros((len(backs), 3, NUM_PARAMETERS))
-        derivatives[:, :, :3] = -cross_matrix(measured)
+        derivatives[:, :, :3] = -cross_matrices(measured)
         derivatives[:, :, 6:] = lever_derivatives(posed, TURNS[self._turned][:, :, None] * backs[:, None])
         weight = self.weights.orientation
         return weight * (backs - measured).ravel(), weight * derivatives.reshape(-1, NUM_PARAMETERS)
@@ -144,14 +143,16 @@ class FitProblem:
 def moved(state: FitState, step: Float[ndarray, "51"]) -> FitState:
     """The state after a step: the wrist turned and shifted in its own frame, angles added."""
     R = state.T_world_wrist[:3, :3]
-    wrist = transform(R @ rotation_from_axis_angle(step[:3]), state.T_world_wrist[:3, 3] + R @ step[3:6])
+    wrist = transform(R @ rotations_and_rates(step[None, :3])[0][0], state.T_world_wrist[:3, 3] + R @ step[3:6])
     return FitState(wrist, state.angles_rad + step[6:].reshape(15, 3))
 
 
-def solve(problem: FitProblem, state: FitState, max_steps: int) -> Solution:
-    """Damped Gauss-Newton steps from a state; a step that makes things worse is taken back and damped more."""
+def solve(problem: FitProblem, state: FitState, max_steps: int, still_m: float = 1e-6) -> Solution:
+    """Damped Gauss-Newton steps until no point moves further than `still_m`; a step that makes things worse is taken back and damped more."""
     here, damping = problem.linearised(state), FIRST_DAMPING
-    for number in range(1, max_steps + 1):
+    num_steps = 0
+    while num_steps < max_steps:
+        num_steps += 1
         step = _step(here, damping)
         there = problem.linearised(after := moved(state, step))
         if there.cost > here.cost:
@@ -159,9 +160,9 @@ def solve(problem: FitProblem, state: FitState, max_steps: int) -> Solution:
             continue
         reach_m = float(np.abs(here.derivatives @ step).max())
         state, here, damping = after, there, max(damping * DAMPING_DOWN, LEAST_DAMPING)
-        if reach_m < STILL_M:
-            return Solution(state, here.cost, number)
-    return Solution(state, here.cost, max_steps)
+        if reach_m < still_m:
+            break
+    return Solution(state, problem.point_errors_m(here), here.cost, num_steps)
 
 
 def _step(here: Linearised, damping: float) -> Float[ndarray, "51"]:

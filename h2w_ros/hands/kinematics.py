@@ -20,10 +20,11 @@ from h2w_ros.hands.anatomy import MANO_PARENTS, NUM_FINGER_JOINTS, PALM_DIRECTIO
 from h2w_ros.hands.model import NUM_JOINTS, TIP_VERTICES, HandModel
 
 NUM_POINTS = NUM_JOINTS + len(TIP_VERTICES)
-# Below this angle [rad] the series of the derivative is exact to float64.
+# Factors of smaller angles [rad] are taken at this one: they have stopped changing, and nothing is divided by zero.
 SMALL_ANGLE = 1e-4
 # cross_matrix of the unit vectors, flattened: a product with it makes cross matrices of many vectors at once.
 _CROSS_OF_UNITS = cross_matrix(np.eye(3)).reshape(3, 9)
+_IDENTITY = np.eye(3)
 
 
 def _carries() -> Float[ndarray, "16 15"]:
@@ -105,7 +106,7 @@ def joint_angles(hand: ShapedHand, axis_angles_rad: Float[ndarray, "15 3"]) -> F
 
 def pose(hand: ShapedHand, angles_rad: Float[ndarray, "15 3"]) -> PosedHand:
     """The hand with each joint turned by these angles about its own axes."""
-    rotations, body_rates = _rotations_and_rates(rotation_vectors(hand, angles_rad))
+    rotations, body_rates = rotations_and_rates(rotation_vectors(hand, angles_rad))
     R_wrist_bone, joints = _chain(hand, rotations)
     tips = hand.tips + _tip_corrections(hand, rotations)
     tip_parts = joints + _turned(R_wrist_bone, tips[:, None] - hand.joints)
@@ -129,24 +130,25 @@ def point_derivatives(hand: ShapedHand, posed: PosedHand) -> Float[ndarray, "21 
 def lever_derivatives(posed: PosedHand, lever: Float[ndarray, "n 15 3"]) -> Float[ndarray, "n 3 45"]:
     """Motion of n points per angle of every joint, each with its lever [m] from that joint (zero where the joint does not move it)."""
     rates = posed.R_wrist_bone[1:] @ posed.body_rates
-    turns = (rates.transpose(0, 2, 1).reshape(-1, 3) @ _CROSS_OF_UNITS).reshape(NUM_FINGER_JOINTS, 9, 3)
+    turns = cross_matrices(rates.transpose(0, 2, 1).reshape(-1, 3)).reshape(NUM_FINGER_JOINTS, 9, 3)
     moved = turns @ lever.transpose(1, 2, 0)  # joint, (angle, coordinate), point
     return moved.reshape(NUM_FINGER_JOINTS, 3, 3, -1).transpose(3, 2, 0, 1).reshape(len(lever), 3, 3 * NUM_FINGER_JOINTS)
 
 
-def _rotations_and_rates(r: Float[ndarray, "15 3"]) -> tuple[ndarray, ndarray]:
-    """Rodrigues' rotations, and their right Jacobians: the turning in the rotated frame per change of r (Chirikjian 2012, 10.86)."""
-    cross = (r @ _CROSS_OF_UNITS).reshape(-1, 3, 3)
+def cross_matrices(vectors: ndarray) -> ndarray:
+    """[v]x of n vectors as (n, 3, 3): `geometry.cross_matrix` for loops where every microsecond counts."""
+    return (vectors @ _CROSS_OF_UNITS).reshape(-1, 3, 3)
+
+
+def rotations_and_rates(axis_angles_rad: ndarray) -> tuple[ndarray, ndarray]:
+    """Rodrigues' rotations (n, 3, 3), and their right Jacobians: turning in the rotated frame per change of (n, 3) (Chirikjian 2012, 10.86)."""
+    cross = cross_matrices(axis_angles_rad)
     squared = cross @ cross
-    angle_squared = np.einsum("ij,ij->i", r, r)
-    angle = np.sqrt(angle_squared)
-    is_small = angle < SMALL_ANGLE
-    safe = np.where(is_small, 1.0, angle)
-    sine = np.where(is_small, 1.0 - angle_squared / 6, np.sin(safe) / safe)[:, None, None]
-    versine = np.where(is_small, 0.5 - angle_squared / 24, 2.0 * (np.sin(safe / 2) / safe) ** 2)[:, None, None]
-    rest = np.where(is_small, 1 / 6, (safe - np.sin(safe)) / safe**3)[:, None, None]
-    identity = np.eye(3)
-    return identity + sine * cross + versine * squared, identity - versine * cross + rest * squared
+    angle_squared = np.einsum("ij,ij->i", axis_angles_rad, axis_angles_rad)[:, None, None]
+    angle = np.maximum(np.sqrt(angle_squared), SMALL_ANGLE)
+    sine, versine = np.sin(angle), 2.0 * np.sin(angle / 2) ** 2
+    half = versine / angle**2
+    return _IDENTITY + sine / angle * cross + half * squared, _IDENTITY - half * cross + (angle - sine) / angle**3 * squared
 
 
 def _chain(hand: ShapedHand, rotations: Float[ndarray, "15 3 3"]) -> tuple[ndarray, ndarray]:
@@ -159,20 +161,23 @@ def _chain(hand: ShapedHand, rotations: Float[ndarray, "15 3 3"]) -> tuple[ndarr
     knuckle = rest[:, 0]
     middle = knuckle + _turned(first, rest[:, 1] - rest[:, 0])
     last = middle + _turned(second, rest[:, 2] - rest[:, 1])
-    R = np.concatenate([np.eye(3)[None], np.stack([first, second, third], axis=1).reshape(-1, 3, 3)])
-    return R, np.concatenate([np.zeros((1, 3)), np.stack([knuckle, middle, last], axis=1).reshape(-1, 3)])
+    R, joints = np.empty((NUM_JOINTS, 3, 3)), np.zeros((NUM_JOINTS, 3))
+    R[0] = _IDENTITY
+    for place, turned, points in ((1, first, knuckle), (2, second, middle), (3, third, last)):
+        R[place::3], joints[place::3] = turned, points
+    return R, joints
 
 
 def _tip_corrections(hand: ShapedHand, rotations: Float[ndarray, "15 3 3"]) -> Float[ndarray, "5 3"] | float:
     if hand.tip_corrections is None:
         return 0.0
-    features = (rotations - np.eye(3)).reshape(NUM_FINGER_JOINTS, 9, 1)
+    features = (rotations - _IDENTITY).reshape(NUM_FINGER_JOINTS, 9, 1)
     return (hand.tip_corrections @ features).sum(axis=0).reshape(5, 3)
 
 
 def _correction_derivatives(hand: ShapedHand, posed: PosedHand) -> Float[ndarray, "5 3 45"]:
     """What bending adds to the tips beyond the motion of their bones, per angle."""
-    turns = (posed.body_rates.transpose(0, 2, 1).reshape(-1, 3) @ _CROSS_OF_UNITS).reshape(NUM_FINGER_JOINTS, 3, 3, 3)
+    turns = cross_matrices(posed.body_rates.transpose(0, 2, 1).reshape(-1, 3)).reshape(NUM_FINGER_JOINTS, 3, 3, 3)
     entries = (posed.rotations[:, None] @ turns).reshape(NUM_FINGER_JOINTS, 3, 9)
     local = (hand.tip_corrections @ entries.transpose(0, 2, 1)).reshape(NUM_FINGER_JOINTS, 5, 3, 3)  # joint, tip, coordinate, angle
     blended = (hand.tip_weights @ posed.R_wrist_bone.reshape(NUM_JOINTS, 9)).reshape(5, 3, 3)

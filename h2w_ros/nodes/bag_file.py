@@ -41,11 +41,11 @@ class BagFile:
         """Whether it still takes messages."""
         return self._writer is not None
 
-    def open_topic(self, topic: str, kind: str, qos: Qos) -> Connection:
-        """Makes a topic known; needed once before its first message."""
+    def open_topic(self, topic: str, kind: str, qos: Qos | None = None) -> Connection:
+        """Makes a topic known; needed once before its first message. `qos` is what a replay offers."""
         if self._writer is None:
             raise ValueError(f"{self.path} is closed")
-        return self._writer.add_connection(topic, kind, typestore=typestore_with(kind), offered_qos_profiles=[qos])
+        return self._writer.add_connection(topic, kind, typestore=typestore_with(kind), offered_qos_profiles=[qos] if qos else [])
 
     def write(self, connection: Connection, time_ns: int, data: bytes) -> None:
         """Appends one message; ignored once the bag is closed."""

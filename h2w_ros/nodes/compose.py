@@ -8,7 +8,7 @@ from typing import Any
 from h2w_ros.nodes import lifecycle
 from h2w_ros.nodes.conditioner import Conditioner
 from h2w_ros.nodes.generator import Generator, GeneratorConfig, load_session
-from h2w_ros.nodes.worker import StreamingSession
+from h2w_ros.nodes.live_session import StreamingSession
 
 
 def compose(load: Callable[[GeneratorConfig], StreamingSession] = load_session, **kwargs: Any) -> list[lifecycle.ManagedNode]:

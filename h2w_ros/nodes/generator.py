@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from builtin_interfaces.msg import Duration
@@ -17,10 +18,12 @@ from h2w_ros.camera import ResizePolicy
 from h2w_ros.hardware import share_cores
 from h2w_ros.nodes import lifecycle, topics
 from h2w_ros.nodes.diagnostics import Diagnostics, Health
+from h2w_ros.nodes.evidence import failures_dir, keep_inputs
 from h2w_ros.nodes.images import header, image_to_compressed, image_to_msg, stamp_from_ns
+from h2w_ros.nodes.live_session import Answer, StreamingSession
 from h2w_ros.nodes.messages import Moment, condition_from_msg
 from h2w_ros.nodes.params import check_choices, read, setting
-from h2w_ros.nodes.worker import Answer, InferenceWorker, StreamingSession, WorkerConfig
+from h2w_ros.nodes.worker import InferenceWorker, WorkerConfig
 from h2w_ros.ros_messages import NS_PER_S, image_from_msg
 
 
@@ -31,9 +34,10 @@ class GeneratorConfig:
     model: str = setting("tiny", "name of a model in the models folder, or a checkpoint's path")
     resize_policy: ResizePolicy = setting("squash", "how pictures come to the model's size; intrinsics follow", choices=("squash", "crop"))
     table_height_m: tuple[float, ...] = setting((), "height of the table in odometry's world, whose z axis points up [m]; empty: unknown")
-    device: str = setting("auto", "where the network runs: cpu, cuda, or auto for a GPU where there is one")
+    device: str = setting("auto", "where the network runs: cpu, cuda, cuda:1 and so on, or auto for a GPU where there is one")
     num_threads: int = setting(0, "threads of the network on a CPU; 0: $OMP_NUM_THREADS, else 1", 0, 256)
     jpeg_quality: int = setting(90, "quality of predicted/compressed", 1, 100)
+    failures_dir: str = setting("", "folder for the last inputs of a session that failed; empty: h2w_failures in ROS's log folder")
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -51,9 +55,21 @@ def load_session(config: GeneratorConfig) -> StreamingSession:
 
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    generator = load_generator(config.model, device=device)
+    generator = load_generator(config.model, device=_device(config.device))
     return Session(generator, config.resize_policy, table_height_m=next(iter(config.table_height_m), None))
+
+
+def _device(wish: str) -> str:
+    """What PyTorch calls the device; ValueError when this machine has none of this name."""
+    import torch
+
+    cuda = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    if wish == "auto":
+        return "cuda" if cuda else "cpu"
+    known = ["cpu", *(["cuda"] if cuda else []), *cuda]
+    if wish not in known:
+        raise ValueError(f"device must be auto or one of {known} on this machine, got {wish!r}")
+    return wish
 
 
 class Generator(lifecycle.ManagedNode):
@@ -79,7 +95,8 @@ class Generator(lifecycle.ManagedNode):
         """Loads the model and starts the inference thread."""
         self._config = read(self, GeneratorConfig)
         session = self._load(self._config)
-        self._worker = InferenceWorker(session, read(self, WorkerConfig), self._publish)
+        keep = partial(keep_inputs, failures_dir(self._config.failures_dir))
+        self._worker = InferenceWorker(session, read(self, WorkerConfig), self._publish, keep)
         self._worker.start()
         if self._listens:
             self._input = self.create_subscription(
@@ -154,7 +171,7 @@ class Generator(lifecycle.ManagedNode):
         values.update({f"dropped.{reason}": count for reason, count in sorted(worker.dropped.items())})
         if self._num_refused:
             values["dropped.condition_invalid"] = self._num_refused
-        return Health(worker.problem, is_error=worker.failure is not None, values=values)
+        return Health(worker.problem, is_error=worker.has_failed, values=values)
 
 
 def prediction_msg(answer: Answer, image: ImageMsg) -> Prediction:

@@ -8,12 +8,17 @@ from numpy import ndarray
 
 from h2w_ros.geometry import Transform, apply, invert, rotation_from_axis_angle, transform
 from h2w_ros.world.hand_bodies import FINGER_RADIUS_M, FINGERS, KNUCKLES, SHOULDER_M, HandShape, joint_frames_world
-from h2w_ros.world.objects import TableObject
+from h2w_ros.world.objects import TableObject, distance_m, extent_m
 
 FULL_CURL_RAD = {"finger": np.radians((78.0, 85.0, 50.0)), "thumb": np.radians((35.0, 30.0, 45.0))}
 CURL_STEPS = 15
 PALM_CLEARANCE_M = 0.02
 TABLE_CLEARANCE_M = 0.013
+PINCHES = {
+    "knob": ({"index": 0.5, "middle": 0.5, "ring": 0.52, "pinky": 0.55, "thumb": 0.8}, 0.3),
+    "edge": ({"index": 0.5, "middle": 0.5, "ring": 0.5, "pinky": 0.5, "thumb": 0.4}, 0.25),
+}
+"""How far each finger is closed around a knob, or around the edge of a plate, and how much of that it opens to let go."""
 UP = np.array([0.0, 0.0, 1.0])
 
 
@@ -49,34 +54,6 @@ def hand_rotation(shape: HandShape, towards_m: Float[ndarray, "3"], yaw_rad: flo
 def palm_point(shape: HandShape) -> Float[ndarray, "3"]:
     """The middle of the palm near the knuckles, in the wrist's frame [m]."""
     return 0.88 * shape.points[list(KNUCKLES)].mean(axis=0)
-
-
-def extent_m(thing: TableObject, R_world_object: Float[ndarray, "3 3"], direction: Float[ndarray, "3"]) -> float:
-    """How far the object reaches from its centre along a unit direction (its support function)."""
-    x, y, z = np.abs(R_world_object.T @ direction)
-    half_x, half_y, half_z = thing.half_size_m
-    if thing.shape == "box":
-        return float(half_x * x + half_y * y + half_z * z)
-    if thing.shape == "sphere":
-        return half_x
-    if thing.shape == "capsule":
-        return float(half_y + (half_x - half_y) * x)
-    return float(half_x * np.hypot(x, y) + half_z * z)
-
-
-def distance_m(thing: TableObject, points_object: Float[ndarray, "n 3"]) -> Float[ndarray, "n"]:
-    """Signed distance to the object's collision shape, negative inside; in the object's frame."""
-    half = np.array(thing.half_size_m)
-    if thing.shape == "sphere":
-        return np.linalg.norm(points_object, axis=1) - half[0]
-    if thing.shape == "capsule":
-        along = np.clip(points_object[:, :1], half[1] - half[0], half[0] - half[1])
-        return np.linalg.norm(points_object - along * (1, 0, 0), axis=1) - half[1]
-    if thing.shape == "box":
-        beyond = np.abs(points_object) - half
-    else:
-        beyond = np.stack([np.linalg.norm(points_object[:, :2], axis=1) - half[0], np.abs(points_object[:, 2]) - half[2]], axis=1)
-    return np.linalg.norm(np.maximum(beyond, 0), axis=1) + np.minimum(beyond.max(axis=1), 0)
 
 
 def raised_above_table(shape: HandShape, T_world_wrist: Transform, joint_angles_rad: Float[ndarray, "45"]) -> Transform:
@@ -124,3 +101,15 @@ def grasp_pose(shape: HandShape, R_world_wrist: Float[ndarray, "3 3"], thing: Ta
     reach = extent_m(thing, T_world_object[:3, :3], palm) + PALM_CLEARANCE_M
     wrist = T_world_object[:3, 3] - palm * reach - R_world_wrist @ palm_point(shape)
     return raised_above_table(shape, transform(R_world_wrist, wrist), evenly_curled(shape, 0.15))
+
+
+def pinching(shape: HandShape, way: str, closed: float = 1.0) -> Float[ndarray, "45"]:
+    """Joint angles of a hand that pinches (1) or is about to (0)."""
+    curls, spread = PINCHES[way]
+    return finger_angles(shape, {finger: share - spread * (1 - closed) for finger, share in curls.items()})
+
+
+def pinch_point(shape: HandShape, way: str) -> Float[ndarray, "3"]:
+    """Between thumb and the first two fingers of a pinching hand, in the wrist's frame [m]."""
+    points = hand_points_world(shape, np.eye(4), pinching(shape, way))
+    return points[16] / 2 + (points[17] + points[18]) / 4

@@ -36,7 +36,7 @@ ELBOW_RADII_M = (0.044, 0.04)
 """Half-widths across and through the arm: around the hand's open end, a little behind it, and at the elbow."""
 FOREARM_YIELDS = 0.45
 """How much the forearm's direction follows the hand's instead of the shoulder's, so that wrists do not break."""
-HAND_COLLISION_BIT = 2
+HAND_COLLISION_BITS: dict[Side, int] = {"right": 2, "left": 4}
 SHOULDER_M: dict[Side, Float[ndarray, "3"]] = {"right": np.array([0.26, -0.5, 0.1]), "left": np.array([-0.26, -0.5, 0.1])}
 """Where the forearms come from, in the world."""
 PARKED_M = (0.0, -3.0, 1.0)
@@ -93,7 +93,7 @@ def add_hand(scene: mujoco.MjSpec, shape: HandShape, tone: Colour, sleeve: Colou
     for joint in range(NUM_JOINTS):
         body = scene.worldbody.add_body(name=f"{shape.side}_{joint}", mocap=True, pos=PARKED_M)
         for start, end, radius in _capsules(shape, joint):
-            _add_capsule(body, start, end, radius)
+            _add_capsule(body, start, end, radius, shape.side)
     _add_forearm(scene, shape.side, tone, sleeve)
     _add_skin(scene, shape, tone)
 
@@ -167,14 +167,14 @@ def _capsules(shape: HandShape, joint: int) -> list[tuple[Float[ndarray, "3"], F
     return [(np.zeros(3), end * 0.95, FINGER_RADIUS_M)]
 
 
-def _add_capsule(body: mujoco.MjsBody, start: Float[ndarray, "3"], end: Float[ndarray, "3"], radius_m: float) -> None:
+def _add_capsule(body: mujoco.MjsBody, start: Float[ndarray, "3"], end: Float[ndarray, "3"], radius_m: float, side: Side) -> None:
     body.add_geom(
         type=mujoco.mjtGeom.mjGEOM_CAPSULE,
         fromto=[*start, *end],
         size=[radius_m, 0, 0],
         rgba=[0, 0, 0, 0],
         group=5,
-        contype=HAND_COLLISION_BIT,
+        contype=HAND_COLLISION_BITS[side],
         conaffinity=0,
         friction=[0.9, 0.01, 0.001],
     )
@@ -195,7 +195,7 @@ def _add_skin(scene: mujoco.MjSpec, shape: HandShape, tone: Colour) -> None:
 
 def _add_forearm(scene: mujoco.MjSpec, side: Side, tone: Colour, sleeve: Colour | None) -> None:
     body = scene.worldbody.add_body(name=f"{side}_forearm", mocap=True, pos=PARKED_M)
-    _add_capsule(body, np.array([0, 0, 0.03]), np.array([0, 0, FOREARM_LENGTH_M]), 0.03)
+    _add_capsule(body, np.array([0, 0, 0.03]), np.array([0, 0, FOREARM_LENGTH_M]), 0.03, side)
     parts = [("arm", 0.0, 1.0, tone), ("shadow", 0.03, 0.86, tone)]
     if sleeve is not None:
         parts.append(("sleeve", 0.25, 1.2, sleeve))

@@ -10,14 +10,15 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from h2w_ros.world.appearance import TEXTURE_PX, Colour, Texture, random_colour, table_texture
-from h2w_ros.world.hand_bodies import HAND_COLLISION_BIT, HandShape, add_hand
-from h2w_ros.world.objects import TableObject, lathe, lathe_profile
+from h2w_ros.world.appearance import Colour, Texture, random_colour, table_texture
+from h2w_ros.world.hand_bodies import HandShape, add_hand
+from h2w_ros.world.materials import add_texture
+from h2w_ros.world.object_bodies import OBJECT_COLLISION_BIT, add_object
+from h2w_ros.world.objects import TableObject
 
 DressedHand = tuple[HandShape, Colour, Colour | None]
 """A hand, its skin tone, and the colour of its sleeve if it has one."""
 
-OBJECT_COLLISION_BIT = 1
 FLOOR_Z_M = -0.74
 TABLE_THICKNESS_M = 0.03
 
@@ -62,11 +63,12 @@ def sample_look(rng: np.random.Generator) -> Look:
 def build_scene(look: Look, objects: Sequence[TableObject], hands: Sequence[DressedHand], shadow_map_px: int) -> mujoco.MjModel:
     """Compiles the scene. The table top is z = 0, the person sits at negative y; object bodies carry their own names."""
     scene = mujoco.MjSpec()
+    scene.compiler.degree = False
     _set_options(scene, look, shadow_map_px)
     _add_room(scene, look)
     _add_lights(scene, look, casts_shadows=shadow_map_px > 0)
     for thing in objects:
-        _add_object(scene, thing)
+        add_object(scene, thing)
     for shape, tone, sleeve in hands:
         add_hand(scene, shape, tone, sleeve)
     return scene.compile()
@@ -88,16 +90,6 @@ def _set_options(scene: mujoco.MjSpec, look: Look, shadow_map_px: int) -> None:
     scene.stat.extent, scene.stat.center = 0.9, np.array([0, 0, 0.1])
 
 
-def _add_texture(scene: mujoco.MjSpec, name: str, pixels: Texture, cube: bool, repeat: tuple[float, float] = (1, 1)) -> str:
-    """A material of this name that shows the texture."""
-    texture = scene.add_texture(name=name, width=TEXTURE_PX, height=TEXTURE_PX * (6 if cube else 1), nchannel=3)
-    texture.type = mujoco.mjtTexture.mjTEXTURE_CUBE if cube else mujoco.mjtTexture.mjTEXTURE_2D
-    texture.data = (np.tile(pixels, (6, 1, 1)) if cube else pixels).tobytes()
-    material = scene.add_material(name=name, specular=0.2, shininess=0.4, texrepeat=repeat)
-    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
-    return name
-
-
 def _add_room(scene: mujoco.MjSpec, look: Look) -> None:
     half_x, half_y = look.table_half_m
     centre_y = half_y - 0.3
@@ -107,7 +99,7 @@ def _add_room(scene: mujoco.MjSpec, look: Look) -> None:
         size=[half_x, half_y, TABLE_THICKNESS_M / 2],
         pos=[0, centre_y, -TABLE_THICKNESS_M / 2],
         rgba=[*look.table_tint, 1],
-        material=_add_texture(scene, "table", look.table_texture, cube=False, repeat=(half_x * 2.5, half_y * 2.5)),
+        material=add_texture(scene, "table", look.table_texture, cube=False, repeat=(half_x * 2.5, half_y * 2.5)),
         friction=[0.7, 0.01, 0.002],
     )
     table.contype = table.conaffinity = OBJECT_COLLISION_BIT
@@ -127,39 +119,3 @@ def _add_lights(scene: mujoco.MjSpec, look: Look, casts_shadows: bool) -> None:
         light = scene.worldbody.add_light(pos=direction * 1.5, dir=-direction, castshadow=shadow)
         light.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
         light.diffuse, light.specular, light.ambient = colour, colour * 0.4, np.zeros(3)
-
-
-def _add_object(scene: mujoco.MjSpec, thing: TableObject) -> None:
-    x, y = thing.xy_m
-    body = scene.worldbody.add_body(name=thing.name, pos=[x, y, thing.half_size_m[2] + 0.0005])
-    body.quat = [np.cos(thing.yaw_rad / 2), 0, 0, np.sin(thing.yaw_rad / 2)]
-    body.add_freejoint()
-    solid = _add_collider(body, thing)
-    if thing.shape in ("cup", "bowl", "bottle"):
-        solid.rgba = [0, 0, 0, 0]
-        solid.group = 5
-        _add_turned_mesh(scene, body, thing)
-    elif thing.texture is not None:
-        solid.material = _add_texture(scene, thing.name, thing.texture, cube=True)
-    else:
-        solid.rgba = [*thing.colour, 1]
-
-
-def _add_collider(body: mujoco.MjsBody, thing: TableObject) -> mujoco.MjsGeom:
-    x, y, z = thing.half_size_m
-    kinds = {"box": mujoco.mjtGeom.mjGEOM_BOX, "sphere": mujoco.mjtGeom.mjGEOM_SPHERE, "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE}
-    sizes = {"box": [x, y, z], "sphere": [x, 0, 0], "capsule": [y, x - y, 0]}
-    geom = body.add_geom(type=kinds.get(thing.shape, mujoco.mjtGeom.mjGEOM_CYLINDER), size=sizes.get(thing.shape, [x, z, 0]))
-    geom.density, geom.condim, geom.friction = thing.density_kg_m3, 6, [0.7, 0.01, 0.004]
-    geom.contype, geom.conaffinity = OBJECT_COLLISION_BIT, OBJECT_COLLISION_BIT | HAND_COLLISION_BIT
-    if thing.shape == "capsule":
-        geom.quat = [np.sqrt(0.5), 0, np.sqrt(0.5), 0]
-    return geom
-
-
-def _add_turned_mesh(scene: mujoco.MjSpec, body: mujoco.MjsBody, thing: TableObject) -> None:
-    radius, _, half_height = thing.half_size_m
-    vertices, faces = lathe(lathe_profile(thing.shape) * (radius, half_height))
-    mesh = scene.add_mesh(name=thing.name, inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
-    mesh.uservert, mesh.userface = vertices.ravel().tolist(), faces.ravel().tolist()
-    body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=thing.name, rgba=[*thing.colour, 1], contype=0, conaffinity=0, mass=0)

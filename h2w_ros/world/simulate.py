@@ -10,10 +10,10 @@ from jaxtyping import Bool, Int32
 from numpy import ndarray
 
 from h2w_ros.condition import Condition
-from h2w_ros.world.motion import sample_camera, sample_head
 from h2w_ros.world.physics import World
 from h2w_ros.world.render import SceneRenderer, hand_mask
 from h2w_ros.world.spec import TABLE_HEIGHT_M, WORLD_VERSION, WorldSpec
+from h2w_ros.world.view import View, sample_view
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,34 +35,37 @@ def simulate(seed: int, spec: WorldSpec | None = None) -> WorldEpisode:
     """
     spec = spec or WorldSpec()
     scene_rng, view_rng = (np.random.default_rng((WORLD_VERSION, seed, stream)) for stream in range(2))
-    world = World(scene_rng, spec)
+    view = sample_view(view_rng, spec)
+    world = World(scene_rng, spec, view.sees)
     with SceneRenderer(world.model, spec.width_px, spec.height_px, spec.supersampling) as renderer:
-        conditions, bodies = _film(world, renderer, view_rng, spec)
-    moved = [world.model.body(name).id for name in world.moved]
-    return WorldEpisode(conditions, hand_mask(world.model, bodies), np.isin(bodies, moved), _describe(seed, world))
+        conditions, bodies = _film(world, renderer, view, spec)
+    moved = [world.model.body(name).id for name in world.moved_bodies]
+    return WorldEpisode(conditions, hand_mask(world.model, bodies), np.isin(bodies, moved), _describe(seed, world, view))
 
 
-def _film(world: World, renderer: SceneRenderer, rng: np.random.Generator, spec: WorldSpec) -> tuple[list[Condition], Int32[ndarray, "T H W"]]:
+def _film(world: World, renderer: SceneRenderer, view: View, spec: WorldSpec) -> tuple[list[Condition], Int32[ndarray, "T H W"]]:
     """A condition, and the id of the body that every pixel shows, for every frame."""
-    camera = sample_camera(rng, spec.width_px, spec.height_px, spec.hfov_deg)
-    head = sample_head(rng, camera)
-    conditions, bodies = [], []
+    camera, conditions, bodies = view.camera, [], []
     for frame in range(spec.num_frames):
         if frame > 0:
             world.advance()
-        T_world_camera = head.T_world_camera(frame / spec.rate_hz)
+        T_world_camera = view.head.T_world_camera(frame / spec.rate_hz)
         skins = world.hand_vertices
-        static = renderer.image(world.untouched, camera, T_world_camera)
         image = renderer.image(world.data, camera, T_world_camera, skins)
+        if not view.is_fixed:
+            static = renderer.image(world.untouched, camera, T_world_camera)
+        elif frame == 0:
+            static = image
         conditions.append(Condition(round(frame * 1e9 / spec.rate_hz), camera, T_world_camera, world.hands, static_render=static, image=image))
         bodies.append(renderer.bodies(world.data, camera, T_world_camera, skins))
     return conditions, np.stack(bodies)
 
 
-def _describe(seed: int, world: World) -> dict[str, Any]:
+def _describe(seed: int, world: World, view: View) -> dict[str, Any]:
     return {
         "seed": seed,
         "world_version": WORLD_VERSION,
+        "static_render": "first frame" if view.is_fixed else "untouched scene",
         "table_height_m": TABLE_HEIGHT_M,
         "objects": {thing.name: thing.shape for thing in world.things},
         "moved": world.moved,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-WORLD_VERSION = 5
+WORLD_VERSION = 6
 """Raised by every change that gives a seed another episode."""
 
 TABLE_HEIGHT_M = 0.0
@@ -12,6 +12,8 @@ TABLE_HEIGHT_M = 0.0
 
 EVALUATION_SEEDS_FROM = 900_000
 """Seeds from here on are for evaluation, never for training."""
+
+TASK_NAMES = ("push", "carry", "reach", "topple", "operate", "hand_over")
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,29 @@ class WorldSpec:
     """Pictures are drawn this many times larger and averaged."""
     shadow_map_px: int = 512
     """Side of the shadow map; 0 draws no shadows."""
-    hfov_deg: tuple[float, float] = (55.0, 90.0)
+    hfov_deg: tuple[float, float] = (42.0, 100.0)
     """Horizontal field of view, narrowest and widest."""
+    anisotropy: float = 0.12
+    """fy differs from fx by at most this share."""
+    off_centre: float = 0.1
+    """The optical axis is at most this share of the picture off its middle."""
+    fixed_camera: float = 0.1
+    """Share of the episodes whose camera stands still, and whose static render is the first frame (what real recordings offer)."""
+    hands_in_first_frame: float = 0.7
+    """Share of the hands that begin in the picture, as far as there is room."""
     num_objects: tuple[int, int] = (2, 5)
     two_hands: float = 0.4
     """Share of the episodes with both hands in them."""
     idle_episodes: float = 0.15
     """Share of the episodes in which no hand touches anything."""
-    push: float = 0.44
-    """Shares of what an acting hand does next; the rest is idle."""
-    carry: float = 0.48
-    reach: float = 0.05
+    push: float = 0.2
+    """Shares of what an acting hand does next where the table offers it; the rest is idle."""
+    carry: float = 0.28
+    reach: float = 0.04
+    topple: float = 0.08
+    operate: float = 0.24
+    """Opens or closes a lid, a drawer or a book."""
+    hand_over: float = 0.12
 
     def __post_init__(self) -> None:
         for name in ("width_px", "height_px", "num_frames", "rate_hz", "substeps", "supersampling"):
@@ -50,8 +64,19 @@ class WorldSpec:
             raise ValueError(f"hfov_deg must be a (low, high) pair within 20..120 degrees, got {self.hfov_deg}")
         if not 1 <= self.num_objects[0] <= self.num_objects[1] <= 8:
             raise ValueError(f"num_objects must be a (low, high) pair within 1..8 (more do not fit on the table), got {self.num_objects}")
-        for name in ("two_hands", "idle_episodes", "push", "carry", "reach"):
+        for name in ("anisotropy", "off_centre"):
+            if not 0.0 <= getattr(self, name) <= 0.3:
+                raise ValueError(f"{name} must be in 0..0.3, got {getattr(self, name)}")
+        self._check_shares()
+
+    def _check_shares(self) -> None:
+        for name in ("two_hands", "idle_episodes", "fixed_camera", "hands_in_first_frame", *TASK_NAMES):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} is a share and must be in 0..1, got {getattr(self, name)}")
-        if self.push + self.carry + self.reach > 1.0:
-            raise ValueError(f"push + carry + reach must be at most 1 (the rest is idle), got {self.push} + {self.carry} + {self.reach}")
+        if sum(self.task_shares.values()) > 1.0 + 1e-9:
+            raise ValueError(f"{' + '.join(TASK_NAMES)} must be at most 1 (the rest is idle), got {self.task_shares}")
+
+    @property
+    def task_shares(self) -> dict[str, float]:
+        """How often an acting hand begins each task; what is missing to 1 is idleness."""
+        return {name: getattr(self, name) for name in TASK_NAMES}

@@ -1,6 +1,7 @@
 """Training from pixels to a model that a session runs; sessions of training that stop, resume and refuse."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from h2w_ros.generator.presets import preset
 from h2w_ros.geometry import transform
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.session import Session
-from h2w_ros.training.cache import episode_pixels, load_clips, pixel_files
+from h2w_ros.training.cache import VALIDATION_EVERY, episode_pixels, latent_files, load_clips, pixel_files
 from h2w_ros.training.run import AveragedWeights, Budget, Progress, RunFolder, learning_rate_factor, optimisers, train
 from h2w_ros.training.stages import Stages
 
@@ -39,11 +40,11 @@ def moments(seed: int, count: int = NUM_FRAMES) -> list[Condition]:
     return [Condition(round(i * 62.5e6), CAMERA, poses[i], image=views[i], static_render=views[i]) for i in range(count)]
 
 
-def write_pixels(folder: Path, num_episodes: int = 2) -> None:
+def write_pixels(folder: Path, seeds: Sequence[int] = (0, 1, VALIDATION_EVERY - 1)) -> None:
     (folder / "pixels").mkdir(parents=True)
     masks = np.zeros((NUM_FRAMES, MODEL.height_px, MODEL.width_px), bool)
     masks[:, 8:16, 8:16] = True
-    for seed in range(num_episodes):
+    for seed in seeds:
         arrays = episode_pixels(moments(seed), masks, ~masks, HandRenderer(style=MODEL.hand_style), MODEL.codec.spatial_stride)
         np.savez(folder / "pixels" / f"{seed}.npz", **arrays)
 
@@ -57,7 +58,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     write_pixels(folder)
     stages = Stages(folder, "debug")
     stages.codec(steps(2))
-    stages.encode()
+    stages.encode(range(2))
     stages.refiner(steps(2))
     stages.causal(steps(2))
     stages.stream(steps(2))
@@ -66,18 +67,24 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Stages:
 
 def test_latents_are_written_once_for_every_episode(trained: Stages) -> None:
     clips = load_clips(trained.folder)
-    assert clips.image.shape == (2, NUM_FRAMES, MODEL.codec.latent_channels, *MODEL.latent_size)
-    assert clips.camera(1) == CAMERA
+    assert clips.image.shape == (4, NUM_FRAMES, MODEL.codec.latent_channels, *MODEL.latent_size)  # two variants of two seeds; one is kept back
+    assert clips.camera(2) == CAMERA
     assert clips.hand_share[0, 0].max() == 1.0  # one latent cell is all hand
     assert clips.hand_share[0, 0].mean() == pytest.approx(64 / (MODEL.height_px * MODEL.width_px), rel=1e-3)
     written = {path: path.stat().st_mtime_ns for path in (trained.folder / "latents").iterdir()}
-    trained.encode()
+    trained.encode(range(2))
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
 
 def test_an_episode_still_being_written_is_no_pixel_file(trained: Stages) -> None:
     (trained.folder / "pixels" / "7.part.npz").touch()
-    assert [path.stem for path in pixel_files(trained.folder)] == ["0", "1"]
+    assert [path.stem for path in pixel_files(trained.folder)] == ["0", "1", str(VALIDATION_EVERY - 1)]
+
+
+def test_one_seed_in_many_is_kept_back_and_validates(trained: Stages) -> None:
+    assert [path.stem for path in latent_files(trained.folder, validation=True)] == [f"{VALIDATION_EVERY - 1}-0"]
+    lines = (trained.folder / "stream" / "validation.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["2"]
 
 
 def test_two_steps_are_logged_and_resumed_to_four(trained: Stages) -> None:
@@ -119,7 +126,7 @@ def test_what_is_shipped_answers_conditions(trained: Stages, tmp_path: Path) -> 
     assert frames[3].image.shape == (MODEL.height_px, MODEL.width_px, 3)
     card = json.loads((tmp_path / "model" / "training.json").read_text())
     assert card["recipe"] == "debug"
-    assert card["episodes"] == 2
+    assert card["episodes"] == 3
     assert [card[stage]["step"] for stage in ("codec", "refiner", "stream")] == [2, 2, 2]
     shipped, last = (load_file(path) for path in (tmp_path / "model" / "transformer.safetensors", trained.folder / "stream" / "average.safetensors"))
     assert all(torch.equal(tensor, last[name].to(tensor.dtype)) for name, tensor in shipped.items())
@@ -134,7 +141,7 @@ def test_a_stage_too_early_names_the_one_before_it(stage: str, remedy: str, tmp_
     with pytest.raises(FileNotFoundError, match=remedy):
         {
             "codec": lambda: stages.codec(steps(1)),
-            "encode": stages.encode,
+            "encode": lambda: stages.encode(range(1)),
             "refiner": lambda: stages.refiner(steps(1)),
             "causal": lambda: stages.causal(steps(1)),
             "ship": lambda: stages.ship(tmp_path / "model"),

@@ -9,7 +9,7 @@ STAGES = {
     "simulate": "fill the data folder with simulated episodes (needs GL, see README)",
     "codec": "train the frame-wise autoencoder on them",
     "encode": "write every episode's latents with the trained codec",
-    "refiner": "train the generator's refiner alone, on single frames",
+    "refiner": "train the generator's refiner alone, in the stream",
     "causal": "train the causal generator on clips of the latents",
     "stream": "train it on in its own stream",
     "ship": "write the averaged weights as a model folder",
@@ -28,7 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", type=int, default=1000, help="simulate: how many (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="simulate: processes (default: %(default)s)")
     parser.add_argument(
-        "--start-from", type=Path, help="causal, stream: safetensors weights to start a new run from (default: those of the stage before)"
+        "--variants", type=int, default=4, help="encode: appearances of each episode, mirrored and in other colours (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--start-from", type=Path, help="refiner, causal, stream: safetensors weights to start a new run from (default: those of the stage before)"
     )
     parser.add_argument("--threads", type=int, help="PyTorch threads (default: $OMP_NUM_THREADS, else 1)")
     parser.add_argument("--out", type=Path, default=Path("models/tiny"), help="ship: where the model goes (default: %(default)s)")
@@ -47,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     {
         "simulate": lambda: stages.simulate(args.episodes, args.workers),
         "codec": lambda: stages.codec(budget),
-        "encode": stages.encode,
-        "refiner": lambda: stages.refiner(budget),
+        "encode": lambda: stages.encode(range(args.variants)),
+        "refiner": lambda: stages.refiner(budget, args.start_from),
         "causal": lambda: stages.causal(budget, args.start_from),
         "stream": lambda: stages.stream(budget, args.start_from),
         "ship": lambda: stages.ship(args.out),

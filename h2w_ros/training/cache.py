@@ -1,14 +1,15 @@
 """Training data on disk: simulated episodes as pixels, then as latents of a frozen codec that many epochs read.
 
 One file an episode, so that workers write without locks and a killed run loses at most the file under way:
-`pixels/SEED.npz` (pictures uint8) and `latents/SEED.safetensors` (bfloat16).
+`pixels/SEED.npz` (pictures uint8) and `latents/SEED-VARIANT.safetensors` (bfloat16); variant 0 is the episode as it was simulated.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -22,11 +23,14 @@ from h2w_ros.generator.codec import FramewiseCodec
 from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.scene.table_photo import TablePhoto
+from h2w_ros.training.augment import augmented
 from h2w_ros.world.spec import TABLE_HEIGHT_M
 
 logger = logging.getLogger(__name__)
 
 PICTURES = ("image", "static", "hand")
+VALIDATION_EVERY = 64
+"""One seed of so many is never trained on: its loss tells when the others are learned by heart."""
 
 
 @dataclass(frozen=True)
@@ -81,33 +85,36 @@ def pixel_files(folder: Path) -> list[Path]:
 
 
 def _by_seed(files: Iterable[Path]) -> list[Path]:
-    return sorted((path for path in files if path.stem.isdecimal()), key=lambda path: int(path.stem))
+    numbered = {path: path.stem.split("-") for path in files}
+    return sorted(
+        (path for path, parts in numbered.items() if all(map(str.isdecimal, parts))), key=lambda path: [int(part) for part in numbered[path]]
+    )
 
 
 @torch.inference_mode()
-def encode_pixels(codec: FramewiseCodec, files: Iterable[Path], folder: Path) -> Iterator[Path]:
-    """Writes the latents of pixel files that have none yet; yields each file as it is done."""
+def encode_pixels(codec: FramewiseCodec, files: Iterable[Path], variants: Iterable[int], folder: Path) -> Iterator[Path]:
+    """Writes the latents that pixel files do not have yet, these variants of each; yields each file as it is done."""
     (folder / "latents").mkdir(parents=True, exist_ok=True)
-    for path in files:
-        out = folder / "latents" / f"{path.stem}.safetensors"
-        known = load_file(out) if out.exists() else {}
-        if "photo" not in known:
-            with np.load(path) as pixels:
-                save_file(_encoded(codec, pixels, known), out.with_suffix(".part"))
+    for path, variant in product(files, variants):
+        out = folder / "latents" / f"{path.stem}-{variant}.safetensors"
+        if not out.exists():
+            with np.load(path) as file:
+                pixels = dict(file)
+            seen = augmented(pixels, np.random.default_rng((int(path.stem), variant))) if variant else pixels
+            save_file(_encoded(codec, seen), out.with_suffix(".part"))
             out.with_suffix(".part").replace(out)
         yield out
 
 
-def _encoded(codec: FramewiseCodec, pixels: np.lib.npyio.NpzFile, known: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Every tensor of a latent file; those that are known already are taken as they are."""
-    pictures = {name: pixels[name] for name in PICTURES if name not in known} | {"photo": _photo_from_everywhere(pixels)}
+def _encoded(codec: FramewiseCodec, pixels: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """Every tensor of a latent file."""
+    pictures = {name: pixels[name] for name in PICTURES} | {"photo": _photo_from_everywhere(pixels)}
     arrays = {name: codec.encode(to_tensor(frames, codec.dtype)).to(torch.bfloat16).contiguous() for name, frames in pictures.items()}
-    shares = {name: torch.from_numpy(pixels[name]) for name in ("hand_share", "object_share")}
-    poses = {name: torch.from_numpy(pixels[name]) for name in ("T_world_camera", "camera")}
-    return {**known, **arrays, **shares, **poses}
+    numbers = {name: torch.from_numpy(np.ascontiguousarray(pixels[name])) for name in ("hand_share", "object_share", "T_world_camera", "camera")}
+    return {**arrays, **numbers}
 
 
-def _photo_from_everywhere(pixels: np.lib.npyio.NpzFile) -> np.ndarray:
+def _photo_from_everywhere(pixels: Mapping[str, np.ndarray]) -> np.ndarray:
     """Frame 0 laid on the world's table, seen from every frame's camera."""
     camera, poses = _camera(pixels["camera"]), pixels["T_world_camera"]
     scene = TablePhoto(pixels["image"][0], camera, poses[0], TABLE_HEIGHT_M)
@@ -119,13 +126,30 @@ def _camera(numbers: np.ndarray) -> Camera:
     return Camera(int(width_px), int(height_px), *focal_and_centre)
 
 
-def load_clips(folder: Path) -> ClipSource:
-    """All latent files of a folder in memory."""
-    files = _by_seed((folder / "latents").glob("*.safetensors"))
+def latent_files(folder: Path, validation: bool) -> list[Path]:
+    """The files that `load_clips` reads."""
+    return [path for path in _by_seed((folder / "latents").glob("*-*.safetensors")) if _is_chosen(path, validation)]
+
+
+def load_clips(folder: Path, validation: bool = False) -> ClipSource:
+    """The latent files of a folder in memory: all that are for training, or those that are kept back to validate on (unaugmented)."""
+    files = latent_files(folder, validation)
     if not files:
-        raise FileNotFoundError(f"No latents under {folder / 'latents'}; run `h2w train encode` first")
-    records = [load_file(path) for path in files]
-    logger.info("%d episodes of %d frames from %s", len(records), records[0]["image"].shape[0], folder)
-    stacked = {name: torch.stack([record[name] for record in records]) for name in records[0]}
+        raise FileNotFoundError(
+            f"No latents {'to validate on' if validation else 'to train on'} under {folder / 'latents'}; run `h2w train encode` first"
+        )
+    stacked: dict[str, Tensor] = {}
+    for row, path in enumerate(files):
+        record = load_file(path)
+        stacked = stacked or {name: torch.empty((len(files), *tensor.shape), dtype=tensor.dtype) for name, tensor in record.items()}
+        for name, tensor in record.items():
+            stacked[name][row] = tensor
+    logger.info("%d episodes of %d frames from %s", len(files), stacked["image"].shape[1], folder)
     image, static, hand, photo, hand_share, object_share = (stacked[name] for name in (*PICTURES, "photo", "hand_share", "object_share"))
     return ClipSource(image, static, hand, photo, hand_share, object_share, stacked["T_world_camera"].numpy(), stacked["camera"].numpy())
+
+
+def _is_chosen(path: Path, validation: bool) -> bool:
+    seed, variant = (int(number) for number in path.stem.split("-"))
+    is_kept_back = seed % VALIDATION_EVERY == VALIDATION_EVERY - 1
+    return (is_kept_back and variant == 0) if validation else not is_kept_back

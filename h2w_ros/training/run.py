@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -73,9 +74,19 @@ class AveragedWeights:
         for name, value in self._module.state_dict().items():
             self.weights[name].lerp_(value.float(), 1.0 - decay)
 
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The module with the mean as its weights, for as long as this lasts."""
+        present = {name: value.detach().clone() for name, value in self._module.state_dict().items()}
+        self._module.load_state_dict(self.weights)
+        try:
+            yield
+        finally:
+            self._module.load_state_dict(present)
+
 
 class RunFolder:
-    """The files of one run: `weights.safetensors` to go on from, `average.safetensors` to ship, `progress.json`, `loss.csv`."""
+    """The files of one run: `weights.safetensors` to go on from, `average.safetensors` to ship, `progress.json`, `loss.csv`, `validation.csv`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -111,9 +122,9 @@ class RunFolder:
         """Whether a crash would cost more than it should."""
         return time.monotonic() - self._saved_s > SAVE_EVERY_S
 
-    def log(self, progress: Progress, loss: float) -> None:
-        """Appends step, seconds and loss to `loss.csv`."""
-        with (self.path / "loss.csv").open("a") as file:
+    def log(self, progress: Progress, loss: float, name: str = "loss") -> None:
+        """Appends step, seconds and loss to `loss.csv`, or to the file of another name."""
+        with (self.path / f"{name}.csv").open("a") as file:
             file.write(f"{progress.step},{progress.seconds:.1f},{loss:.5f}\n")
 
     def _replace(self, name: str, tensors: dict[str, Tensor]) -> None:
@@ -151,11 +162,14 @@ def train(
     losses: Callable[[int], Tensor],
     chosen: Sequence[torch.optim.Optimizer],
     budget: Budget,
-    *,
     warmup_steps: int,
     ema_decay: float,
+    validation_loss: Callable[[], float] | None = None,
 ) -> Progress:
-    """Goes on with the run in `folder`, step after step of `losses(step)`, until the budget is spent; Ctrl-C saves and returns."""
+    """Goes on with the run in `folder`, step after step of `losses(step)`, until the budget is spent; Ctrl-C saves and returns.
+
+    `validation_loss` is asked for, of the averaged weights, whenever they are saved.
+    """
     average = AveragedWeights(module, ema_decay)
     progress = folder.resume(module, average)
     first_step, earlier_s, began_s = progress.step, progress.seconds, time.monotonic()
@@ -170,11 +184,18 @@ def train(
                 folder.log(progress, loss)
                 _show(bar, progress.seconds - earlier_s, progress)
                 if folder.is_save_due:
-                    folder.save(module, average, progress)
+                    _save(folder, module, average, progress, validation_loss)
         except KeyboardInterrupt:
             logger.info("stopped at step %d; saving", progress.step)
-    folder.save(module, average, progress)
+    _save(folder, module, average, progress, validation_loss)
     return progress
+
+
+def _save(folder: RunFolder, module: nn.Module, average: AveragedWeights, progress: Progress, validation_loss: Callable[[], float] | None) -> None:
+    folder.save(module, average, progress)
+    if validation_loss is not None:
+        with average.in_place():
+            folder.log(progress, validation_loss(), "validation")
 
 
 def _show(bar: tqdm, elapsed_s: float, progress: Progress) -> None:

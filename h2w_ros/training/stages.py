@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,14 +24,14 @@ from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.hands.render import HandRenderer
-from h2w_ros.training.cache import encode_pixels, episode_pixels, load_clips, pixel_files
+from h2w_ros.training.cache import encode_pixels, episode_pixels, latent_files, load_clips, pixel_files
 from h2w_ros.training.causal import causal_loss
 from h2w_ros.training.codec import PictureSource, codec_loss, normalise_latents
 from h2w_ros.training.config import RECIPES, CausalTraining, Recipe, StreamTraining
 from h2w_ros.training.dreams import DreamBank
 from h2w_ros.training.forcing import batch_rays, draw_batch, draw_layout
 from h2w_ros.training.run import Budget, RunFolder, optimisers, train
-from h2w_ros.training.streaming import StreamingLessons
+from h2w_ros.training.streaming import StreamingLessons, validation_loss
 from h2w_ros.world.dataset import simulate_many
 from h2w_ros.world.spec import WorldSpec
 
@@ -85,7 +86,7 @@ class Stages:
                 return codec_loss(codec, next(batches), config, random)
 
         chosen = optimisers(codec, config.learning_rate, None, 0.0)
-        train(codec, folder, loss, chosen, budget, warmup_steps=config.warmup_steps, ema_decay=config.ema_decay)
+        train(codec, folder, loss, chosen, budget, config.warmup_steps, config.ema_decay)
 
     def frozen_codec(self) -> FramewiseCodec:
         """The codec that the latents are made with; frozen, together with its normalisation, when the first of them is."""
@@ -108,11 +109,11 @@ class Stages:
         if any(not torch.equal(value, trained[name]) for name, value in frozen.named_parameters()):
             raise ValueError(f"the codec was trained on after {self.folder / 'latents'} was filled; delete that folder and encode again")
 
-    def encode(self) -> None:
-        """Fills `latents/` from `pixels/`."""
+    def encode(self, variants: range) -> None:
+        """Fills `latents/` from `pixels/`: of every episode these variants, 0 being the episode itself."""
         codec = self.frozen_codec().to(torch.bfloat16)
         files = pixel_files(self.folder)
-        for _ in tqdm(encode_pixels(codec, files, self.folder), total=len(files), desc="encode", unit="episode"):
+        for _ in tqdm(encode_pixels(codec, files, variants, self.folder), total=len(files) * len(variants), desc="encode", unit="episode"):
             pass
 
     def refiner(self, budget: Budget, start_from: Path | None = None) -> None:
@@ -130,7 +131,8 @@ class Stages:
         seed = int(self._random(folder)[0].integers(2**31))
         lessons = StreamingLessons(network, self.model, source, config.stream, self.recipe.causal, seed)
         chosen = optimisers(refiner, config.stream.adam_learning_rate, None, config.weight_decay)
-        train(refiner, folder, lambda _: lessons.loss(), chosen, budget, warmup_steps=config.stream.warmup_steps, ema_decay=config.stream.ema_decay)
+        validation = self._validation(network, config.stream)
+        train(refiner, folder, lambda _: lessons.loss(), chosen, budget, config.stream.warmup_steps, config.stream.ema_decay, validation)
 
     def causal(self, budget: Budget, start_from: Path | None = None) -> None:
         """Trains the causal generator on clips of `latents/`, with the refiner of the stage before to begin with."""
@@ -161,6 +163,12 @@ class Stages:
         lessons = StreamingLessons(transformer, self.model, source, config, self.recipe.causal, seed)
         self._train_transformer(transformer, folder, lambda _: lessons.loss(), budget, config)
 
+    def _validation(self, transformer: Transformer, config: StreamTraining) -> Callable[[], float] | None:
+        """The loss on the episodes that are kept back; None while there are none."""
+        if not latent_files(self.folder, validation=True):
+            return None
+        return partial(validation_loss, transformer, self.model, load_clips(self.folder, validation=True), config, self.recipe.causal)
+
     def _begin(self, folder: RunFolder, start_from: Path | None, stage_before: str) -> Transformer:
         """The network that a stage starts with: from given weights, or else from the averages of the stage before it, if that was run.
 
@@ -184,7 +192,7 @@ class Stages:
         self, transformer: Transformer, folder: RunFolder, loss: Callable[[int], Tensor], budget: Budget, config: CausalTraining | StreamTraining
     ) -> None:
         chosen = optimisers(transformer, config.adam_learning_rate, config.muon_learning_rate, self.recipe.causal.weight_decay)
-        train(transformer, folder, loss, chosen, budget, warmup_steps=config.warmup_steps, ema_decay=config.ema_decay)
+        train(transformer, folder, loss, chosen, budget, config.warmup_steps, config.ema_decay, self._validation(transformer, self.recipe.stream))
 
     def ship(self, out: Path) -> None:
         """Writes the averaged weights as a model folder that `load_generator` opens."""

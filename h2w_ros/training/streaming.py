@@ -8,6 +8,7 @@ that goes into the context. Several groups at different places of their episodes
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -85,6 +86,16 @@ class StreamingLessons:
         rays = [track.push(source.camera(e), source.T_world_camera[e, index]) for track, e in zip(tracks, episodes.tolist(), strict=True)]
         plucker = torch.from_numpy(np.stack(rays)).permute(0, 3, 1, 2)[:, :, None]
         return BlockConditions(control, plucker, scene)
+
+
+@torch.no_grad()
+def validation_loss(
+    transformer: Transformer, model: GeneratorConfig, source: ClipSource, config: StreamTraining, weights: CausalTraining, num_blocks: int = 24
+) -> float:
+    """Mean loss of streams that never see the truth, with the photo as their static scene: the same streams at every call."""
+    alone = replace(config, streams=len(source.image), groups=1, seen_share=(1e-9, 1e-9))
+    lessons = StreamingLessons(transformer, model, source, alone, replace(weights, photo_share=1.0, static_share=0.0), seed=0)
+    return float(np.mean([lessons.loss().item() for _ in range(min(num_blocks, source.image.shape[1] - 1))]))
 
 
 def robust_error(predicted: Tensor, target: Tensor, weight: Tensor, tolerance: float) -> Tensor:

@@ -22,10 +22,10 @@ PHOTO_ONLY = CausalTraining(photo_share=1.0, static_share=0.0)
 ALWAYS, NEVER = (1.0, 1.0), (1e-9, 1e-9)
 
 
-@pytest.mark.parametrize("refiner_depth", [0, 1])
-def test_a_block_with_gradients_is_the_block_without_them(refiner_depth: int) -> None:
+@pytest.mark.parametrize("refiner_widths", [(), (8,), (8, 16)])
+def test_a_block_with_gradients_is_the_block_without_them(refiner_widths: tuple[int, ...]) -> None:
     """Past the window's end, so that the ring has wrapped and the open block's slot lies between others."""
-    transformer = random_transformer(small_config(refiner_depth=refiner_depth, refiner_width=8))
+    transformer = random_transformer(small_config(refiner_widths=refiner_widths))
     conditions, reference = random_conditions(8), random_latents(1)
     expected = roll_out(Rollout(transformer, ROLLOUT), reference, conditions)
     transformer.requires_grad_(True)
@@ -108,7 +108,7 @@ def test_a_model_with_longer_blocks_is_refused() -> None:
 
 def test_a_network_without_layers_drafts_nothing_and_refines() -> None:
     """Its stream is the refiner's alone: the same as with a transformer whose output is zero."""
-    config = small_config(refiner_depth=1, refiner_width=8)
+    config = small_config(refiner_widths=(8, 16, 8), refiner_depth=1)
     whole = random_transformer(config)
     torch.nn.init.zeros_(whole.head.head.weight)
     torch.nn.init.zeros_(whole.head.head.bias)

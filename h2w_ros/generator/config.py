@@ -28,8 +28,9 @@ class TransformerConfig:
     `in_dim` counts every channel at the patch embedding: noise, hand control, reference and, with a static scene, its
     render. `text_dim` None makes a network without text: no text embedding and no cross-attention. The camera adapter
     takes `in_dim_control_adapter` ray channels at picture size and unshuffles them by `downscale_factor_control_adapter`.
-    `refiner_depth` residual blocks of `refiner_width` channels refine the output at the latents' resolution; 0 makes a network
-    without a refiner, as the released ones are. Without layers there is a refiner only, which is how it is trained first.
+    A refiner improves the output at the latents' resolution and, one after the other, half, a quarter, ... of it, with these
+    `refiner_widths` (channels) and `refiner_depth` residual blocks on each way; no widths make a network without a refiner, as the
+    released ones are. Without layers there is a refiner only, which is how it is trained first.
     """
 
     in_dim: int
@@ -48,16 +49,18 @@ class TransformerConfig:
     add_control_adapter: bool = True
     in_dim_control_adapter: int = 24
     downscale_factor_control_adapter: int = 8
-    refiner_width: int = 128
-    refiner_depth: int = 0
+    refiner_widths: tuple[int, ...] = ()
+    refiner_depth: int = 2
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "patch_size", tuple(self.patch_size))
+        for name in ("patch_size", "refiner_widths"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         _require_positive(self, "in_dim", "dim", "ffn_dim", "out_dim", "num_heads", "freq_dim", "text_len")
-        _require_positive(self, "in_dim_control_adapter", "downscale_factor_control_adapter", "eps", "refiner_width")
-        for name in ("num_layers", "refiner_depth"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        _require_positive(self, "in_dim_control_adapter", "downscale_factor_control_adapter", "eps", "refiner_depth")
+        if self.num_layers < 0:
+            raise ValueError(f"num_layers must not be negative, got {self.num_layers}")
+        if min(self.refiner_widths, default=1) < 1:
+            raise ValueError(f"refiner_widths must be positive, got {self.refiner_widths}")
         if len(self.patch_size) != 3 or self.patch_size[0] != 1 or min(self.patch_size) < 1:
             raise ValueError(f"patch_size must be (1, h, w): a latent frame is never split in time, got {self.patch_size}")
         if self.dim % self.num_heads or self.head_dim % 2:

@@ -22,15 +22,14 @@ TINY = GeneratorConfig(
         num_layers=8,
         in_dim_control_adapter=6,
         downscale_factor_control_adapter=8,
-        refiner_width=128,
-        refiner_depth=6,
+        refiner_widths=(128, 192, 256),
     ),
     codec=CodecConfig(kind="framewise", latent_channels=16, spatial_stride=8, temporal_stride=1, width=48, depth=1),
     rays=RaysConfig(anchor_lag=1, motion_gain=8.0),
     rollout=RolloutConfig(window=8, sink=1, keys="relative", timesteps=(1000.0,), shift=1.0, prediction="residual"),
     height_px=96,
     width_px=128,
-    hand_style="silhouette_wireframe",
+    hand_style="solid",
     static_scene=True,
     domain="the simulated tabletop world of h2w_ros.world",
 )
@@ -38,7 +37,9 @@ TINY = GeneratorConfig(
 DEBUG = replace(
     TINY,
     name="debug",
-    transformer=replace(TINY.transformer, in_dim=16, dim=32, ffn_dim=64, out_dim=4, num_heads=2, num_layers=2, refiner_width=8, refiner_depth=1),
+    transformer=replace(
+        TINY.transformer, in_dim=16, dim=32, ffn_dim=64, out_dim=4, num_heads=2, num_layers=2, refiner_widths=(8, 8), refiner_depth=1
+    ),
     codec=replace(TINY.codec, latent_channels=4, width=8),
     rollout=replace(TINY.rollout, window=3),
     height_px=32,

@@ -110,7 +110,7 @@ class Transformer(nn.Module):
         self.head = Head(config)
         if config.add_control_adapter:
             self.control_adapter = CameraAdapter(config)
-        self.refiner = Refiner(config) if config.refiner_depth else None
+        self.refiner = Refiner(config) if config.refiner_widths else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

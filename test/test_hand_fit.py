@@ -181,6 +181,14 @@ def test_orientations_show_the_twist_that_points_cannot():
     np.testing.assert_allclose(twists[1], angles[[2, 5, 8, 14], 0], rtol=0.3)
 
 
+def test_orientations_that_contradict_the_points_are_not_used():
+    hand = grasping_hand(15)
+    fitter = fitter_of(hand)
+    for stamp_ns in (1, 1 + PERIOD_NS):
+        wrong = HandSkeleton("right", points_of(hand), R_world_joint=-bone_turns(hand))
+        assert error_m(fitter.fit(wrong, stamp_ns), hand) < 1e-4
+
+
 def test_no_finger_breaks_to_follow_a_point():
     hand = hand_of_angles("right", np.zeros((15, 3)), np.eye(4), np.zeros(10))
     bent_back = np.zeros((15, 3))

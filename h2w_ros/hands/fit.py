@@ -7,7 +7,7 @@ joints, much for shaky ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -18,7 +18,7 @@ from h2w_ros.hands.anatomy import NUM_FINGER_JOINTS
 from h2w_ros.hands.calibrate import HandShape
 from h2w_ros.hands.fit_problem import FitProblem, FitState, Solution, Weights, solve
 from h2w_ros.hands.fit_start import start_state
-from h2w_ros.hands.kinematics import ShapedHand, joint_angles, rotation_vectors, shaped_hand
+from h2w_ros.hands.kinematics import ShapedHand, joint_angles, pose, rotation_vectors, shaped_hand
 from h2w_ros.hands.model import HandModel
 from h2w_ros.hands.skeleton import HandSkeleton
 
@@ -33,6 +33,8 @@ LOST_NOISES = 3.0
 STILL_NOISES = 0.1
 # A first fit is repeated while it finds the noise larger than this many times what it was made with.
 ENOUGH = 1.2
+# Orientations further than 60 degrees from what the points show are not used.
+AGREEING_COSINE = 0.5
 # A twist is hardly ever made: the muscles of a finger do not turn its bones about themselves.
 TWIST = 0
 
@@ -120,16 +122,18 @@ class HandFitter:
         return FittedHand(hand, solution.point_errors_m, solution.num_steps)
 
     def _begin(self, skeleton: HandSkeleton) -> tuple[FitProblem, Solution]:
-        """From nothing: fit, see how large the noise is, fit again with that."""
+        """From nothing: fit the points, see how large the noise is, fit again with that and with the orientations that agree."""
         self.noise_m = self.config.first_noise_m
-        state, num_steps = start_state(self.hand, skeleton, self.rest_rad), 0
+        state, num_steps, seen = start_state(self.hand, skeleton, self.rest_rad), 0, skeleton.without_orientations()
         for _ in range(self.config.first_rounds):
-            problem = FitProblem(self.hand, skeleton, self.weights())
+            problem = FitProblem(self.hand, seen, self.weights())
             solution = solve(problem, state, self.config.max_first_steps, STILL_NOISES * self.noise_m)
             state, num_steps, noise_m = solution.state, num_steps + solution.num_steps, self.noise_m
             self._set_noise(noise_of(solution.point_errors_m))
-            if self.noise_m < ENOUGH * noise_m:
+            is_told_all = seen.is_turned.any() or not skeleton.is_turned.any()
+            if self.noise_m < ENOUGH * noise_m and is_told_all:
                 break
+            seen = self._agreeing(skeleton, state)
         return problem, solution._replace(num_steps=num_steps)
 
     def _follow(self, skeleton: HandSkeleton, stamp_ns: int) -> tuple[FitProblem, Solution] | None:
@@ -152,7 +156,16 @@ class HandFitter:
             return None
         last_ns, state = self._last
         weights = self.weights(state.angles_rad, (stamp_ns - last_ns) / NS_PER_S)
-        return FitProblem(self.hand, skeleton, weights), state
+        return FitProblem(self.hand, self._agreeing(skeleton, state), weights), state
+
+    def _agreeing(self, skeleton: HandSkeleton, state: FitState) -> HandSkeleton:
+        """Without the orientations that contradict a pose: a tracker's axes may not be what they are said to be."""
+        if not skeleton.is_turned.any():
+            return skeleton
+        backs_world = (pose(self.hand, state.angles_rad).R_wrist_bone @ self.hand.backs[..., None])[..., 0] @ state.T_world_wrist[:3, :3].T
+        with np.errstate(invalid="ignore"):
+            agrees = np.einsum("ij,ij->i", backs_world, skeleton.R_world_joint[:, :, 1]) > AGREEING_COSINE
+        return replace(skeleton, R_world_joint=np.where(agrees[:, None, None], skeleton.R_world_joint, np.nan))
 
     def weights(self, last_rad: Float[ndarray, "15 3"] | None = None, passed_s: float = 1.0) -> Weights:
         """Expectations around the relaxed hand, and around the last pose where there is one, as one."""

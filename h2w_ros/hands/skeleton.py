@@ -58,6 +58,10 @@ class HandSkeleton:
         """Which joints come with an orientation."""
         return np.isfinite(self.R_world_joint).all(axis=(1, 2))
 
+    def without_orientations(self) -> HandSkeleton:
+        """The same points alone."""
+        return replace(self, R_world_joint=_no_orientations()) if self.is_turned.any() else self
+
     def scaled(self, scale: float) -> HandSkeleton:
         """The same hand, `scale` times as large about its wrist, or about its first point where the wrist is missing."""
         centre = self.points_world[np.argmax(self.is_seen)]

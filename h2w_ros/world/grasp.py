@@ -7,12 +7,18 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from h2w_ros.geometry import Transform, apply, invert, rotation_from_axis_angle, transform
-from h2w_ros.world.hand_bodies import FINGER_RADIUS_M, FINGERS, KNUCKLES, SHOULDER_M, HandShape, joint_frames_world
+from h2w_ros.world.hand_bodies import FINGERS, KNUCKLES, SHOULDER_M, HandShape, joint_frames_world
 from h2w_ros.world.objects import TableObject, distance_m, extent_m
 
 FULL_CURL_RAD = {"finger": np.radians((78.0, 85.0, 50.0)), "thumb": np.radians((35.0, 30.0, 45.0))}
-CURL_STEPS = 15
+CURL_STEPS = 30
+TOUCH_M = 0.007
+"""A finger's bones are this far from what it touches."""
 PALM_CLEARANCE_M = 0.02
+TOUCH_STEPS = 8
+PINCH_TOP_M = 0.06
+PINCH_HALF_WIDTH_M = 0.027
+"""Things that are lower and narrower than this are taken between thumb and fingers."""
 TABLE_CLEARANCE_M = 0.013
 PINCHES = {
     "knob": ({"index": 0.5, "middle": 0.5, "ring": 0.52, "pinky": 0.55, "thumb": 0.8}, 0.3),
@@ -92,15 +98,45 @@ def _is_free(chain_points_world: Float[ndarray, "4 3"], thing: TableObject, T_ob
     middles = (chain_points_world[1:] + chain_points_world[:-1]) / 2
     points = np.concatenate([chain_points_world[1:], middles])
     clearance = np.minimum(distance_m(thing, apply(T_object_world, points)), points[:, 2])
-    return bool((clearance > FINGER_RADIUS_M).all())
+    return bool((clearance > TOUCH_M).all())
 
 
 def grasp_pose(shape: HandShape, R_world_wrist: Float[ndarray, "3 3"], thing: TableObject, T_world_object: Transform) -> Transform:
     """T_world_wrist with the palm on the object, off the table with open fingers."""
-    palm = R_world_wrist @ shape.axes[:, 1]
+    palm, middle = R_world_wrist @ shape.axes[:, 1], R_world_wrist @ palm_point(shape)
     reach = extent_m(thing, T_world_object[:3, :3], palm) + PALM_CLEARANCE_M
-    wrist = T_world_object[:3, 3] - palm * reach - R_world_wrist @ palm_point(shape)
-    return raised_above_table(shape, transform(R_world_wrist, wrist), evenly_curled(shape, 0.15))
+    towards = T_world_object[:3, 3] - palm * reach
+    for _ in range(TOUCH_STEPS):  # where the object is narrower than its extent, the palm goes on until it is near
+        towards = towards + palm * max(0.0, float(distance_m(thing, apply(invert(T_world_object), towards[None]))[0]) - PALM_CLEARANCE_M)
+    return raised_above_table(shape, transform(R_world_wrist, towards - middle), evenly_curled(shape, 0.15))
+
+
+def pinch_ways(thing: TableObject, T_world_object: Transform) -> list[Float[ndarray, "3"]]:
+    """Level directions in which two fingers fit around a thing that lies low; none for what is too high or too wide."""
+    rotation, half = T_world_object[:3, :3], np.array(thing.half_size_m)
+    if T_world_object[2, 3] + extent_m(thing, rotation, UP) > PINCH_TOP_M:
+        return []
+    level = np.argsort(np.abs(rotation[2]))[:2]
+    long = level[np.argmax(half[level])]
+    narrow = half[level].min()
+    along = rotation[:, long] * (1, 1, 0) / np.linalg.norm(rotation[:2, long])
+    across = np.cross(UP, along)
+    if narrow > PINCH_HALF_WIDTH_M:
+        return []
+    return [across, -across] if half[long] > PINCH_HALF_WIDTH_M else [across, -across, along, -along]
+
+
+def pinch_pose(shape: HandShape, R_world_wrist: Float[ndarray, "3 3"], place_m: Float[ndarray, "3"]) -> Transform:
+    """T_world_wrist with this place, or just above the table over it, between thumb and fingers."""
+    low = np.array([*place_m[:2], max(place_m[2], TABLE_CLEARANCE_M)])
+    return transform(R_world_wrist, low - R_world_wrist @ pinch_point(shape, "knob"))
+
+
+def yaw_towards(shape: HandShape, place_m: Float[ndarray, "3"], ways: list[Float[ndarray, "3"]]) -> float:
+    """The smallest turn [rad] that points the fingers of a hand that reaches for the place along one of these level directions."""
+    forward = place_m - SHOULDER_M[shape.side]
+    turns = [np.arctan2(forward[0] * way[1] - forward[1] * way[0], forward[:2] @ way[:2]) for way in ways]
+    return float(min(turns, key=abs))
 
 
 def pinching(shape: HandShape, way: str, closed: float = 1.0) -> Float[ndarray, "45"]:

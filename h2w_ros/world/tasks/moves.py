@@ -9,13 +9,25 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from h2w_ros.geometry import Transform
-from h2w_ros.world.grasp import evenly_curled, grasp_pose, hand_points_world, hand_rotation, raised_above_table
+from h2w_ros.world.grasp import (
+    evenly_curled,
+    grasp_pose,
+    hand_points_world,
+    hand_rotation,
+    pinch_pose,
+    pinch_ways,
+    pinching,
+    raised_above_table,
+    yaw_towards,
+)
 from h2w_ros.world.hand_bodies import HandShape
 from h2w_ros.world.motion import Waypoint
 from h2w_ros.world.tasks.table import Plan, Table
 
 TALL_M = 0.085
 """Hands come to taller things from the side."""
+MAX_PINCH_YAW_RAD = 0.9
+"""A hand turns no further to lay its fingers across a thing."""
 
 
 def as_task(task: str, object_name: str, *steps: Waypoint) -> list[Waypoint]:
@@ -53,16 +65,33 @@ def shifted(T_world_a: Transform, by_world_m: Float[ndarray, "3"]) -> Transform:
 def approach(
     rng: np.random.Generator, shape: HandShape, table: Table, name: str, T_world_object: Transform | None = None
 ) -> tuple[Waypoint, Waypoint]:
-    """A pose off the object with an open hand, and the pose with the palm on it; where it is now, or where it will be."""
+    """A pose off the object with an open hand, and the pose with palm or finger tips on it; where it is now, or where it will be."""
+    T = table.T_world_object[name] if T_world_object is None else T_world_object
+    ways = pinch_ways(table.things[name], T)
+    yaw = yaw_towards(shape, T[:3, 3], ways) if ways else 0.0
+    if ways and abs(yaw) < MAX_PINCH_YAW_RAD:
+        T_world_wrist, open_hand = _pinched(rng, shape, T[:3, 3], yaw), pinching(shape, "knob", 0.0)
+    else:
+        T_world_wrist, open_hand = _palmed(rng, shape, table, name, T_world_object), evenly_curled(shape, rng.uniform(0.1, 0.2))
+    fingers, palm = (T_world_wrist[:3, :3] @ shape.axes)[:, :2].T
+    off = shifted(T_world_wrist, -palm * rng.uniform(0.03, 0.06) - fingers * rng.uniform(0.0, 0.04))
+    before = Waypoint(rng.uniform(0.35, 0.65), off, open_hand, arc_m=rng.uniform(0.0, 0.04))
+    return before, Waypoint(rng.uniform(0.15, 0.3), T_world_wrist, open_hand)
+
+
+def _pinched(rng: np.random.Generator, shape: HandShape, place_m: Float[ndarray, "3"], yaw_rad: float) -> Transform:
+    """T_world_wrist of a hand over a small thing, fingers beyond it, thumb before it."""
+    R = hand_rotation(shape, place_m, yaw_rad, rng.uniform(0.2, 0.5), rng.uniform(-0.1, 0.25))
+    return pinch_pose(shape, R, place_m)
+
+
+def _palmed(rng: np.random.Generator, shape: HandShape, table: Table, name: str, T_world_object: Transform | None) -> Transform:
+    """T_world_wrist with the palm on a thing, from above, or from the side where it is tall or in the air."""
     T = table.T_world_object[name] if T_world_object is None else T_world_object
     from_the_side = table.top_m(name) > TALL_M or T_world_object is not None
     roll, pitch = (rng.uniform(1.0, 1.5), rng.uniform(-0.1, 0.25)) if from_the_side else (rng.uniform(0.0, 0.8), rng.uniform(0.25, 0.8))
     R = hand_rotation(shape, T[:3, 3], rng.uniform(-0.35, 0.35), pitch, roll)
-    T_world_wrist = grasp_pose(shape, R, table.things[name], T)
-    off = shifted(T_world_wrist, -R @ (shape.axes[:, 1] * rng.uniform(0.03, 0.06) + shape.axes[:, 0] * rng.uniform(0.0, 0.04)))
-    open_hand = evenly_curled(shape, rng.uniform(0.1, 0.2))
-    before = Waypoint(rng.uniform(0.35, 0.65), off, open_hand, arc_m=rng.uniform(0.0, 0.04))
-    return before, Waypoint(rng.uniform(0.15, 0.3), T_world_wrist, open_hand)
+    return grasp_pose(shape, R, table.things[name], T)
 
 
 def retreat(rng: np.random.Generator, shape: HandShape, last: Waypoint) -> Waypoint:

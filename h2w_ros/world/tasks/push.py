@@ -19,6 +19,8 @@ Grip = tuple[Float[ndarray, "3 3"], Float[ndarray, "3"], Float[ndarray, "3"], fl
 
 PUSH_WAYS = {"palm": 0.35, "back": 0.2, "tips": 0.25, "hook": 0.2}
 TOPPLE_WAYS = {"palm": 0.4, "back": 0.25, "tips": 0.35}
+HOOK_TOP_M = 0.09
+"""Hands do not reach over what is taller than this to pull it."""
 TOPPLE_AT = 0.72
 """Share of the half height over the middle where a hand pushes a thing over."""
 
@@ -29,7 +31,7 @@ def push(rng: np.random.Generator, shape: HandShape, table: Table) -> Plan:
     if name is None:
         return Plan()
     start_m = table.position(name)
-    grip = _push_grip(rng, shape, start_m, PUSH_WAYS)
+    grip = _push_grip(rng, shape, start_m, PUSH_WAYS if table.top_m(name) < HOOK_TOP_M else TOPPLE_WAYS)
     gap = rng.uniform(0.02, 0.05)
     return _shove(rng, shape, table, "push", name, grip, start_m, gap, _push_length(rng, start_m, grip[2], gap), rng.uniform(0.6, 1.1))
 
@@ -68,7 +70,8 @@ def _shove(
     reach_m = extent_m(table.things[name], table.T_world_object[name][:3, :3], direction, table.openings.get(name, 0.0)) + 0.012
     behind = target_m - direction * (reach_m + gap_m) - R @ contact
     start = raised_above_table(shape, transform(R, behind), angles)
-    approach = Waypoint(rng.uniform(0.3, 0.6), start, angles, arc_m=0.05)
+    over_m = table.top_m(name) if direction[1] < 0 else 0.0  # what is pulled is reached over
+    approach = Waypoint(rng.uniform(0.3, 0.6) + 2 * over_m, start, angles, arc_m=0.05 + over_m)
     through = Waypoint(duration_s, shifted(start, direction * length_m), angles)
     return plan(task, name, approach, through, retreat(rng, shape, through))
 

@@ -16,10 +16,11 @@ from numpy import ndarray
 
 from h2w_ros import geometry
 from h2w_ros.condition import HandPose, Image, Side
+from h2w_ros.picture_header import claimed_size_px
 from h2w_ros.rectify import Lens
 
 NS_PER_S = 1_000_000_000
-MAX_SIDE_PX = 16384
+MAX_SIDE_PX = 8192
 LEFT, RIGHT = 1, 2
 SIDES: dict[int, Side] = {LEFT: "left", RIGHT: "right"}
 
@@ -61,8 +62,7 @@ def image_from_msg(msg: Any) -> Image:
     encoding = ENCODINGS.get(msg.encoding)
     if encoding is None:
         raise ValueError(f"image encoding must be one of {sorted(ENCODINGS)}, got {msg.encoding!r}: convert it with image_proc")
-    if not 0 < msg.height <= MAX_SIDE_PX or not 0 < msg.width <= MAX_SIDE_PX:
-        raise ValueError(f"image sides must be 1..{MAX_SIDE_PX} px, got {msg.width}x{msg.height}")
+    _check_sides("image", msg.width, msg.height)
     row_bytes = msg.width * encoding.num_channels
     if msg.step < row_bytes:
         raise ValueError(f"image step must be at least {row_bytes} bytes for {msg.width} px of {msg.encoding}, got {msg.step}")
@@ -76,12 +76,16 @@ def image_from_msg(msg: Any) -> Image:
 
 def image_from_compressed(msg: Any) -> Image:
     """The picture of a sensor_msgs/CompressedImage (JPEG or PNG) as RGB; ValueError when it does not decode."""
-    if not len(msg.data):
-        raise ValueError(f"compressed image ({msg.format!r}) is empty")
+    _check_sides("compressed image", *claimed_size_px(bytes(msg.data)))
     decoded = cv2.imdecode(np.frombuffer(msg.data, np.uint8), cv2.IMREAD_COLOR)
     if decoded is None:
         raise ValueError(f"compressed image ({msg.format!r}, {len(msg.data)} bytes) must be a whole JPEG or PNG file")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _check_sides(name: str, width_px: int, height_px: int) -> None:
+    if not 0 < height_px <= MAX_SIDE_PX or not 0 < width_px <= MAX_SIDE_PX:
+        raise ValueError(f"{name} sides must be 1..{MAX_SIDE_PX} px, got {width_px}x{height_px}")
 
 
 def pose_from_msg(pose: Any) -> geometry.Transform:
@@ -112,6 +116,7 @@ def lens_from_msg(msg: Any, is_rectified: bool = False) -> Lens:
     """The lens that a sensor_msgs/CameraInfo describes; for pictures that are rectified already, the pinhole of its P."""
     if msg.k[0] == 0.0:
         raise ValueError("camera_info is uncalibrated (k[0] == 0): calibrate the camera, or set its calibration file in the driver")
+    _check_sides("camera_info", msg.width, msg.height)
     K = (float(msg.k[0]), float(msg.k[4]), float(msg.k[2]), float(msg.k[5]))
     P = (float(msg.p[0]), float(msg.p[5]), float(msg.p[2]), float(msg.p[6])) if msg.p[0] > 0.0 else None
     if is_rectified:

@@ -16,6 +16,7 @@ import numpy as np
 
 from h2w_ros.condition import Camera, Condition, HandPose, Image
 from h2w_ros.geometry import Transform, check_transform, interpolate, interpolate_axis_angles
+from h2w_ros.leaps import LeapGuard, Step
 
 Picture = Image | Callable[[], Image]
 Hands = tuple[HandPose, ...]
@@ -51,6 +52,10 @@ class TimelineConfig:
     )
     clock_jump_s: float = field(
         default=2.0, metadata={"help": "stamps this far from the rest mean a new start of the clock [s]", "range": (0.1, 60.0)}
+    )
+    max_leap_m: float = field(
+        default=1.0,
+        metadata={"help": "a camera or hand that moves farther within 250 ms is a fault, unless five agree [m]", "range": (0.01, 1000.0)},
     )
     buffer_length: int = field(default=256, metadata={"help": "samples kept of each input; the oldest leave first", "range": (4, 10000)})
     ready_made_hands: bool = field(default=False, metadata={"help": "hands come as ready-made pictures instead of poses"})
@@ -134,6 +139,7 @@ class Timeline:
         self._renders: Track[Picture] = Track(min(length, 64))
         self._newest_ns: int | None = None
         self._progress: Track[float] = Track(length)
+        self._leaps = {name: LeapGuard(self.config.max_leap_m) for name in ("camera", "left", "right")}
         self._next_ns: int | None = None
         self._suspects.clear()
 
@@ -155,13 +161,13 @@ class Timeline:
             T = check_transform(T_world_camera, "T_world_camera")
         except ValueError:
             return self._drop("pose_not_rigid")
-        return self._admit("pose", stamp_ns) and self._store("pose", self._poses, stamp_ns, T)
+        return self._admit("pose", stamp_ns) and self._is_plausible(stamp_ns, T) and self._store("pose", self._poses, stamp_ns, T)
 
     def add_hands(self, stamp_ns: int, hands: Hands) -> bool:
         """All hands that are known at this moment, in the world frame; another message of the same stamp may add the other side."""
         if self._hands.stamps_ns and self._hands.stamps_ns[-1] == stamp_ns:
-            return self._merge_hands(hands)
-        return self._admit("hands", stamp_ns) and self._store("hands", self._hands, stamp_ns, hands)
+            return self._merge_hands(self._without_leaps(stamp_ns, hands))
+        return self._admit("hands", stamp_ns) and self._store("hands", self._hands, stamp_ns, self._without_leaps(stamp_ns, hands))
 
     def add_image(self, stamp_ns: int, image: Picture) -> bool:
         """What the camera saw, or a function that decodes it: only pictures that a tick uses are decoded."""
@@ -210,6 +216,20 @@ class Timeline:
         follows = count < 0 or 0 < stamp_ns - last_ns <= self.config.clock_jump_s * NS_PER_S
         self._suspects[name] = (stamp_ns, count + 1 if follows else 0)
         return self._suspects[name][1] >= needed
+
+    # Admission: which positions are believed.
+
+    def _is_plausible(self, stamp_ns: int, T_world_camera: Transform) -> bool:
+        """A camera that is elsewhere for good makes a new start: the world before it is another one."""
+        step = self._leaps["camera"].judge(stamp_ns, T_world_camera[:3, 3])
+        if step is Step.NEW_PLACE:
+            self.reset()
+        return step is not Step.LEAP or self._drop("pose_leap")
+
+    def _without_leaps(self, stamp_ns: int, hands: Hands) -> Hands:
+        steps = [self._leaps[hand.side].judge(stamp_ns, hand.T_world_wrist[:3, 3]) for hand in hands]
+        self.dropped.update("hand_leap" for step in steps if step is Step.LEAP)
+        return tuple(hand for hand, step in zip(hands, steps, strict=True) if step is not Step.LEAP)
 
     def _store(self, name: str, track: Track[Sample], stamp_ns: int, sample: Sample) -> bool:
         if track.append(stamp_ns, sample):

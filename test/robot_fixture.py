@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
@@ -18,7 +19,7 @@ from h2w_ros.condition import Condition
 from h2w_ros.nodes import topics
 from h2w_ros.nodes.conditioner import Conditioner
 from h2w_ros.nodes.generator import Generator
-from h2w_ros.nodes.images import image_to_compressed, image_to_msg
+from h2w_ros.nodes.images import header, image_to_compressed, image_to_msg
 from h2w_ros.nodes.messages import camera_info, hands_to_msg, odometry_to_msg, pose_to_msg
 from h2w_ros.nodes.params import overrides
 
@@ -37,14 +38,19 @@ class Robot:
         outputs = (self.image, self.info, self.odometry, self.hands)
         assert wait_until(lambda: all(output.get_subscription_count() for output in outputs))
 
-    def send(self, condition: Condition, hands_frame: str = "odom") -> None:
+    def send(self, condition: Condition, hands_frame: str = "odom", has_pose: bool = True) -> None:
         stamp_ns = condition.stamp_ns
         self.info.publish(camera_info(condition.camera, stamp_ns, OPTICAL))
         if condition.image is not None:
             to_msg = image_to_compressed if self.is_compressed else image_to_msg
             self.image.publish(to_msg(condition.image, stamp_ns, OPTICAL))
-        self.odometry.publish(odometry_to_msg(condition.T_world_camera, stamp_ns, "odom", self.child_frame))
+        if has_pose:
+            self.odometry.publish(odometry_to_msg(condition.T_world_camera, stamp_ns, "odom", self.child_frame))
         self.hands.publish(hands_to_msg(condition.hands, stamp_ns, hands_frame))
+
+    def send_compressed(self, stamp_ns: int, data: bytes) -> None:
+        """Any bytes in the place of a picture."""
+        self.image.publish(CompressedImage(header=header(stamp_ns, OPTICAL), format="jpeg", data=data))
 
     def play(self, moments: list[Condition], period_s: float = 0.02) -> None:
         for moment in moments:
@@ -64,6 +70,19 @@ def values_of(msgs: list[DiagnosticArray], node: str) -> dict[str, str]:
     """The latest diagnostics of a node."""
     statuses = [status for msg in msgs for status in msg.status if status.name == f"/{node}"]
     return {item.key: item.value for item in statuses[-1].values} if statuses else {}
+
+
+def message_of(msgs: list[DiagnosticArray], node: str) -> str:
+    """What the node's latest status says."""
+    statuses = [status for msg in msgs for status in msg.status if status.name == f"/{node}"]
+    return statuses[-1].message if statuses else ""
+
+
+def warnings_of(node: Any) -> list[str]:
+    """Warnings of the node from now on."""
+    warnings: list[str] = []
+    node.get_logger().warning = warnings.append
+    return warnings
 
 
 def problem_of(msgs: list[DiagnosticArray], node: str) -> str:

@@ -241,7 +241,7 @@ def test_a_clock_that_jumps_ends_the_recording(tmp_path: Path, caplog: pytest.Lo
     assert stamps == sorted(stamps)
     assert max(stamps) <= 2_000_000_000
     assert bag.dropped["after_clock_jump"] == 1
-    assert "clock jumps" in caplog.text
+    assert "the clock or the camera jumps" in caplog.text
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05])

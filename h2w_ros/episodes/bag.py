@@ -66,7 +66,7 @@ class Bag(Recording):
             for part, message in in_order_of_stamps(_messages(reader, connections, self.topics, alignment.dropped)):
                 yield from alignment.take(part, message)
                 if alignment.has_restarted:
-                    log.warning("%s: the clock jumps; what follows is another recording and is left out", self.path)
+                    log.warning("%s: the clock or the camera jumps; what follows is another recording and is left out", self.path)
                     alignment.dropped["after_clock_jump"] += 1
                     break
             self.dropped = alignment.dropped + alignment.timeline.dropped

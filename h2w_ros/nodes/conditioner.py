@@ -23,6 +23,7 @@ from h2w_ros.frames import StaticFrames
 from h2w_ros.geometry import Transform
 from h2w_ros.nodes import lifecycle, topics
 from h2w_ros.nodes.diagnostics import Diagnostics, Health
+from h2w_ros.nodes.hearing import Hearing
 from h2w_ros.nodes.images import image_to_msg, rays_to_msg
 from h2w_ros.nodes.messages import Moment, condition_to_msg
 from h2w_ros.nodes.params import check_choices, read, setting
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from h2w_ros.hands.render import HandRenderer
 
 PICTURES = (ImageMsg, CompressedImage)
-SILENT_AFTER_S = 2.0
+USABLE_HANDS = "usable hands"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class ConditionerConfig:
     T_child_optical: tuple[float, ...] = setting(
         (), "optical frame in odometry's child frame: x y z [m], quaternion x y z w; empty takes it from /tf_static"
     )
+    min_hand_confidence: float = setting(0.3, "hands of which the tracker is less sure are left out", 0.0, 1.0)
     hand_style: str = setting("silhouette_wireframe", "how hand_render is drawn", choices=("silhouette_wireframe", "wireframe", "solid"))
 
     def __post_init__(self) -> None:
@@ -94,8 +96,9 @@ class Conditioner(lifecycle.ManagedNode):
         self._rectifier: Rectifier | None = None
         self._T_world_anchor: Transform | None = None
         self._world_frame, self._child_frame, self._camera_frame = "", "", ""
-        self._heard_s: dict[str, float] = {}
-        self._consequences: dict[str, str] = {}
+        self._hearing = Hearing(read(self, lifecycle.NodeConfig).stale_after_s)
+        self._hearing.expect(USABLE_HANDS, "conditions without hands")
+        self._had_listeners = False
         self._subscribe_all()
 
     def tear_down(self) -> None:
@@ -121,7 +124,7 @@ class Conditioner(lifecycle.ManagedNode):
         """An input whose silence has a consequence that can be said."""
 
         def heard(msg: Any) -> None:
-            self._heard_s[name] = time.monotonic()
+            self._hearing.heard(name)
             if self.is_active:
                 received_ns = time.time_ns()
                 callback(msg)
@@ -130,42 +133,46 @@ class Conditioner(lifecycle.ManagedNode):
         qos = topics.SENSOR_IN if kind in PICTURES else topics.NUMBERS_IN
         subscription = self.create_subscription(kind, topic, heard, qos, qos_overriding_options=topics.overridable())
         name = subscription.topic_name
-        self._consequences[name] = consequence
+        self._hearing.expect(name, consequence)
         self._inputs[topic] = subscription
 
     # Inputs: each callback converts and hands on.
 
     def _on_image(self, msg: ImageMsg) -> None:
-        self._take_picture(msg, partial(image_from_msg, msg), unneeded=topics.IMAGE_COMPRESSED)
+        self._leave(topics.IMAGE_COMPRESSED)
+        self._take_picture(msg, partial(self._rectified, topics.IMAGE, partial(image_from_msg, msg)))
 
     def _on_compressed(self, msg: CompressedImage) -> None:
-        self._take_picture(msg, partial(image_from_compressed, msg), unneeded=topics.IMAGE)
+        self._leave(topics.IMAGE)
+        self._take_picture(msg, partial(self._rectified, topics.IMAGE_COMPRESSED, partial(image_from_compressed, msg)))
 
-    def _take_picture(self, msg: ImageMsg | CompressedImage, decode: Callable[[], Image], unneeded: str) -> None:
-        self._leave(unneeded)
+    def _take_picture(self, msg: ImageMsg | CompressedImage, decode: Callable[[], Image]) -> None:
         self._camera_frame = msg.header.frame_id or self._camera_frame
-        self._timeline.add_image(stamp_to_ns(msg.header.stamp), partial(self._decoded, decode))
+        self._timeline.add_image(stamp_to_ns(msg.header.stamp), decode)
 
     def _leave(self, topic: str) -> None:
         """Ends a subscription, once."""
         subscription = self._inputs.pop(topic, None)
         if subscription is not None:
-            self._consequences.pop(subscription.topic_name, None)
+            self._hearing.forget(subscription.topic_name)
             self.destroy_subscription(subscription)
 
     def _on_hand_render(self, msg: ImageMsg) -> None:
-        self._timeline.add_hand_render(stamp_to_ns(msg.header.stamp), partial(self._decoded, partial(image_from_msg, msg), rectify=False))
+        decode = partial(self._decoded, topics.READY_MADE_HANDS, partial(image_from_msg, msg))
+        self._timeline.add_hand_render(stamp_to_ns(msg.header.stamp), decode)
 
     def _on_camera_info(self, msg: CameraInfo) -> None:
         self._camera_frame = msg.header.frame_id or self._camera_frame
         try:
             lens = lens_from_msg(msg, self._config.image_is_rectified)
+            if lens == self._lens:
+                return
+            rectifier = Rectifier(lens)
+            self._timeline.set_camera(rectifier.camera)
         except ValueError as error:
             self._drop("camera_info_unusable", f"{self._topic(topics.CAMERA_INFO)}: {error}; no conditions until then")
             return
-        if lens != self._lens:
-            self._lens, self._rectifier = lens, Rectifier(lens)
-            self._timeline.set_camera(self._rectifier.camera)
+        self._lens, self._rectifier = lens, rectifier
 
     def _on_odometry(self, msg: Odometry) -> None:
         self._world_frame, self._child_frame = msg.header.frame_id, msg.child_frame_id
@@ -187,7 +194,9 @@ class Conditioner(lifecycle.ManagedNode):
         reading = hands_from_msgs(msg.hands)
         for reason, text in reading.faults:
             self._drop(reason, f"{self._topic(topics.HANDS)}: {text}")
-        hands = tuple(replace(hand, T_world_wrist=T_world_frame @ hand.T_world_wrist) for hand in reading.hands)
+        sure = [hand for hand in reading.hands if hand.confidence >= self._config.min_hand_confidence]
+        self._dropped["hand_unsure"] += len(reading.hands) - len(sure)
+        hands = tuple(replace(hand, T_world_wrist=T_world_frame @ hand.T_world_wrist) for hand in sure)
         self._timeline.add_hands(stamp_to_ns(msg.header.stamp), hands)
 
     def _on_tf_static(self, msg: TFMessage) -> None:
@@ -217,14 +226,18 @@ class Conditioner(lifecycle.ManagedNode):
             self._drop("pose_without_mount", text)
         return T_child_optical
 
-    def _decoded(self, decode: Callable[[], Image], rectify: bool = True) -> Image:
-        """A picture of the pinhole camera; ValueError, after a warning, when it can't be read."""
+    def _decoded(self, topic: str, decode: Callable[[], Image]) -> Image:
+        """A picture; ValueError, after a warning that names its topic, when it can't be read."""
         try:
-            picture = decode()
-            return self._rectifier(picture) if rectify and self._rectifier else picture
+            return decode()
         except ValueError as error:
-            self.warn("picture", f"a picture is left out: {error}")
+            self.warn(topic, f"{self._topic(topic)}: a picture is left out: {error}")
             raise
+
+    def _rectified(self, topic: str, decode: Callable[[], Image]) -> Image:
+        """A picture of the pinhole camera."""
+        rectify = self._rectifier
+        return self._decoded(topic, decode if rectify is None else lambda: rectify(decode()))
 
     # Outputs.
 
@@ -232,8 +245,10 @@ class Conditioner(lifecycle.ManagedNode):
         for condition in self._timeline.advance():
             if self._timeline.num_resets != self._num_resets_seen:
                 self._num_resets_seen, self._T_world_anchor = self._timeline.num_resets, None
-                self.get_logger().warning("stamps jumped: the clock starts anew, and so does the prediction")
+                self.get_logger().warning("the stamps, the camera or its size jumped: the clock starts anew, and so does the prediction")
             self._num_conditions += 1
+            if condition.hands or condition.hand_render is not None:
+                self._hearing.heard(USABLE_HANDS)
             self._give_out(Moment(condition, self._world_frame, self._camera_frame, received_ns))
 
     def _give_out(self, moment: Moment) -> None:
@@ -275,19 +290,21 @@ class Conditioner(lifecycle.ManagedNode):
         self._dropped[reason] += 1
         self.warn(reason, text)
 
-    def _silent(self) -> list[str]:
-        """What is not heard at present, each with its consequence."""
-        oldest_s = time.monotonic() - SILENT_AFTER_S
-        return [f"nothing on {name}: {text}" for name, text in self._consequences.items() if self._heard_s.get(name, 0.0) < oldest_s]
-
     def _health(self) -> Health:
-        silent = self._silent()
-        for text in silent:
-            self.warn(text, text)
+        problems = self._hearing.stale() | self._lost_listeners()
+        for subject, text in problems.items():
+            self.warn(subject, text)
         dropped = self._dropped + self._timeline.dropped
         values: dict[str, object] = {"conditions": self._num_conditions, "clock_restarts": self._timeline.num_resets}
         values.update({f"dropped.{reason}": count for reason, count in sorted(dropped.items())})
-        return Health("; ".join(silent), values=values)
+        return Health("; ".join(problems.values()), values=values)
+
+    def _lost_listeners(self) -> dict[str, str]:
+        """Conditions that somebody used to hear, and nobody hears now."""
+        has_listeners = self._on_moment is not None or self._conditions.get_subscription_count() > 0
+        self._had_listeners |= has_listeners
+        topic = self._topic(topics.CONDITION)
+        return {} if has_listeners or not self._had_listeners else {topic: f"nobody hears {topic} any more: the generator has ended"}
 
 
 def main(args: list[str] | None = None) -> int:

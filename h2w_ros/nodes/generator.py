@@ -19,6 +19,7 @@ from h2w_ros.hardware import share_cores
 from h2w_ros.nodes import lifecycle, topics
 from h2w_ros.nodes.diagnostics import Diagnostics, Health
 from h2w_ros.nodes.evidence import failures_dir, keep_inputs
+from h2w_ros.nodes.hearing import Hearing
 from h2w_ros.nodes.images import header, image_to_compressed, image_to_msg, stamp_from_ns
 from h2w_ros.nodes.live_session import Answer, StreamingSession
 from h2w_ros.nodes.messages import Moment, condition_from_msg
@@ -98,10 +99,12 @@ class Generator(lifecycle.ManagedNode):
         keep = partial(keep_inputs, failures_dir(self._config.failures_dir))
         self._worker = InferenceWorker(session, read(self, WorkerConfig), self._publish, keep)
         self._worker.start()
+        self._hearing = Hearing(read(self, lifecycle.NodeConfig).stale_after_s)
         if self._listens:
             self._input = self.create_subscription(
                 ConditionMsg, topics.CONDITION, self._on_condition, topics.RESULT_OUT, qos_overriding_options=topics.overridable()
             )
+            self._hearing.expect(self._input.topic_name, "no predictions")
         self.get_logger().info(f"model {self._config.model} is ready")
 
     def tear_down(self) -> None:
@@ -119,6 +122,7 @@ class Generator(lifecycle.ManagedNode):
             self._worker.put(moment)
 
     def _on_condition(self, msg: ConditionMsg) -> None:
+        self._hearing.heard(self._input.topic_name)
         try:
             moment = condition_from_msg(msg)
         except ValueError as error:
@@ -171,7 +175,8 @@ class Generator(lifecycle.ManagedNode):
         values.update({f"dropped.{reason}": count for reason, count in sorted(worker.dropped.items())})
         if self._num_refused:
             values["dropped.condition_invalid"] = self._num_refused
-        return Health(worker.problem, is_error=worker.has_failed, values=values)
+        problems = [worker.problem, *self._hearing.stale().values()]
+        return Health("; ".join(filter(None, problems)), is_error=worker.has_failed, values=values)
 
 
 def prediction_msg(answer: Answer, image: ImageMsg) -> Prediction:

@@ -31,6 +31,7 @@ class NodeConfig:
     """What every node can be told."""
 
     autostart: bool = setting(True, "configure and activate at once; false waits for a lifecycle manager")
+    stale_after_s: float = setting(2.0, "an input that is silent for longer is reported as stale [s]", 0.1, 3600.0)
     warn_every_s: float = setting(5.0, "the same warning is said at most this often [s]", 0.1, 3600.0)
 
 

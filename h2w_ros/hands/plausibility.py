@@ -59,7 +59,7 @@ def side_by_shape(skeleton: HandSkeleton) -> Side | None:
     """The side that the points show by what lies before the palm; None for a hand too flat, or seen too little, to tell."""
     points = np.where(skeleton.is_seen[:, None], skeleton.points_world, np.nan)
     normal = np.cross(points[_INDEX] - points[0], points[_PINKY] - points[0])
-    depths_m = (points - points[0]) @ (normal / np.linalg.norm(normal))
+    depths_m = (points - points[0]) @ (normal / np.maximum(np.linalg.norm(normal), 1e-12))
     base, bent = float(depths_m[_THUMB_BASE]), float(np.nansum(depths_m[_BENDING]))
     # Flat fingers may bend back a little and a thumb's base may be off; both at once hardly.
     if not min(base / CLEAR_BASE_M, bent / CLEAR_BEND_M) > 1.0 and not max(base / CLEAR_BASE_M, bent / CLEAR_BEND_M) < -1.0:

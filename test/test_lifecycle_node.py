@@ -1,18 +1,43 @@
-"""Nodes start, stop and start again."""
+"""Nodes start, stop and start again: in any order, a hundred times, and on any signal."""
 
 from __future__ import annotations
 
+import gc
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
 import pytest
 
 pytest.importorskip("rclpy")
 
+from process_fixture import ECHO_GENERATOR, main_of, process
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from robot_fixture import generator
 from ros_fixture import PERIOD_NS, START_NS, EchoSession, Ros, conditions, wait_until
 from sensor_msgs.msg import Image as ImageMsg
 
+from h2w_ros.episodes.bag_writer import write_bag
 from h2w_ros.nodes import topics
+from h2w_ros.nodes.conditioner import Conditioner
+from h2w_ros.nodes.generator import Generator
+from h2w_ros.nodes.lifecycle import ManagedNode
 from h2w_ros.nodes.messages import Moment
+from h2w_ros.nodes.params import overrides
+from h2w_ros.nodes.recorder import Recorder
+from h2w_ros.nodes.replay import Replay
 from h2w_ros.ros_messages import stamp_to_ns
+
+TRANSITIONS = ("configure", "activate", "deactivate", "cleanup")
+CLOSING_S = 2.0
 
 
 def test_a_lifecycle_manager_can_stop_and_start_the_nodes(ros: Ros) -> None:
@@ -26,3 +51,89 @@ def test_a_lifecycle_manager_can_stop_and_start_the_nodes(ros: Ros) -> None:
     node.accept(Moment(conditions(2)[1]))
     assert wait_until(lambda: len(images) == 1)
     assert stamp_to_ns(images[0].header.stamp) == START_NS + PERIOD_NS
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recording") / "bag.mcap"
+    write_bag(path, conditions(40))
+    return path
+
+
+def make_conditioner(ros: Ros, _recording: Path, _out: Path) -> ManagedNode:
+    return Conditioner(context=ros.context)
+
+
+def make_generator(ros: Ros, _recording: Path, _out: Path) -> ManagedNode:
+    return Generator(lambda config: EchoSession(), context=ros.context)
+
+
+def make_recorder(ros: Ros, _recording: Path, out: Path) -> ManagedNode:
+    return Recorder(context=ros.context, parameter_overrides=overrides(path=str(out / "first")))
+
+
+def make_replay(ros: Ros, recording: Path, _out: Path) -> ManagedNode:
+    return Replay(context=ros.context, parameter_overrides=overrides(path=str(recording), wait_for_listeners_s=0.0))
+
+
+MAKERS = (make_conditioner, make_generator, make_recorder, make_replay)
+
+
+def resources() -> tuple[int, int, int]:
+    """Threads, open files and resident bytes of this process."""
+    gc.collect()
+    me = psutil.Process()
+    return me.num_threads(), me.num_fds(), me.memory_info().rss
+
+
+def wander(node: ManagedNode, out: Path, num_steps: int, rng: random.Random) -> int:
+    """Asks for transitions in any order; returns how many were made. A recorder gets a new place for each bag."""
+    num_made = 0
+    for step in range(num_steps):
+        if node.has_parameter("path") and isinstance(node, Recorder):
+            node.set_parameters([Parameter("path", value=str(out / f"{id(node)}_{step}"))])
+        try:
+            num_made += getattr(node, f"trigger_{rng.choice(TRANSITIONS)}")() == TransitionCallbackReturn.SUCCESS
+        except rclpy_implementation.RCLError:
+            continue  # ROS refuses transitions that the present state does not know
+        time.sleep(0.001)
+    return num_made
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_hundred_transitions_in_any_order_leave_no_thread_file_or_memory_behind(
+    ros: Ros, recording: Path, tmp_path: Path, make: Callable[[Ros, Path, Path], ManagedNode]
+) -> None:
+    rng = random.Random(0)
+    node = make(ros, recording, tmp_path)
+    assert wander(node, tmp_path, 60, rng) > 10  # what is made once stays
+    before = resources()
+    num_made = wander(node, tmp_path, 300, rng)
+    while node._state_machine.current_state[1] != "unconfigured":
+        wander(node, tmp_path, 1, rng)
+    assert num_made >= 100
+    after = resources()
+    began_s = time.monotonic()
+    node.finish()
+    assert time.monotonic() - began_s < CLOSING_S
+    node.destroy_node()
+    assert after[0] <= before[0]
+    assert after[1] <= before[1] + 2
+    assert after[2] - before[2] < 8e6
+    assert not [thread for thread in threading.enumerate() if thread.name in ("inference", "replay")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_every_node_ends_within_two_seconds_of_a_signal(ros: Ros, recording: Path, tmp_path: Path, number: signal.Signals) -> None:
+    codes = {"conditioner": main_of("conditioner"), "generator": ECHO_GENERATOR, "recorder": main_of("recorder"), "replay": main_of("replay")}
+    parameters = {"recorder": [f"path:={tmp_path / 'bag'}"], "replay": [f"path:={recording}", "loop:=true"]}
+    with ExitStack() as stack:
+        running = {name: stack.enter_context(process(ros, code, parameters.get(name, ()))) for name, code in codes.items()}
+        assert wait_until(lambda: set(running) <= set(ros.node.get_node_names()))
+        time.sleep(0.5)
+        began_s = time.monotonic()
+        for one in running.values():
+            os.kill(one.pid, number)
+        assert {name: one.wait(10.0) for name, one in running.items()} == dict.fromkeys(running, 0)
+        assert time.monotonic() - began_s < CLOSING_S
+    assert (tmp_path / "bag" / "metadata.yaml").is_file()

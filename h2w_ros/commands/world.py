@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`h2w world sample --seed 7 --episodes 16 --out samples`."""
     parser.epilog = (
-        "Writes OUT/episode_SEED (an episode folder), OUT/episode_SEED.mp4 (picture, untouched scene, masks) and OUT/contact_sheet.png. "
+        "Writes OUT/episode_SEED (an episode folder with truth.parquet: ids, depth, object poses, contacts; docs/episode.md), "
+        "OUT/episode_SEED.mp4 (picture, untouched scene, masks, depth) and OUT/contact_sheet.png. "
         "Seeds from 900000 are for evaluation. Needs OpenGL without a display: apt-get install libegl1 libgl1-mesa-dri"
     )
     parser.add_argument("action", choices=["sample"], help="sample: simulate episodes of consecutive seeds")
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.episodes < 1:
         raise ValueError(f"--episodes must be at least 1, got {args.episodes}")
-    spec = WorldSpec(width_px=args.width, height_px=args.height, num_frames=args.frames)
+    spec = WorldSpec(width_px=args.width, height_px=args.height, num_frames=args.frames, ground_truth=True)
     args.out.mkdir(parents=True, exist_ok=True)
     failed: dict[int, str] = {}
     rows = []
@@ -58,8 +59,11 @@ def _write(path: Path, episode: WorldEpisode, spec: WorldSpec) -> None:
     from h2w_ros.episodes.writer import EpisodeWriter
     from h2w_ros.video import write_video
     from h2w_ros.world.preview import side_by_side
+    from h2w_ros.world.truth_file import write_truth
 
     with EpisodeWriter(path, spec.rate_hz, domain=SIMULATED_TABLETOP, description=episode.description) as writer:
         for condition, hand, thing in zip(episode.conditions, episode.hand_masks, episode.object_masks, strict=True):
             writer.write(condition, {"hand": hand, "object": thing})
+    if episode.truth is not None:
+        write_truth(path, episode.truth)
     write_video(path.with_suffix(".mp4"), side_by_side(episode), spec.rate_hz)

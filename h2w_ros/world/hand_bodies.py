@@ -19,6 +19,8 @@ from h2w_ros.hands.skinning import hand_joints_and_tips_world, hand_vertices_wor
 from h2w_ros.world.appearance import Colour
 
 NUM_JOINTS = 16
+HAND_PARTS = (*map(str, range(NUM_JOINTS)), "forearm")
+"""What follows the side in the names of a hand's bodies."""
 PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 FINGERS = {"index": (1, 2, 3, 17), "middle": (4, 5, 6, 18), "pinky": (7, 8, 9, 20), "ring": (10, 11, 12, 19), "thumb": (13, 14, 15, 16)}
 """MANO's joints of each finger from the knuckle on, then its tip among the 21 points."""
@@ -117,7 +119,7 @@ class HandDriver:
     """Moves the mocap bodies of one hand in a compiled scene."""
 
     def __init__(self, model: mujoco.MjModel, shape: HandShape) -> None:
-        names = [*(f"{shape.side}_{joint}" for joint in range(NUM_JOINTS)), f"{shape.side}_forearm"]
+        names = [f"{shape.side}_{part}" for part in HAND_PARTS]
         self._shape = shape
         self._mocap = np.array([model.body(name).mocapid[0] for name in names])
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import mujoco
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from h2w_ros.condition import HandPose, Side
@@ -15,7 +15,7 @@ from h2w_ros.hands.model import load_hand_model
 from h2w_ros.hands.skinning import hand_vertices_world
 from h2w_ros.world.actor import HandActor, Held
 from h2w_ros.world.appearance import random_colour, skin_tone
-from h2w_ros.world.hand_bodies import HAND_COLLISION_BITS, HandDriver, HandShape, Placement, hand_shape
+from h2w_ros.world.hand_bodies import HAND_COLLISION_BITS, HAND_PARTS, HandDriver, HandShape, Placement, hand_shape
 from h2w_ros.world.object_bodies import OBJECT_COLLISION_BIT, link_name
 from h2w_ros.world.objects import TableObject, sample_objects
 from h2w_ros.world.scene import build_scene, sample_look
@@ -24,6 +24,8 @@ from h2w_ros.world.tasks.idle import Sees
 from h2w_ros.world.tasks.table import Table
 
 SETTLE_S = 0.3
+SIDES: tuple[Side, Side] = ("left", "right")
+TOUCH_M = 0.001
 MOVED_M = 0.008
 MOVED_COSINE = 0.98
 """An object that has gone this far or turned this much has moved visibly."""
@@ -90,6 +92,34 @@ class World:
     def moved_bodies(self) -> list[str]:
         """Names of the bodies that have moved: whole objects with what opens on them, or only a lid, drawer or cover."""
         return sorted(self._moved_bodies)
+
+    @property
+    def T_world_object(self) -> Float[ndarray, "n 4 4"]:
+        """Where the objects are now, in the order of `things`."""
+        return np.stack([self._pose(thing.name) for thing in self.things])
+
+    @property
+    def openings(self) -> Float[ndarray, "n"]:
+        """How far lids, covers [rad] and drawers [m] are open now, in the order of `things`; nan for things that do not open."""
+        return np.array([np.nan if thing.articulation is None else self._opening(self.data, thing) for thing in self.things])
+
+    @property
+    def contacts(self) -> Bool[ndarray, "2 n"]:
+        """Which hand (left, right) touches or holds which object now, in the order of `things`."""
+        touching = self._touching_bodies()
+        contacts = np.zeros((len(SIDES), len(self.things)), dtype=bool)
+        for actor in self.actors:
+            side = SIDES.index(actor.shape.side)
+            for column, thing in enumerate(self.things):
+                is_held = actor.held is not None and actor.held.object_name == thing.name
+                contacts[side, column] = is_held or (actor.shape.side, self.model.body(thing.name).id) in touching
+        return contacts
+
+    def _touching_bodies(self) -> set[tuple[str, int]]:
+        """Pairs of a hand's side and an object's body that physics finds in contact."""
+        roots = self.model.body_rootid[self.model.geom_bodyid[self.data.contact.geom[self.data.contact.dist < TOUCH_M]]]
+        sides = {self.model.body(f"{actor.shape.side}_{part}").id: actor.shape.side for actor in self.actors for part in HAND_PARTS}
+        return {(sides[hand], thing) for pair in roots.tolist() for hand, thing in (pair, pair[::-1]) if hand in sides}
 
     def advance(self) -> None:
         """One frame of hands and physics; UnstableSimulationError when an object shoots off."""

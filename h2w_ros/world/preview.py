@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float32, UInt8
 from numpy import ndarray
 
 from h2w_ros.condition import Image
@@ -14,16 +14,18 @@ from h2w_ros.world.simulate import WorldEpisode
 HAND_COLOUR = (255, 80, 60)
 OBJECT_COLOUR = (60, 220, 90)
 PICTURES_A_ROW = 8
+SHOWN_DEPTH_M = 1.2
 GAP_PX = 2
 
 
 def side_by_side(episode: WorldEpisode) -> Iterator[Image]:
-    """For every frame: the picture, the untouched scene, and the picture with hands red and moving objects green."""
-    for condition, hand, thing in zip(episode.conditions, episode.hand_masks, episode.object_masks, strict=True):
+    """For every frame: the picture, the static render, the picture with hands red and what moves green, and, where it is known, the depth."""
+    for frame, (condition, hand, thing) in enumerate(zip(episode.conditions, episode.hand_masks, episode.object_masks, strict=True)):
         if condition.image is None or condition.static_render is None:
             raise ValueError("a simulated condition carries image and static_render; these were stripped")
         marked = _tinted(_tinted(condition.image, hand, HAND_COLOUR), thing, OBJECT_COLOUR)
-        yield np.concatenate([condition.image, condition.static_render, marked], axis=1)
+        depth = [] if episode.truth is None else [_depth_picture(episode.truth.depth_m[frame])]
+        yield np.concatenate([condition.image, condition.static_render, marked, *depth], axis=1)
 
 
 def contact_row(episode: WorldEpisode) -> UInt8[ndarray, "H W 3"]:
@@ -37,6 +39,12 @@ def contact_row(episode: WorldEpisode) -> UInt8[ndarray, "H W 3"]:
 def contact_sheet(rows: Sequence[UInt8[ndarray, "H W 3"]]) -> Image:
     """The rows of many episodes, one under the other."""
     return np.concatenate(rows, axis=0)
+
+
+def _depth_picture(depth_m: Float32[ndarray, "H W"]) -> Image:
+    """Near is bright, and what is SHOWN_DEPTH_M away or further is black."""
+    grey = np.round(255 * np.clip(1 - depth_m / SHOWN_DEPTH_M, 0, 1)).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)
 
 
 def _tinted(picture: Image, mask: Bool[ndarray, "H W"], colour: tuple[int, int, int]) -> Image:

@@ -11,7 +11,7 @@ from types import TracebackType
 import cv2
 import mujoco
 import numpy as np
-from jaxtyping import Bool, Float, Int32
+from jaxtyping import Bool, Float, Float32, Int32
 from numpy import ndarray
 
 from h2w_ros.condition import Camera, Image, Side
@@ -51,6 +51,7 @@ class SceneRenderer:
         self._large = mujoco.MjrRect(0, 0, width_px * supersampling, height_px * supersampling)
         self._exact = mujoco.MjrRect(0, 0, width_px, height_px)
         self._with_hands, self._without_hands = _options(hands=True), _options(hands=False)
+        self._only_hands = _options(hands=True, scene=False)
 
     def __enter__(self) -> SceneRenderer:
         return self
@@ -60,15 +61,33 @@ class SceneRenderer:
 
     def image(self, data: mujoco.MjData, camera: Camera, T_world_camera: Transform, hands: HandVertices | None = None) -> Image:
         """What the camera sees, with these hands and their forearms, or with none."""
-        self._look(data, camera, T_world_camera, hands)
+        self._look(data, camera, T_world_camera, hands, self._without_hands if hands is None else self._with_hands)
         self._set_flags(segmentation=False)
         return cv2.resize(self._read(self._large), (self.width_px, self.height_px), interpolation=cv2.INTER_AREA)
 
     def bodies(self, data: mujoco.MjData, camera: Camera, T_world_camera: Transform, hands: HandVertices) -> Int32[ndarray, "H W"]:
         """Id of the body that each pixel shows; hands' skins count as their first bone's body; -1 is nothing."""
-        self._look(data, camera, T_world_camera, hands)
+        self._look(data, camera, T_world_camera, hands, self._with_hands)
+        return self._segments(None)
+
+    def bodies_and_depth(
+        self, data: mujoco.MjData, camera: Camera, T_world_camera: Transform, hands: HandVertices
+    ) -> tuple[Int32[ndarray, "H W"], Float32[ndarray, "H W"]]:
+        """`bodies`, and how far along the optical axis each pixel's surface is [m], inf where there is none."""
+        self._look(data, camera, T_world_camera, hands, self._with_hands)
+        depth = np.empty((self.height_px, self.width_px), dtype=np.float32)
+        bodies = self._segments(depth)
+        return bodies, _metres(depth[::-1], bodies >= 0)
+
+    def complete_hands(self, data: mujoco.MjData, camera: Camera, T_world_camera: Transform, hands: HandVertices) -> Bool[ndarray, "H W"]:
+        """Pixels where a hand or forearm is, seen or hidden behind something."""
+        self._look(data, camera, T_world_camera, hands, self._only_hands)
+        return self._segments(None) >= 0
+
+    def _segments(self, depth: Float32[ndarray, "H W"] | None) -> Int32[ndarray, "H W"]:
+        """The body of every pixel of what is looked at; fills `depth`, upside down, with what OpenGL holds."""
         self._set_flags(segmentation=True)
-        code = self._read(self._exact).astype(np.int32)
+        code = self._read(self._exact, depth).astype(np.int32)
         return self._body_of_segment()[code[..., 0] + (code[..., 1] << 8) + (code[..., 2] << 16)]
 
     def _body_of_segment(self) -> Int32[ndarray, "s"]:
@@ -80,8 +99,7 @@ class SceneRenderer:
                 table[geom.segid + 1] = self.model.skin_bonebodyid[self.model.skin_boneadr[geom.objid]]
         return table
 
-    def _look(self, data: mujoco.MjData, camera: Camera, T_world_camera: Transform, hands: HandVertices | None) -> None:
-        option = self._with_hands if hands is not None else self._without_hands
+    def _look(self, data: mujoco.MjData, camera: Camera, T_world_camera: Transform, hands: HandVertices | None, option: mujoco.MjvOption) -> None:
         mujoco.mjv_updateScene(self.model, data, option, None, mujoco.MjvCamera(), mujoco.mjtCatBit.mjCAT_ALL, self._scene)
         for eye in self._scene.camera:
             _aim(eye, camera, T_world_camera)
@@ -98,10 +116,10 @@ class SceneRenderer:
         flags = self._scene.flags
         flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = segmentation
 
-    def _read(self, viewport: mujoco.MjrRect) -> Image:
+    def _read(self, viewport: mujoco.MjrRect, depth: Float32[ndarray, "H W"] | None = None) -> Image:
         mujoco.mjr_render(viewport, self._scene, self._context)
         pixels = np.empty((viewport.height, viewport.width, 3), dtype=np.uint8)
-        mujoco.mjr_readPixels(pixels, None, viewport, self._context)
+        mujoco.mjr_readPixels(pixels, depth, viewport, self._context)
         return pixels[::-1]
 
 
@@ -111,11 +129,17 @@ def hand_mask(model: mujoco.MjModel, bodies: Int32[ndarray, "*t H W"]) -> Bool[n
     return driven[bodies]
 
 
-def _options(hands: bool) -> mujoco.MjvOption:
-    """Geoms of groups 0 (room, objects) and, with hands, 1 (forearms) and the skins."""
+def _metres(depth: Float32[ndarray, "H W"], is_surface: Bool[ndarray, "H W"]) -> Float32[ndarray, "H W"]:
+    """OpenGL's depth 0..1 as a distance along the optical axis [m]."""
+    distance = NEAR_M * FAR_M / (FAR_M - depth * (FAR_M - NEAR_M))
+    return np.where(is_surface, distance, np.float32(np.inf)).astype(np.float32)
+
+
+def _options(hands: bool, scene: bool = True) -> mujoco.MjvOption:
+    """Geoms of groups 0 (room, objects) with the scene, 1 (forearms) and the skins with hands."""
     option = mujoco.MjvOption()
     option.geomgroup[:] = 0
-    option.geomgroup[0], option.geomgroup[1] = 1, hands
+    option.geomgroup[0], option.geomgroup[1] = scene, hands
     option.skingroup[:] = hands
     option.flags[mujoco.mjtVisFlag.mjVIS_SKIN] = hands
     return option

@@ -13,19 +13,25 @@ from h2w_ros.condition import Condition
 from h2w_ros.world.physics import World
 from h2w_ros.world.render import SceneRenderer, hand_mask
 from h2w_ros.world.spec import TABLE_HEIGHT_M, WORLD_VERSION, WorldSpec
+from h2w_ros.world.truth import FrameTruth, GroundTruth, frame_truth, ground_truth
 from h2w_ros.world.view import View, sample_view
 
 
 @dataclass(frozen=True, eq=False)
 class WorldEpisode:
-    """One simulated episode. Every condition carries its `image` and its `static_render` (same camera, untouched scene, no hands)."""
+    """One simulated episode of T frames."""
 
     conditions: list[Condition]
+    """Each with camera, head and hands, its `image`, and its `static_render`: the untouched scene without hands from the same camera, or,
+    where the camera is fixed, the first image (`description["static_render"]` says which)."""
     hand_masks: Bool[ndarray, "T H W"]
     """Pixels that show a hand or forearm."""
     object_masks: Bool[ndarray, "T H W"]
-    """Pixels that show an object which moves at some time of the episode."""
+    """Pixels that show what moves at some time of the episode: an object, or only its lid, drawer or cover."""
     description: dict[str, Any]
+    """The seed, the world's version, what stands on the table, what each hand does, and what moves."""
+    truth: GroundTruth | None = None
+    """Ids of all objects, depth, poses and contacts; only where `WorldSpec.ground_truth` asks for them."""
 
 
 def simulate(seed: int, spec: WorldSpec | None = None) -> WorldEpisode:
@@ -38,27 +44,33 @@ def simulate(seed: int, spec: WorldSpec | None = None) -> WorldEpisode:
     view = sample_view(view_rng, spec)
     world = World(scene_rng, spec, view.sees)
     with SceneRenderer(world.model, spec.width_px, spec.height_px, spec.supersampling) as renderer:
-        conditions, bodies = _film(world, renderer, view, spec)
+        conditions, bodies, truths = _film(world, renderer, view, spec)
     moved = [world.model.body(name).id for name in world.moved_bodies]
-    return WorldEpisode(conditions, hand_mask(world.model, bodies), np.isin(bodies, moved), _describe(seed, world, view))
+    truth = ground_truth(world, truths) if spec.ground_truth else None
+    return WorldEpisode(conditions, hand_mask(world.model, bodies), np.isin(bodies, moved), _describe(seed, world, view), truth)
 
 
-def _film(world: World, renderer: SceneRenderer, view: View, spec: WorldSpec) -> tuple[list[Condition], Int32[ndarray, "T H W"]]:
-    """A condition, and the id of the body that every pixel shows, for every frame."""
-    camera, conditions, bodies = view.camera, [], []
+def _film(world: World, renderer: SceneRenderer, view: View, spec: WorldSpec) -> tuple[list[Condition], Int32[ndarray, "T H W"], list[FrameTruth]]:
+    """For every frame a condition, the id of the body that every pixel shows, and, where asked for, the truth."""
+    conditions, bodies, truths = [], [], []
     for frame in range(spec.num_frames):
         if frame > 0:
             world.advance()
         T_world_camera = view.head.T_world_camera(frame / spec.rate_hz)
         skins = world.hand_vertices
-        image = renderer.image(world.data, camera, T_world_camera, skins)
+        image = renderer.image(world.data, view.camera, T_world_camera, skins)
         if not view.is_fixed:
-            static = renderer.image(world.untouched, camera, T_world_camera)
+            static = renderer.image(world.untouched, view.camera, T_world_camera)
         elif frame == 0:
             static = image
-        conditions.append(Condition(round(frame * 1e9 / spec.rate_hz), camera, T_world_camera, world.hands, static_render=static, image=image))
-        bodies.append(renderer.bodies(world.data, camera, T_world_camera, skins))
-    return conditions, np.stack(bodies)
+        stamp_ns = round(frame * 1e9 / spec.rate_hz)
+        conditions.append(Condition(stamp_ns, view.camera, T_world_camera, world.hands, static_render=static, image=image))
+        if spec.ground_truth:
+            truths.append(frame_truth(world, renderer, view.camera, T_world_camera, skins))
+            bodies.append(truths[-1].bodies)
+        else:
+            bodies.append(renderer.bodies(world.data, view.camera, T_world_camera, skins))
+    return conditions, np.stack(bodies), truths
 
 
 def _describe(seed: int, world: World, view: View) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class WorldSpec:
     """Share of the episodes whose camera stands still, and whose static render is the first frame (what real recordings offer)."""
     hands_in_first_frame: float = 0.7
     """Share of the hands that begin in the picture, as far as there is room."""
+    ground_truth: bool = False
+    """Whether episodes carry their GroundTruth; it changes nothing else."""
     num_objects: tuple[int, int] = (2, 5)
     two_hands: float = 0.4
     """Share of the episodes with both hands in them."""

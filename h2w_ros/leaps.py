@@ -28,25 +28,26 @@ class Step(Enum):
 class LeapGuard:
     """Judges one thing's positions in the order of their stamps."""
 
-    def __init__(self, max_leap_m: float) -> None:
-        self.max_leap_m = max_leap_m
+    def __init__(self) -> None:
         self._last: Place | None = None
         self._suspect: Place | None = None
         self._num_suspects = 0
 
-    def judge(self, stamp_ns: int, position_m: Float[ndarray, "3"]) -> Step:
+    def judge(self, stamp_ns: int, position_m: Float[ndarray, "3"], max_leap_m: float) -> Step:
         """What this position is; a leap leaves the judgement of the next ones as it was."""
         here = (stamp_ns, position_m)
-        if self._last is None or self._is_near(self._last, here):
+        if self._last is None or is_near(self._last, here, max_leap_m):
             self._last, self._suspect = here, None
             return Step.NEAR
-        agrees = self._suspect is not None and self._is_near(self._suspect, here)
+        agrees = self._suspect is not None and is_near(self._suspect, here, max_leap_m)
         self._suspect, self._num_suspects = here, self._num_suspects + 1 if agrees else 1
         if self._num_suspects < NUM_TO_BELIEVE:
             return Step.LEAP
         self._last, self._suspect = here, None
         return Step.NEW_PLACE
 
-    def _is_near(self, before: Place, here: Place) -> bool:
-        periods = max(1.0, (here[0] - before[0]) / (LEAP_PERIOD_S * NS_PER_S))
-        return bool(np.linalg.norm(here[1] - before[1]) <= self.max_leap_m * periods)
+
+def is_near(before: Place, here: Place, max_leap_m: float) -> bool:
+    """Whether a thing can have come from one place to the other in time."""
+    periods = max(1.0, (here[0] - before[0]) / (LEAP_PERIOD_S * NS_PER_S))
+    return bool(np.linalg.norm(here[1] - before[1]) <= max_leap_m * periods)

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -30,34 +30,26 @@ NS_PER_S = 1_000_000_000
 NUM_BACKWARD_TO_RESET = 5
 
 
+def _number(default: Any, text: str, low: int | float, high: int | float, live: bool = True) -> Any:
+    """A documented number; `live` ones may change while the timeline works."""
+    return field(default=default, metadata={"help": text, "range": (low, high), "live": live})
+
+
 @dataclass(frozen=True)
 class TimelineConfig:
     """How far apart in time two things may be and still belong together."""
 
-    rate_hz: float = field(default=16.0, metadata={"help": "the generator's frame rate [Hz]", "range": (1.0, 120.0)})
-    max_pose_gap_ms: float = field(default=250.0, metadata={"help": "camera poses farther apart are not interpolated [ms]", "range": (1.0, 5000.0)})
-    max_hands_gap_ms: float = field(default=250.0, metadata={"help": "hand poses farther apart are not interpolated [ms]", "range": (1.0, 5000.0)})
-    pose_hold_ms: float = field(
-        default=70.0, metadata={"help": "how long the last camera pose stands in for a late one [ms]", "range": (0.0, 1000.0)}
-    )
-    hands_hold_ms: float = field(
-        default=125.0, metadata={"help": "how long the last hand pose stands in for a late one [ms]", "range": (0.0, 1000.0)}
-    )
-    picture_age_ms: float = field(default=40.0, metadata={"help": "a picture belongs to a tick at most this far away [ms]", "range": (1.0, 1000.0)})
-    wait_ms: float = field(
-        default=100.0, metadata={"help": "how far other inputs may run ahead before a tick stops waiting [ms]", "range": (0.0, 2000.0)}
-    )
-    drain_ms: float = field(
-        default=50.0, metadata={"help": "real time to read what has arrived already before a tick gives up [ms]", "range": (0.0, 2000.0)}
-    )
-    clock_jump_s: float = field(
-        default=2.0, metadata={"help": "stamps this far from the rest mean a new start of the clock [s]", "range": (0.1, 60.0)}
-    )
-    max_leap_m: float = field(
-        default=1.0,
-        metadata={"help": "a camera or hand that moves farther within 250 ms is a fault, unless five agree [m]", "range": (0.01, 1000.0)},
-    )
-    buffer_length: int = field(default=256, metadata={"help": "samples kept of each input; the oldest leave first", "range": (4, 10000)})
+    rate_hz: float = _number(16.0, "the generator's frame rate [Hz]", 1.0, 120.0, live=False)
+    max_pose_gap_ms: float = _number(250.0, "camera poses farther apart are not interpolated [ms]", 1.0, 5000.0)
+    max_hands_gap_ms: float = _number(250.0, "hand poses farther apart are not interpolated [ms]", 1.0, 5000.0)
+    pose_hold_ms: float = _number(70.0, "how long the last camera pose stands in for a late one [ms]", 0.0, 1000.0)
+    hands_hold_ms: float = _number(125.0, "how long the last hand pose stands in for a late one [ms]", 0.0, 1000.0)
+    picture_age_ms: float = _number(40.0, "a picture belongs to a tick at most this far away [ms]", 1.0, 1000.0)
+    wait_ms: float = _number(100.0, "how far other inputs may run ahead before a tick stops waiting [ms]", 0.0, 2000.0)
+    drain_ms: float = _number(50.0, "real time to read what has arrived already before a tick gives up [ms]", 0.0, 2000.0)
+    clock_jump_s: float = _number(2.0, "stamps this far from the rest mean a new start of the clock [s]", 0.1, 60.0)
+    max_leap_m: float = _number(1.0, "a camera or hand that moves farther within 250 ms is a fault, unless five samples agree [m]", 0.01, 1000.0)
+    buffer_length: int = _number(256, "samples kept of each input; the oldest leave first", 4, 10000, live=False)
     ready_made_hands: bool = field(default=False, metadata={"help": "hands come as ready-made pictures instead of poses"})
 
     def __post_init__(self) -> None:
@@ -139,7 +131,7 @@ class Timeline:
         self._renders: Track[Picture] = Track(min(length, 64))
         self._newest_ns: int | None = None
         self._progress: Track[float] = Track(length)
-        self._leaps = {name: LeapGuard(self.config.max_leap_m) for name in ("camera", "left", "right")}
+        self._leaps = {name: LeapGuard() for name in ("camera", "left", "right")}
         self._next_ns: int | None = None
         self._suspects.clear()
 
@@ -221,13 +213,13 @@ class Timeline:
 
     def _is_plausible(self, stamp_ns: int, T_world_camera: Transform) -> bool:
         """A camera that is elsewhere for good makes a new start: the world before it is another one."""
-        step = self._leaps["camera"].judge(stamp_ns, T_world_camera[:3, 3])
+        step = self._leaps["camera"].judge(stamp_ns, T_world_camera[:3, 3], self.config.max_leap_m)
         if step is Step.NEW_PLACE:
             self.reset()
         return step is not Step.LEAP or self._drop("pose_leap")
 
     def _without_leaps(self, stamp_ns: int, hands: Hands) -> Hands:
-        steps = [self._leaps[hand.side].judge(stamp_ns, hand.T_world_wrist[:3, 3]) for hand in hands]
+        steps = [self._leaps[hand.side].judge(stamp_ns, hand.T_world_wrist[:3, 3], self.config.max_leap_m) for hand in hands]
         self.dropped.update("hand_leap" for step in steps if step is Step.LEAP)
         return tuple(hand for hand, step in zip(hands, steps, strict=True) if step is not Step.LEAP)
 

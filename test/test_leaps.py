@@ -15,8 +15,8 @@ def at(metres: float) -> np.ndarray:
 
 
 def judged(positions_m: list[float], period_ns: int = PERIOD_NS) -> list[Step]:
-    guard = LeapGuard(1.0)
-    return [guard.judge(k * period_ns, at(position_m)) for k, position_m in enumerate(positions_m)]
+    guard = LeapGuard()
+    return [guard.judge(k * period_ns, at(position_m), 1.0) for k, position_m in enumerate(positions_m)]
 
 
 def test_a_walk_is_no_leap_however_far_it_goes() -> None:
@@ -43,5 +43,5 @@ def test_after_a_long_gap_a_thing_may_be_farther_away() -> None:
 
 @pytest.mark.parametrize("max_leap_m", [0.05, 4.0])
 def test_the_limit_is_the_given_one(max_leap_m: float) -> None:
-    guard = LeapGuard(max_leap_m)
-    assert [guard.judge(k, at(k * 1.01 * max_leap_m)) for k in range(2)] == [Step.NEAR, Step.LEAP]
+    guard = LeapGuard()
+    assert [guard.judge(k, at(k * 1.01 * max_leap_m), max_leap_m) for k in range(2)] == [Step.NEAR, Step.LEAP]

@@ -58,8 +58,8 @@ class ConditionerConfig:
     T_child_optical: tuple[float, ...] = setting(
         (), "optical frame in odometry's child frame: x y z [m], quaternion x y z w; empty takes it from /tf_static"
     )
-    min_hand_confidence: float = setting(0.3, "hands of which the tracker is less sure are left out", 0.0, 1.0)
-    hand_style: str = setting("silhouette_wireframe", "how hand_render is drawn", choices=("silhouette_wireframe", "wireframe", "solid"))
+    min_hand_confidence: float = setting(0.3, "hands of which the tracker is less sure are left out", 0.0, 1.0, live=True)
+    hand_style: str = setting("silhouette_wireframe", "how hand_render is drawn", choices=("silhouette_wireframe", "wireframe", "solid"), live=True)
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -105,6 +105,12 @@ class Conditioner(lifecycle.ManagedNode):
         """Forgets everything."""
         for topic in list(self._inputs):
             self._leave(topic)
+
+    def take_changes(self) -> None:
+        """Limits and styles hold from the next message on."""
+        self._config, self._timeline.config = read(self, ConditionerConfig), read(self, TimelineConfig)
+        self._hearing.stale_after_s = read(self, lifecycle.NodeConfig).stale_after_s
+        self.__dict__.pop("_renderer", None)
 
     def _subscribe_all(self) -> None:
         transport, silence = self._config.image_transport, "no picture to begin from, and none in the conditions"

@@ -37,7 +37,7 @@ class GeneratorConfig:
     table_height_m: tuple[float, ...] = setting((), "height of the table in odometry's world, whose z axis points up [m]; empty: unknown")
     device: str = setting("auto", "where the network runs: cpu, cuda, cuda:1 and so on, or auto for a GPU where there is one")
     num_threads: int = setting(0, "threads of the network on a CPU; 0: $OMP_NUM_THREADS, else 1", 0, 256)
-    jpeg_quality: int = setting(90, "quality of predicted/compressed", 1, 100)
+    jpeg_quality: int = setting(90, "quality of predicted/compressed", 1, 100, live=True)
     failures_dir: str = setting("", "folder for the last inputs of a session that failed; empty: h2w_failures in ROS's log folder")
 
     def __post_init__(self) -> None:
@@ -115,6 +115,13 @@ class Generator(lifecycle.ManagedNode):
         if self._input is not None:
             self.destroy_subscription(self._input)
             self._input = None
+
+    def take_changes(self) -> None:
+        """Limits hold from the next condition on, the seed from the next session on."""
+        self._config = read(self, GeneratorConfig)
+        self._hearing.stale_after_s = read(self, lifecycle.NodeConfig).stale_after_s
+        if self._worker is not None:
+            self._worker.use(read(self, WorkerConfig))
 
     def accept(self, moment: Moment) -> None:
         """A condition from the same process."""

@@ -13,14 +13,16 @@ from typing import Any
 
 import rclpy
 import rclpy.utilities
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
 from h2w_ros.hardware import share_cores
 from h2w_ros.nodes.middleware import make_room_for_pictures
-from h2w_ros.nodes.params import declare, setting
+from h2w_ros.nodes.params import check_changes, declare, setting
 
 SPIN_TIMEOUT_S = 0.1
 SWITCH_INTERVAL_S = 0.0005
@@ -31,8 +33,8 @@ class NodeConfig:
     """What every node can be told."""
 
     autostart: bool = setting(True, "configure and activate at once; false waits for a lifecycle manager")
-    stale_after_s: float = setting(2.0, "an input that is silent for longer is reported as stale [s]", 0.1, 3600.0)
-    warn_every_s: float = setting(5.0, "the same warning is said at most this often [s]", 0.1, 3600.0)
+    stale_after_s: float = setting(2.0, "an input that is silent for longer is reported as stale [s]", 0.1, 3600.0, live=True)
+    warn_every_s: float = setting(5.0, "the same warning is said at most this often [s]", 0.1, 3600.0, live=True)
 
 
 class Throttle:
@@ -56,12 +58,15 @@ class ManagedNode(LifecycleNode):
 
     def __init__(self, name: str, config_types: Sequence[type], **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
-        for config_type in (NodeConfig, *config_types):
+        self._config_types = (NodeConfig, *config_types)
+        for config_type in self._config_types:
             declare(self, config_type)
         self.is_active = False
-        self._is_finalized = False
+        self._is_configured, self._is_finalized = False, False
         self._refusal = "a transition was refused"
         self._throttle = Throttle(self.get_parameter("warn_every_s").value)
+        self.add_on_set_parameters_callback(self._judge_changes)
+        self.add_post_set_parameters_callback(self._use_changes)
 
     def set_up(self) -> None:
         """Reads parameters, creates what the node works with."""
@@ -70,6 +75,9 @@ class ManagedNode(LifecycleNode):
     def tear_down(self) -> None:
         """Ends what `set_up` began; called once, also when the node was never activated."""
         raise NotImplementedError
+
+    def take_changes(self) -> None:
+        """Uses new values of live parameters; called only while the node is configured."""
 
     def warn(self, subject: str, text: str) -> None:
         """A warning that is not repeated within `warn_every_s` for the same subject."""
@@ -95,6 +103,7 @@ class ManagedNode(LifecycleNode):
             self._refusal = str(error)
             self.get_logger().error(self._refusal)
             return TransitionCallbackReturn.FAILURE
+        self._is_configured = True
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -109,15 +118,29 @@ class ManagedNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """inactive -> unconfigured."""
+        self._is_configured = False
         self.tear_down()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """any state -> finalized."""
-        self.is_active, self._is_finalized = False, True
+        self.is_active, self._is_configured, self._is_finalized = False, False, True
         if state.label in ("active", "inactive"):
             self.tear_down()
         return super().on_shutdown(state)
+
+    def _judge_changes(self, parameters: list[Parameter]) -> SetParametersResult:
+        try:
+            for config_type in self._config_types:
+                check_changes(self, config_type, parameters, self._is_configured)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _use_changes(self, _: list[Parameter]) -> None:
+        self._throttle.period_s = self.get_parameter("warn_every_s").value
+        if self._is_configured:
+            self.take_changes()
 
 
 @contextmanager

@@ -71,9 +71,9 @@ class StreamingSession(Protocol):
 class SessionConfig:
     """When a session begins, and what it is shown."""
 
-    seed: int = setting(0, "seed of all noise; the same seed and inputs give the same frames", 0, 2**31 - 1)
-    restart_after_s: float = setting(2.0, "a gap in the stamps longer than this, or a step back, starts a new session [s]", 0.1, 3600.0)
-    ground_every_s: float = setting(0.0, "how often the real camera picture is written into the context [s]; 0 never", 0.0, 3600.0)
+    seed: int = setting(0, "seed of all noise; the same seed and inputs give the same frames", 0, 2**31 - 1, live=True)
+    restart_after_s: float = setting(2.0, "a gap in the stamps longer than this, or a step back, starts a new session [s]", 0.1, 3600.0, live=True)
+    ground_every_s: float = setting(0.0, "how often the real camera picture is written into the context [s]; 0 never", 0.0, 3600.0, live=True)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class LiveSession:
         on_answers: Callable[[list[Answer]], None],
         keep: Callable[[Failure], str],
     ) -> None:
-        self._session, self._config, self._on_answers, self._keep = session, config, on_answers, keep
+        self._session, self.config, self._on_answers, self._keep = session, config, on_answers, keep
         self.dropped: Counter[str] = Counter()
         self.num_frames = 0
         self.stages_ms: dict[str, float] = {}
@@ -129,7 +129,7 @@ class LiveSession:
 
     def begin(self, start: Start | None = None) -> None:
         """Forgets everything; without a start, from the next picture of the camera."""
-        self._start = start or Start(new_session_id(), None, self._config.seed)
+        self._start = start or Start(new_session_id(), None, self.config.seed)
         self._needs_image = self._start.image is None
         self._camera: Camera | None = None
         self._last_ns: int | None = None
@@ -190,7 +190,7 @@ class LiveSession:
     def _is_new_start(self, stamp_ns: int) -> bool:
         if self._last_ns is None:
             return False
-        return not 0 < stamp_ns - self._last_ns <= self._config.restart_after_s * NS_PER_S
+        return not 0 < stamp_ns - self._last_ns <= self.config.restart_after_s * NS_PER_S
 
     def _pushed(self, moment: Moment) -> Sequence[PredictedFrame]:
         try:
@@ -216,7 +216,7 @@ class LiveSession:
         newest_ns = block[-1].condition.stamp_ns
         if self._grounded_ns is None:
             self._grounded_ns = newest_ns
-        is_due = self._config.ground_every_s > 0.0 and newest_ns - self._grounded_ns >= self._config.ground_every_s * NS_PER_S
+        is_due = self.config.ground_every_s > 0.0 and newest_ns - self._grounded_ns >= self.config.ground_every_s * NS_PER_S
         if is_due and all(image is not None for image in images):
             for image in images:
                 self._session.observe(image)  # type: ignore[arg-type]  # none of them is None

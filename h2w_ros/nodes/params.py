@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields
 from typing import Any, TypeVar
 
@@ -12,9 +13,11 @@ from rclpy.parameter import Parameter
 Config = TypeVar("Config")
 
 
-def setting(default: Any, text: str, low: int | float | None = None, high: int | float | None = None, choices: tuple[str, ...] = ()) -> Any:
-    """A documented field of a config: `text` says what it does and its unit."""
-    metadata: dict[str, Any] = {"help": text}
+def setting(
+    default: Any, text: str, low: int | float | None = None, high: int | float | None = None, choices: tuple[str, ...] = (), live: bool = False
+) -> Any:
+    """A documented field of a config: `text` says what it does and its unit; `live` ones may change while the node works."""
+    metadata: dict[str, Any] = {"help": text, "live": live}
     if low is not None and high is not None:
         metadata["range"] = (low, high)
     if choices:
@@ -39,13 +42,27 @@ def declare(node: Node, config_type: type) -> None:
 
 def read(node: Node, config_type: type[Config]) -> Config:
     """The config of the node's present parameters; ValueError from the config's own checks."""
-    values = {spec.name: _from_ros(node.get_parameter(spec.name).value, _default(spec)) for spec in fields(config_type)}  # type: ignore[arg-type]
-    return config_type(**values)
+    return _config(config_type, {spec.name: node.get_parameter(spec.name).value for spec in fields(config_type)})  # type: ignore[arg-type]
+
+
+def check_changes(node: Node, config_type: type, parameters: Sequence[Parameter], is_configured: bool) -> None:
+    """ValueError with the rule when a config may not be changed like this now."""
+    names = {spec.name for spec in fields(config_type)}
+    changes = {parameter.name: parameter.value for parameter in parameters if parameter.name in names}
+    for spec in fields(config_type):
+        if spec.name in changes and is_configured and not spec.metadata.get("live"):
+            raise ValueError(f"{spec.name} is used when the node is configured: deactivate and clean it up, then change it")
+    if changes:
+        _config(config_type, {spec.name: changes.get(spec.name, node.get_parameter(spec.name).value) for spec in fields(config_type)})
 
 
 def overrides(**values: Any) -> list[Parameter]:
     """Parameter overrides for a node's constructor."""
     return [Parameter(name, value=_to_ros(value)) for name, value in values.items()]
+
+
+def _config(config_type: type[Config], values: Mapping[str, Any]) -> Config:
+    return config_type(**{spec.name: _from_ros(values[spec.name], _default(spec)) for spec in fields(config_type)})  # type: ignore[arg-type]
 
 
 def _default(spec: Field) -> Any:
@@ -66,6 +83,8 @@ def _descriptor(spec: Field) -> ParameterDescriptor:
     text = spec.metadata.get("help", "")
     if spec.metadata.get("choices"):
         text = f"{text}; one of {', '.join(spec.metadata['choices'])}"
+    if not spec.metadata.get("live"):
+        text = f"{text}; read when the node is configured"
     # An empty list has no type of its own, and whole numbers in a YAML list make it a list of integers.
     descriptor = ParameterDescriptor(description=text, dynamic_typing=isinstance(spec.default, tuple))
     if "range" in spec.metadata:

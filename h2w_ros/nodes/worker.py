@@ -25,7 +25,7 @@ NUM_WARM_UP = 9
 class WorkerConfig(SessionConfig):
     """How the inference thread treats its inbox."""
 
-    inbox_length: int = setting(4, "conditions that may wait; the oldest leave first", 1, 256)
+    inbox_length: int = setting(4, "conditions that may wait; the oldest leave first", 1, 256, live=True)
 
 
 class InferenceWorker:
@@ -56,6 +56,10 @@ class InferenceWorker:
         self._is_warm.wait()
         if self._end:
             raise ValueError(self._end)
+
+    def use(self, config: WorkerConfig) -> None:
+        """Another config from now on; a seed from the next session on."""
+        self._config = self._live.config = config
 
     def stop(self) -> None:
         """Ends after the condition that is being worked on."""

@@ -14,11 +14,16 @@ from ros_fixture import ros_graph
 from h2w_ros.nodes.conditioner import Conditioner, ConditionerConfig
 from h2w_ros.nodes.generator import Generator, GeneratorConfig
 from h2w_ros.nodes.params import read
+from h2w_ros.nodes.tracker_bridge import TrackerBridge, TrackerBridgeConfig
 from h2w_ros.nodes.worker import WorkerConfig
 from h2w_ros.timeline import TimelineConfig
 
 ROOT = Path(__file__).resolve().parent.parent
-NODES = {"/**/conditioner": (Conditioner, ConditionerConfig, TimelineConfig), "/**/generator": (Generator, GeneratorConfig, WorkerConfig)}
+NODES = {
+    "/**/conditioner": (Conditioner, ConditionerConfig, TimelineConfig),
+    "/**/generator": (Generator, GeneratorConfig, WorkerConfig),
+    "/**/tracker_bridge": (TrackerBridge, TrackerBridgeConfig),
+}
 
 
 @pytest.mark.parametrize("name", ["preview", "replay"])

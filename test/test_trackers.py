@@ -55,9 +55,9 @@ def test_a_pose_array_in_a_named_convention_is_fitted_within_a_millimetre(name):
 
 
 def test_a_manus_glove_is_read_by_bone_in_any_order_and_stamped_on_arrival():
-    reading = read("manus", make.manus_glove(POINTS), frame_id="glove")
+    reading = read("manus", make.manus_glove(POINTS), frame_id="glove_{side}")
     assert reading.stamp_ns is None
-    assert reading.frame_id == "glove"
+    assert reading.frame_id == "glove_right"
     assert_same_points(only_hand(reading))
 
 

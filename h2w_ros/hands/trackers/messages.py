@@ -91,17 +91,18 @@ class ManusReader:
         self._config = config
 
     def read(self, tag: str, msg: Any) -> Reading:
-        """The glove's hand, as old as its arrival, in the configured frame."""
+        """The glove's hand, as old as its arrival, in the configured frame, which may name its {side}."""
         del tag
+        frame = self._config.frame_id.replace("{side}", msg.side.lower())
         names = [self._name(node) for node in msg.raw_nodes]
         faults = _unknown([f"{n.chain_type} {n.joint_type}" for n, name in zip(msg.raw_nodes, names, strict=True) if name is None])
         known = [place for place, name in enumerate(names) if name is not None]
         joints = joints_of_poses([msg.raw_nodes[place].pose for place in known])
         try:
             row = Convention(tuple(str(names[place]) for place in known))
-            return Reading(None, self._config.frame_id, (skeleton_of(msg.side, row, joints, self._config, "ros"),), faults)
+            return Reading(None, frame, (skeleton_of(msg.side, row, joints, self._config, "ros"),), faults)
         except ValueError as error:
-            return Reading(None, self._config.frame_id, faults=(*faults, Fault("hand_invalid", str(error))))
+            return Reading(None, frame, faults=(*faults, Fault("hand_invalid", str(error))))
 
     @staticmethod
     def _name(node: Any) -> str | None:

@@ -28,7 +28,7 @@ class WorldSpec:
     """Physics steps a frame."""
     supersampling: int = 2
     """Pictures are drawn this many times larger and averaged."""
-    shadow_map_px: int = 512
+    shadow_map_px: int = 256
     """Side of the shadow map; 0 draws no shadows."""
     hfov_deg: tuple[float, float] = (42.0, 100.0)
     """Horizontal field of view, narrowest and widest."""

@@ -35,7 +35,7 @@ class Handling:
 
 
 HANDLINGS = {
-    "lid_box": Handling("knob", (0.25, 0.6), (-0.1, 0.35), turns=0.35, closed_to=0.2, opened_to=0.93),
+    "lid_box": Handling("knob", (0.25, 0.55), (-0.1, 0.35), turns=-0.1, closed_to=0.2, opened_to=0.93),
     "drawer": Handling("knob", (0.1, 0.45), (-0.1, 0.3), turns=0.0, closed_to=0.0, opened_to=0.55),
     "book": Handling("edge", (0.0, 0.35), (1.0, 1.35), turns=0.5, closed_to=0.3, opened_to=0.7),
 }

@@ -69,6 +69,13 @@ class Ros:
         assert wait_until(lambda: all(output.get_subscription_count() for output in outputs))
         return node
 
+    def remove(self, node: Any) -> None:
+        """Ends a node before the graph ends."""
+        self._executor.remove_node(node)
+        self._nodes.remove(node)
+        node.finish()
+        node.destroy_node()
+
     def collect(self, kind: type, topic: str, qos: Any = 100) -> list[Any]:
         """A list that fills with a topic's messages."""
         heard: list[Any] = []

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -23,6 +24,7 @@ from rclpy.signals import SignalHandlerOptions
 from h2w_ros.hardware import share_cores
 from h2w_ros.nodes.middleware import make_room_for_pictures
 from h2w_ros.nodes.params import check_changes, declare, setting
+from h2w_ros.nodes.usage import usage
 
 SPIN_TIMEOUT_S = 0.1
 SWITCH_INTERVAL_S = 0.0005
@@ -174,17 +176,32 @@ def spin(nodes: Sequence[ManagedNode], is_done: Callable[[], bool]) -> None:
         executor.shutdown()
 
 
+def _asks_for_help(words: Sequence[str]) -> bool:
+    """Whether the words that are not ROS's ask for help; ValueError when they are anything else."""
+    others = rclpy.utilities.remove_ros_args(list(words))[1:]
+    if set(others) - {"-h", "--help"}:
+        raise ValueError(f"arguments for ROS follow --ros-args; got {' '.join(others)}: --help says more")
+    return bool(others)
+
+
 def main(make_nodes: Callable[[], Sequence[ManagedNode]], args: list[str] | None = None) -> int:
-    """Body of every executable: ROS up, nodes started, spun, finished. Exit code 2 when one could not start."""
+    """Body of every executable: ROS up, nodes started, spun, finished. Exit code 2 when one could not start.
+
+    `--help` is answered before anything starts.
+    """
+    words = sys.argv if args is None else args
     # Inference shares the process: a callback must not wait for Python's usual 5 ms each time it wants to go on.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     make_room_for_pictures()
     # rclpy's own handlers end the context first, and a recorder could no longer be told to finish.
     share_cores()
-    rclpy.init(args=sys.argv if args is None else args, signal_handler_options=SignalHandlerOptions.NO)
+    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
     try:
         with stop_signals() as stop:
             nodes = make_nodes()
+            if _asks_for_help(words):
+                print(usage(Path(words[0]).name, nodes))  # noqa: T201  what was asked for
+                return 0
             spin(nodes, lambda: stop.is_set() or any(getattr(node, "is_done", False) for node in nodes))
     except (ValueError, ParameterException) as error:
         print(error, file=sys.stderr)  # noqa: T201  an executable's last word

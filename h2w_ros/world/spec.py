@@ -47,12 +47,12 @@ class WorldSpec:
     """Share of the episodes with both hands in them."""
     idle_episodes: float = 0.15
     """Share of the episodes in which no hand touches anything."""
-    push: float = 0.2
+    push: float = 0.16
     """Shares of what an acting hand does next where the table offers it; the rest is idle."""
-    carry: float = 0.28
+    carry: float = 0.27
     reach: float = 0.04
     topple: float = 0.08
-    operate: float = 0.24
+    operate: float = 0.3
     """Opens or closes a lid, a drawer or a book."""
     hand_over: float = 0.12
 

@@ -23,6 +23,9 @@ EXTRAS = {
     "mano-check": ["smplx>=0.1.28"],
     "dev": [
         "beartype>=0.18",
+        "colcon-defaults>=0.2.8",
+        "colcon-package-information>=0.4",
+        "colcon-ros>=0.5",
         "hypothesis>=6.100",
         "import-linter>=2.0",
         "mypy>=1.11",

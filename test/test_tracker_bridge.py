@@ -12,6 +12,7 @@ from geometry_msgs.msg import Point, Pose, PoseArray, TransformStamped
 from hand_motion import moving_hand
 from robot_fixture import values_of
 from ros_fixture import START_NS, Ros, ros_graph, wait_until
+from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from tracker_messages import listed
@@ -168,6 +169,16 @@ def test_what_is_no_hand_is_dropped_and_counted_by_reason(ros: Ros) -> None:
     assert wait_until(lambda: expected == dropped_by(diagnostics), 10.0), dropped_by(diagnostics)
     assert wait_until(lambda: len(heard) == 2)
     assert all(stamp_to_ns(msg.header.stamp) < 1_950_000_000_000_000_000 for msg in heard), "hands of another clock are stamped on arrival"
+
+
+def test_a_gripper_becomes_a_hand_where_tf_has_it(ros: Ros) -> None:
+    heard = ros.collect(Hands, topics.HANDS)
+    bridge(ros, tracker="robot", robot="parallel_gripper", frame_id="odom")
+    play(ros.publisher(JointState, "joint_states"), [JointState(header=header(START_NS, ""), name=["elbow", "finger_joint"], position=[1.0, 0.02])])
+    assert wait_until(lambda: heard)
+    points = points_of(hands_from_msgs(heard[0].hands).hands[0])
+    assert np.linalg.norm(points[16] - points[17]) == pytest.approx(0.04, abs=5e-4)
+    np.testing.assert_allclose(points[[16, 17]].mean(axis=0), (0.0, 0.0, 0.12), atol=5e-4)
 
 
 def test_a_tracker_whose_messages_are_not_installed_is_refused_with_the_remedy(ros: Ros) -> None:

@@ -303,6 +303,10 @@ def test_what_cannot_be_read_says_what_can():
         source("pose_array").make(TrackerConfig())
     with pytest.raises(ValueError, match="need frame_id"):
         source("tf").make(TrackerConfig())
+    with pytest.raises(ValueError, match="a robot hand needs the parameter robot"):
+        source("robot").make(TrackerConfig())
+    with pytest.raises(ValueError, match="a robot hand needs frame_id"):
+        source("robot").make(TrackerConfig(robot="parallel_gripper"))
     with pytest.raises(ValueError, match="axes must be one of"):
         to_ros("maya", POINTS, np.eye(3)[None])
     with pytest.raises(ValueError, match="millimetres are"):
@@ -311,6 +315,17 @@ def test_what_cannot_be_read_says_what_can():
         TrackerConfig(frame_pattern="hand_{joint}")
     with pytest.raises(ValueError, match="24 joints fit none"):
         convention("openxr26", 24)
+
+
+def test_a_left_arms_gripper_becomes_a_left_hand_and_other_joints_alone_are_no_hand():
+    reader = source("robot").make(TrackerConfig(robot="parallel_gripper", frame_id="tool0", swap_sides=True))
+    reading = reader.read("", make.Msg(header=make.header(), name=["finger_joint", "elbow"], position=[0.03, 1.0]))
+    assert (reading.frame_id, [hand.side for hand in reading.hands]) == ("tool0", ["left"])
+    points = hand_joints_and_tips_world(load_hand_model("left"), reading.hands[0])
+    assert np.linalg.norm(points[16] - points[17]) == pytest.approx(0.06, abs=5e-4)
+    reading = reader.read("", make.Msg(header=make.header(), name=["elbow"], position=[1.0]))
+    assert reading.hands == ()
+    assert reading.faults[0].reason == "joints_missing"
 
 
 def test_every_source_names_topics_of_its_own():

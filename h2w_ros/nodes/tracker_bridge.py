@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from h2w_msgs.msg import Hands as HandsMsg
+from h2w_ros.condition import HandPose
 from h2w_ros.hands.pairing import HandPairing, HandsMoment
 from h2w_ros.hands.skeleton import HandSkeleton
 from h2w_ros.hands.trackers.axes import AXES
@@ -50,6 +51,7 @@ class TrackerBridgeConfig:
     swap_sides: bool = setting(False, "the tracker names the hands of a mirrored picture")
     frame_id: str = setting("", "frame of hands whose messages name none, such as glove_{side}; for tf the frame in which they are found")
     frame_pattern: str = setting("{side}_{joint}", "names of joints' frames, for tf")
+    robot: str = setting("", "a robot hand of models/robots, or the path of your own table; for the tracker robot")
     world_frame: str = setting("odom", "frame of the hands that go out; /tf and /tf_static lead to it")
     mano_dir: str = setting("", "folder of your MANO_LEFT.pkl and MANO_RIGHT.pkl; empty: the shipped stand-in")
     calibrate_after_s: float = setting(3.0, "a hand's shape is measured once it was seen for so long [s]; 0: only by the service", 0.0, 10.0)
@@ -64,7 +66,7 @@ class TrackerBridgeConfig:
     @property
     def reading(self) -> TrackerConfig:
         """What the adapters need to know."""
-        return TrackerConfig(self.convention, self.axes, self.metres_per_unit, self.swap_sides, self.frame_id, self.frame_pattern)
+        return TrackerConfig(**{spec.name: getattr(self, spec.name) for spec in fields(TrackerConfig)})
 
 
 class TrackerBridge(lifecycle.ManagedNode):
@@ -135,19 +137,21 @@ class TrackerBridge(lifecycle.ManagedNode):
             self._drop("tf_invalid", f"{parent} to {child}: {error}")
 
     def _take(self, reading: Reading) -> None:
-        """Fits and gives out what a message brought."""
+        """Brings what a message brought into the world, fits it, gives it out."""
         skeletons, faults = one_a_side(reading.skeletons, reading.faults)
         for fault in faults:
             self._drop(fault.reason, fault.text)
-        stamp_ns = self._stamp_ns(reading) if skeletons else None
+        stamp_ns = self._stamp_ns(reading) if skeletons or reading.hands else None
         if stamp_ns is None:
             return
+        T_world_frame = self._frames.find(self._config.world_frame, reading.frame_id, stamp_ns)
+        if T_world_frame is None:
+            self._drop_of_other_frame(reading.frame_id)
+            return
         for skeleton in skeletons:
-            T_world_frame = self._frames.find(self._config.world_frame, reading.frame_id, stamp_ns)
-            if T_world_frame is None:
-                self._drop_of_other_frame(reading.frame_id)
-            else:
-                self._fit(moved(skeleton, T_world_frame), stamp_ns)
+            self._fit(moved(skeleton, T_world_frame), stamp_ns)
+        for hand in reading.hands:
+            self._pair(replace(hand, T_world_wrist=T_world_frame @ hand.T_world_wrist), stamp_ns)
 
     def _stamp_ns(self, reading: Reading) -> int | None:
         """When the hands were there; None, counted, where nobody can know."""
@@ -172,9 +176,7 @@ class TrackerBridge(lifecycle.ManagedNode):
         self._fit_ms, self._errors_mm[skeleton.side] = 1e3 * (time.perf_counter() - began), 1e3 * fitted.error_m
         if self._markers.get_subscription_count():
             self._markers.publish(MarkerArray(markers=[skeleton_marker(skeleton, stamp_ns, self._config.world_frame)]))
-        moment = self._pairing.add(stamp_ns, fitted.hand)
-        if moment is not None:
-            self._give_out(moment)
+        self._pair(fitted.hand, stamp_ns)
         self._calibrate_when_due(skeleton)
 
     def _calibrate_when_due(self, skeleton: HandSkeleton) -> None:
@@ -187,6 +189,11 @@ class TrackerBridge(lifecycle.ManagedNode):
             self.get_logger().info(f"{skeleton.side} hand calibrated: bones differ by {1e3 * found.error_m:.1f} mm over {found.num_frames} frames")
 
     # Outputs.
+
+    def _pair(self, hand: HandPose, stamp_ns: int) -> None:
+        moment = self._pairing.add(stamp_ns, hand)
+        if moment is not None:
+            self._give_out(moment)
 
     def _give_out(self, moment: HandsMoment) -> None:
         self._num_moments += 1

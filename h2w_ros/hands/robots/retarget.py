@@ -28,8 +28,10 @@ OTHER_SHARE, TEMPLATE_SHARE = 1e-2, 1e-4
 # What leaving the limits and the relaxed pinch costs [m per rad].
 LIMIT_M_PER_RAD, REST_M_PER_RAD = 0.02, 5e-4
 MAX_STEPS = 60
-# Of the robot's own search: damping [m per rad or m], weight of the pointing direction [m], least step [m].
-DAMPING, POINTING_M, STILL = 1e-3, 2e-3, 1e-7
+# Of the robot's own search: damping, first and least [m per rad or m], and the weight of the pointing direction [m].
+DAMPING, LEAST_DAMPING, POINTING_M = 1e-3, 1e-5, 2e-3
+# Both searches end when nothing moves further than this [m, and rad of motors].
+STILL_M = 3e-5
 THUMB_TIP = 16
 # The relaxed pinch: bend of the knuckle, middle and last joint [rad] of fingers and thumb.
 PINCH_RAD = ((0.7, 0.7, 0.4), (0.2, 0.3, 0.4))
@@ -59,7 +61,7 @@ def hand_of_robot(robot: RobotHand, robot_pose: RobotPose, model: HandModel | No
     points, weights = apply(T_world_wrist, template), np.full(len(template), TEMPLATE_SHARE)
     points[robot.points], weights[robot.points] = targets, np.where(robot.is_tip, 1.0, OTHER_SHARE)
     problem = FitProblem(human, HandSkeleton(robot.side, points, weights), _weights(relaxed))
-    state = solve(problem, FitState(T_world_wrist, relaxed), MAX_STEPS).state
+    state = solve(problem, FitState(T_world_wrist, relaxed), MAX_STEPS, STILL_M).state
     hand = HandPose(robot.side, state.T_world_wrist, rotation_vectors(human, state.angles_rad).ravel(), human.betas)
     reached = apply(state.T_world_wrist, pose(human, state.angles_rad).points)[robot.points]
     return Retargeted(hand, np.linalg.norm(reached - targets, axis=1)[robot.is_tip])
@@ -81,8 +83,8 @@ def robot_of_hand(robot: RobotHand, hand: HandPose, model: HandModel | None = No
         if new_residuals @ new_residuals >= residuals @ residuals:
             damping *= 4.0
             continue
-        here, residuals, slopes, damping = after, new_residuals, new_slopes, damping / 3.0
-        if np.abs(step).max() < STILL:
+        here, residuals, slopes, damping = after, new_residuals, new_slopes, max(damping / 3.0, LEAST_DAMPING)
+        if np.abs(step).max() < STILL_M:
             break
     return here
 

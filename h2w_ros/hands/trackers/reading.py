@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from h2w_ros.condition import Side
+from h2w_ros.condition import HandPose, Side
 from h2w_ros.geometry import QUATERNION_NORM_TOLERANCE, Transform, cross_matrix
 from h2w_ros.hands.skeleton import HandSkeleton
 from h2w_ros.hands.trackers.axes import to_ros
@@ -36,6 +36,8 @@ class TrackerConfig:
     swap_sides: bool = False
     frame_id: str = ""
     frame_pattern: str = "{side}_{joint}"
+    robot: str = ""
+    mano_dir: str = ""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.metres_per_unit < float("inf"):
@@ -46,12 +48,16 @@ class TrackerConfig:
 
 @dataclass(frozen=True)
 class Reading:
-    """Hands in the frame `frame_id`; `stamp_ns` None means that the message has none and is as old as its arrival."""
+    """Hands in the frame `frame_id`; `stamp_ns` None means that the message has none and is as old as its arrival.
+
+    `skeletons` are still to be fitted; `hands` are poses already, as robots' hands are.
+    """
 
     stamp_ns: int | None
     frame_id: str
     skeletons: tuple[HandSkeleton, ...] = ()
-    faults: tuple[Fault, ...] = field(default=())
+    faults: tuple[Fault, ...] = ()
+    hands: tuple[HandPose, ...] = ()
 
 
 class Reader(Protocol):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from h2w_ros.hands.robots.reader import RobotReader
 from h2w_ros.hands.trackers.assembled import TfReader, WristAndLandmarksReader
 from h2w_ros.hands.trackers.messages import HoloLensReader, ManusReader, NamedPosesReader, PoseArrayReader, SkeletonReader
 from h2w_ros.hands.trackers.reading import SIDES, Reader, TrackerConfig
@@ -59,6 +60,7 @@ SOURCES: Mapping[str, Source] = {
         "MediaPipe's world landmarks as a PoseArray a hand",
         is_metric=False,
     ),
+    "robot": Source((Input("joint_states", "sensor_msgs/msg/JointState"),), RobotReader, "a robot's own hand: models/robots/README.md"),
     "tf": Source((Input("/tf", "tf2_msgs/msg/TFMessage"),), TfReader, "a frame a joint, named by frame_pattern"),
 }
 

@@ -66,7 +66,7 @@ def test_a_clip_longer_than_the_window_is_refused(model: GeneratorConfig) -> Non
 def test_a_batch_holds_frame_zero_as_reference_and_consecutive_frames(model: GeneratorConfig, source: ClipSource, first_noisy: int) -> None:
     config = CausalTraining(batch_clips=5, photo_share=0.0, static_share=0.0)
     batch = draw_batch(source, Layout(4, first_noisy, 1), config, np.random.default_rng(1))
-    assert batch.image.shape == (5, 16, 5, *model.latent_size)
+    assert batch.image.shape == (5, model.codec.latent_channels, 5, *model.latent_size)
     references = source.image[:, 0].float()
     assert all(any(torch.equal(clip[:, 0], reference) for reference in references) for clip in batch.image)
     assert not batch.static.any()
@@ -109,8 +109,8 @@ def test_training_predicts_what_the_stream_generates(scene: str) -> None:
         rollout.commit(batch.image[:, :, i + 1 : i + 2])
 
 
-def test_a_network_that_knows_the_answer_has_no_loss() -> None:
-    """The residual of a frame that stays as it was is zero, and a network begins by predicting just that."""
+def test_a_network_that_begins_knows_what_stays_as_it_was() -> None:
+    """An output of zero is nearly all what is known: for a frame that does not change, nearly the answer."""
     model = preset("debug")
     source = random_source(model)
     still = replace(source, image=source.image[:, :1].expand_as(source.image).contiguous())
@@ -125,8 +125,7 @@ def test_a_network_that_knows_the_answer_has_no_loss() -> None:
         batch = draw_batch(episodes, layout, config, np.random.default_rng(0))
         rays = batch_rays(episodes, model, batch)
         losses.append(causal_loss(transformer, model, config, batch, rays, layout, torch.Generator().manual_seed(0)).item())
-    assert losses[0] == 0.0
-    assert losses[1] > 1.0
+    assert losses[0] < 0.01 * losses[1]
 
 
 def test_an_episode_shorter_than_its_clips_is_refused() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from h2w_ros.condition import Camera, Condition, HandPose
 from h2w_ros.generator.checkpoint import Generator
-from h2w_ros.generator.codec import FramewiseCodec
+from h2w_ros.generator.folded_codec import own_codec
 from h2w_ros.generator.config import CodecConfig, RaysConfig
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.rollout import BlockConditions, Rollout, roll_out
@@ -26,15 +26,15 @@ def generator() -> Generator:
     tiny = preset("tiny")
     config = replace(
         tiny,
-        transformer=replace(tiny.transformer, dim=32, ffn_dim=64, num_heads=2, num_layers=2, in_dim=16, out_dim=4),
-        codec=CodecConfig("framewise", 4, 8, 1, width=8, depth=1),
+        transformer=replace(tiny.transformer, dim=32, ffn_dim=64, num_heads=2, num_layers=2, in_dim=48, out_dim=36),
+        codec=CodecConfig("folded", 12, 8, 1, width=8, depth=1),
         rollout=replace(tiny.rollout, window=3),
         height_px=32,
         width_px=48,
     )
     transformer = Transformer(config.transformer).eval()
     torch.nn.init.normal_(transformer.head.head.weight, std=0.1)
-    return Generator(config, transformer, FramewiseCodec(config.codec).eval())
+    return Generator(config, transformer, own_codec(config.codec).eval())
 
 
 def conditions(count: int, picture: bool = True) -> list[Condition]:

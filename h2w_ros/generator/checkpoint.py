@@ -18,6 +18,7 @@ from h2w_ros.paths import models_dir
 
 if TYPE_CHECKING:
     from h2w_ros.generator.codec import FramewiseCodec
+    from h2w_ros.generator.folded_codec import FoldedCodec
     from h2w_ros.generator.wan_codec import WanCodec
 
 CONFIG_FILE = "config.json"
@@ -39,7 +40,7 @@ class Generator:
 
     config: GeneratorConfig
     transformer: Transformer
-    codec: FramewiseCodec | WanCodec
+    codec: FoldedCodec | FramewiseCodec | WanCodec
     text: Tensor | None = None
 
 
@@ -59,7 +60,7 @@ def load_generator(path_or_name: str | Path, dtype: torch.dtype | None = None, d
 
 
 def save_generator(
-    folder: Path, config: GeneratorConfig, transformer: Transformer, codec: FramewiseCodec, dtype: torch.dtype = torch.bfloat16
+    folder: Path, config: GeneratorConfig, transformer: Transformer, codec: FoldedCodec | FramewiseCodec, dtype: torch.dtype = torch.bfloat16
 ) -> None:
     """Writes a model folder that `load_generator` opens; large tensors in `dtype`, small ones in float32.
 
@@ -146,16 +147,16 @@ def _load_text(config: GeneratorConfig, folder: Path) -> Tensor:
     return context[None]
 
 
-def _load_codec(config: GeneratorConfig, folder: Path, dtype: torch.dtype, device: torch.device | str) -> FramewiseCodec | WanCodec:
+def _load_codec(config: GeneratorConfig, folder: Path, dtype: torch.dtype, device: torch.device | str) -> FoldedCodec | FramewiseCodec | WanCodec:
     if config.codec.kind == "wan":
         from h2w_ros.generator.wan_codec import WanCodec
 
         return WanCodec.load(folder / WAN_CODEC_FOLDER, device)
-    from h2w_ros.generator.codec import FramewiseCodec
+    from h2w_ros.generator.folded_codec import own_codec
 
     files = weight_files(folder, (CODEC_STEM,))
     with torch.device("meta"):
-        codec = FramewiseCodec(config.codec)
+        codec = own_codec(config.codec)
     fill(codec, read_state(files), str(files[0]))
     for parameter in codec.parameters():
         parameter.data = parameter.data.to(memory_format=torch.channels_last) if parameter.ndim == 4 else parameter.data

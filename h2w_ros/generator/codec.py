@@ -10,6 +10,7 @@ Legend: B batch, C channels, H W picture, h w latent (H / spatial_stride), Z lat
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import UInt8
@@ -19,6 +20,25 @@ from torch.nn import functional as F
 
 from h2w_ros.generator.config import CodecConfig
 from h2w_ros.generator.pixels import to_pictures, to_tensor
+
+
+@runtime_checkable
+class PictureCodec(Protocol):
+    """Turns single pictures (B, 3, H, W) into latents (B, Z, h, w), and back."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Latents of pictures in [-1, 1]."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pictures of latents; not clamped."""
 
 
 class FramewiseCodec(nn.Module):
@@ -87,7 +107,7 @@ class FramewiseCodec(nn.Module):
 class FramewiseEncoder:
     """Pictures (T, H, W, 3) to latents (1, Z, T, h, w); keeps nothing from block to block."""
 
-    codec: FramewiseCodec
+    codec: PictureCodec
 
     def __call__(self, pictures: UInt8[ndarray, "T H W 3"]) -> Tensor:
         """The block's latents."""
@@ -98,7 +118,7 @@ class FramewiseEncoder:
 class FramewiseDecoder:
     """Latents (1, Z, T, h, w) to pictures (T, H, W, 3); keeps nothing from block to block."""
 
-    codec: FramewiseCodec
+    codec: PictureCodec
 
     def __call__(self, latents: Tensor) -> UInt8[ndarray, "T H W 3"]:
         """The block's pictures."""

@@ -13,10 +13,10 @@ from typing import Any, Literal, TypeVar
 
 ConfigT = TypeVar("ConfigT")
 
-CodecKind = Literal["framewise", "wan"]
+CodecKind = Literal["folded", "framewise", "wan"]
 AspectRule = Literal["per_axis", "released"]
 KeyMode = Literal["rotated", "relative"]
-Prediction = Literal["velocity", "x0", "residual"]
+Prediction = Literal["velocity", "x0", "residual", "composite"]
 
 RAY_CHANNELS = 6
 
@@ -76,7 +76,7 @@ class TransformerConfig:
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """How pictures become latents. `width` and `depth` size the frame-wise codec and mean nothing to the others."""
+    """How pictures become latents. `width` and `depth` size our own codecs and mean nothing to Wan's."""
 
     kind: CodecKind
     latent_channels: int
@@ -88,8 +88,8 @@ class CodecConfig:
     def __post_init__(self) -> None:
         _require_choice(self, "kind", CodecKind)
         _require_positive(self, "latent_channels", "spatial_stride", "temporal_stride", "width", "depth")
-        if self.kind == "framewise" and self.temporal_stride != 1:
-            raise ValueError(f"a frame-wise codec has temporal_stride 1, got {self.temporal_stride}")
+        if self.kind != "wan" and self.temporal_stride != 1:
+            raise ValueError(f"a {self.kind} codec has temporal_stride 1, got {self.temporal_stride}")
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,8 @@ class RolloutConfig:
     shift s' = shift s / (1 + (shift - 1) s); `first_block` replaces them for the first generated block. `commit` runs
     a clean pass (t = 0) over every finished block. `prediction` says what the network's output is: the flow's velocity, the
     clean latents, or ('residual') what they add to what is known without it: the static scene's latents where it is given (Dexterous World
-    Models, 2512.17907), else the last clean latent of the context. Such a network starts as "nothing changes".
+    Models, 2512.17907), else the last clean latent of the context; or ('composite') new latents and two weights, by which what is
+    known and the last clean latent lie below them. Such networks start as "nothing changes".
     """
 
     window: int
@@ -205,7 +206,8 @@ class GeneratorConfig:
             multiple = codec.spatial_stride * patch
             if size % multiple:
                 raise ValueError(f"{name} must be a multiple of {multiple} (codec stride {codec.spatial_stride} x patch {patch}), got {size}")
-        _require_equal("transformer.out_dim", transformer.out_dim, "codec.latent_channels", codec.latent_channels)
+        parts = 3 if self.rollout.prediction == "composite" else 1
+        _require_equal("transformer.out_dim", transformer.out_dim, f"{parts} x codec.latent_channels", parts * codec.latent_channels)
         groups = 4 if self.static_scene else 3
         _require_equal("transformer.in_dim", transformer.in_dim, f"{groups} groups of codec.latent_channels", groups * codec.latent_channels)
         if transformer.add_control_adapter:

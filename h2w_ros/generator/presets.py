@@ -14,19 +14,20 @@ REAL_EGOCENTRIC = "real egocentric video of hands and objects"
 TINY = GeneratorConfig(
     name="tiny",
     transformer=TransformerConfig(
-        in_dim=64,
+        in_dim=192,
         dim=256,
         ffn_dim=1024,
-        out_dim=16,
+        out_dim=144,
         num_heads=4,
         num_layers=8,
         in_dim_control_adapter=6,
         downscale_factor_control_adapter=8,
-        refiner_widths=(128, 192, 256),
+        refiner_widths=(128,),
+        refiner_depth=6,
     ),
-    codec=CodecConfig(kind="framewise", latent_channels=16, spatial_stride=8, temporal_stride=1, width=48, depth=1),
+    codec=CodecConfig(kind="folded", latent_channels=48, spatial_stride=8, temporal_stride=1, width=48, depth=2),
     rays=RaysConfig(anchor_lag=1, motion_gain=8.0),
-    rollout=RolloutConfig(window=8, sink=1, keys="relative", timesteps=(1000.0,), shift=1.0, prediction="residual"),
+    rollout=RolloutConfig(window=8, sink=1, keys="relative", timesteps=(1000.0,), shift=1.0, prediction="composite"),
     height_px=96,
     width_px=128,
     hand_style="solid",
@@ -38,9 +39,9 @@ DEBUG = replace(
     TINY,
     name="debug",
     transformer=replace(
-        TINY.transformer, in_dim=16, dim=32, ffn_dim=64, out_dim=4, num_heads=2, num_layers=2, refiner_widths=(8, 8), refiner_depth=1
+        TINY.transformer, in_dim=48, dim=32, ffn_dim=64, out_dim=36, num_heads=2, num_layers=2, refiner_widths=(8, 8), refiner_depth=1
     ),
-    codec=replace(TINY.codec, latent_channels=4, width=8),
+    codec=replace(TINY.codec, latent_channels=12, width=8),
     rollout=replace(TINY.rollout, window=3),
     height_px=32,
     width_px=48,

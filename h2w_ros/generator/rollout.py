@@ -115,7 +115,8 @@ class Rollout:
         inputs, modulation = self._inputs(x, block), self._modulation(step)
         draft = self.transformer.forward_block(inputs, modulation, self.cache, block.ray_tokens, self._text)
         output = self.transformer.refine(draft, inputs, self.previous)
-        return clean_from_output(self.config.prediction, output.float(), x, step.sigma, self._known(conditions))
+        last = self.previous[:, : x.shape[1]]
+        return clean_from_output(self.config.prediction, output.float(), x, step.sigma, self._known(conditions), last)
 
     @torch.no_grad()
     def commit(self, latents: Float[Tensor, "B Z n h w"] | None = None) -> None:

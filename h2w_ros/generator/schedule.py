@@ -11,6 +11,7 @@ from torch import Tensor
 from h2w_ros.generator.config import Prediction, RolloutConfig
 
 NUM_TIMESTEPS = 1000.0
+KNOWN_LOGIT = 3.0
 RELEASED_TIMESTEPS: dict[int, tuple[float, ...]] = {
     1: (1000.0,),
     2: (1000.0, 500.0),
@@ -55,11 +56,32 @@ def with_released_steps(config: RolloutConfig, num_steps: int) -> RolloutConfig:
     return replace(config, timesteps=RELEASED_TIMESTEPS[num_steps], first_block=first)
 
 
-def clean_from_output(prediction: Prediction, output: Tensor, noisy: Tensor, sigma: float | Tensor, known: Tensor) -> Tensor:
-    """The clean latents that the network's output stands for; `known` is what is known without it (see `RolloutConfig`)."""
-    if prediction == "velocity":
-        return noisy - sigma * output
-    return output if prediction == "x0" else known + output
+def clean_from_output(prediction: Prediction, output: Tensor, noisy: Tensor, sigma: float | Tensor, known: Tensor, previous: Tensor) -> Tensor:
+    """The clean latents that the network's output stands for.
+
+    `known` is what is known without it (see `RolloutConfig`), `previous` the last clean latent before each of these.
+    """
+    match prediction:
+        case "velocity":
+            return noisy - sigma * output
+        case "x0":
+            return output
+        case "residual":
+            return known + output
+        case "composite":
+            return composite(output, known, previous)
+
+
+def composite(output: Tensor, known: Tensor, previous: Tensor) -> Tensor:
+    """New latents, what is known, and the latents before, by weights of every place and channel that sum to one.
+
+    `output` (B, 3 Z, n, h, w) holds the new latents and the logits of the two others. An output of zero is nearly all `known`. Video
+    generation by masks over a background: 1609.02612.
+    """
+    new, known_logit, previous_logit = output.chunk(3, dim=1)
+    logits = torch.stack([torch.zeros_like(new), known_logit + KNOWN_LOGIT, previous_logit])
+    weights = logits.softmax(dim=0)
+    return weights[0] * new + weights[1] * known + weights[2] * previous
 
 
 def renoised(clean: Tensor, sigma: float, noise: Tensor) -> Tensor:

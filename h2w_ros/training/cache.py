@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from h2w_ros.condition import Camera, Condition
-from h2w_ros.generator.codec import FramewiseCodec
+from h2w_ros.generator.codec import PictureCodec
 from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.scene.table_photo import TablePhoto
@@ -92,7 +92,7 @@ def _by_seed(files: Iterable[Path]) -> list[Path]:
 
 
 @torch.inference_mode()
-def encode_pixels(codec: FramewiseCodec, files: Iterable[Path], variants: Iterable[int], folder: Path) -> Iterator[Path]:
+def encode_pixels(codec: PictureCodec, files: Iterable[Path], variants: Iterable[int], folder: Path) -> Iterator[Path]:
     """Writes the latents that pixel files do not have yet, these variants of each; yields each file as it is done."""
     (folder / "latents").mkdir(parents=True, exist_ok=True)
     for path, variant in product(files, variants):
@@ -106,7 +106,7 @@ def encode_pixels(codec: FramewiseCodec, files: Iterable[Path], variants: Iterab
         yield out
 
 
-def _encoded(codec: FramewiseCodec, pixels: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+def _encoded(codec: PictureCodec, pixels: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     """Every tensor of a latent file."""
     pictures = {name: pixels[name] for name in PICTURES} | {"photo": _photo_from_everywhere(pixels)}
     arrays = {name: codec.encode(to_tensor(frames, codec.dtype)).to(torch.bfloat16).contiguous() for name, frames in pictures.items()}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from h2w_ros.generator.codec import FramewiseCodec
+from h2w_ros.generator.codec import FramewiseCodec, PictureCodec
 from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.training.config import CodecTraining
 
@@ -46,11 +46,11 @@ class PictureSource:
         return pictures[self._rng.integers(len(pictures))]
 
 
-def codec_loss(codec: FramewiseCodec, pictures: Tensor, config: CodecTraining, random: torch.Generator) -> Tensor:
+def codec_loss(codec: PictureCodec, pictures: Tensor, config: CodecTraining, random: torch.Generator) -> Tensor:
     """Error of pictures and of their differences, and a small pull of the latents towards zero."""
-    raw = codec.encoder(pictures).float()
+    raw = codec.encode(pictures).float()
     noisy = raw + config.latent_noise * torch.randn(raw.shape, generator=random)
-    error = codec.decoder(noisy).float() - pictures
+    error = codec.decode(noisy).float() - pictures
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     return error.abs().mean() + error.square().mean() + config.edge_weight * edges + config.latent_penalty * raw.square().mean()
 

@@ -13,13 +13,14 @@ from typing import Any, cast
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from h2w_ros.generator.checkpoint import save_generator
 from h2w_ros.generator.codec import FramewiseCodec
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.convolutions import Refiner
+from h2w_ros.generator.folded_codec import FoldedCodec, own_codec
 from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.transformer import Transformer
@@ -76,7 +77,7 @@ class Stages:
         """Trains the codec on what `pixels/` holds."""
         config = self.recipe.codec
         torch.manual_seed(self.seed)
-        codec = FramewiseCodec(self.model.codec).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forgot it
+        codec = own_codec(self.model.codec).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forgot it
         folder = RunFolder(self.folder / "codec")
         rng, random = self._random(folder)
         batches = iter(PictureSource(pixel_files(self.folder), config, rng))
@@ -88,23 +89,24 @@ class Stages:
         chosen = optimisers(codec, config.learning_rate, None, 0.0)
         train(codec, folder, loss, chosen, budget, config.warmup_steps, config.ema_decay)
 
-    def frozen_codec(self) -> FramewiseCodec:
+    def frozen_codec(self) -> FoldedCodec | FramewiseCodec:
         """The codec that the latents are made with; frozen, together with its normalisation, when the first of them is."""
         trained, frozen = self.folder / "codec" / "average.safetensors", self.folder / "latents" / "codec.safetensors"
         if not trained.exists():
             raise FileNotFoundError(f"No codec at {trained}; run `h2w train codec` first")
-        codec = FramewiseCodec(self.model.codec)
+        codec = own_codec(self.model.codec)
         if frozen.exists():
             codec.load_state_dict(load_file(frozen))
             self._check_same_codec(codec, load_file(trained))
         else:
             codec.load_state_dict(load_file(trained))
-            normalise_latents(codec, list(_camera_pictures(pixel_files(self.folder)[:24])))
+            if isinstance(codec, FramewiseCodec):
+                normalise_latents(codec, list(_camera_pictures(pixel_files(self.folder)[:24])))
             frozen.parent.mkdir(parents=True, exist_ok=True)
             save_file(codec.state_dict(), frozen)
         return codec.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def _check_same_codec(self, frozen: FramewiseCodec, trained: dict[str, Tensor]) -> None:
+    def _check_same_codec(self, frozen: nn.Module, trained: dict[str, Tensor]) -> None:
         """Latents of two codecs do not mix."""
         if any(not torch.equal(value, trained[name]) for name, value in frozen.named_parameters()):
             raise ValueError(f"the codec was trained on after {self.folder / 'latents'} was filled; delete that folder and encode again")

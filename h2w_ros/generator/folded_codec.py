@@ -1,0 +1,74 @@
+"""Latents that are the picture itself, smaller and folded: nothing to learn at the encoder, a learned enlargement at the decoder.
+
+A regression that is unsure answers with a mean. The mean of two learned latents decodes to anything; the mean of two small pictures
+is a picture between them. So a generator of few steps draws plausible hands from these latents long before it is sure of them,
+and can lay them over what it knows by weights of its own (`prediction` = 'composite').
+
+Legend: B batch, H W picture, h w latent (H / spatial_stride), Z = 3 fold^2 latent channels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from h2w_ros.generator.codec import FramewiseCodec, FramewiseDecoder, FramewiseEncoder, Residual
+from h2w_ros.generator.config import CodecConfig
+
+LATENT_SCALE = 2.0
+"""Pictures in [-1, 1] have a standard deviation of about half."""
+
+
+class FoldedCodec(nn.Module):
+    """Pictures (B, 3, H, W) in [-1, 1] to latents (B, Z, h, w), and back. The decoder's network is all that is trained."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        self.fold = math.isqrt(config.latent_channels // 3)
+        if 3 * self.fold**2 != config.latent_channels or config.spatial_stride % self.fold:
+            got = f"latent_channels={config.latent_channels}, spatial_stride={config.spatial_stride}"
+            raise ValueError(f"a folded codec has 3 n^2 latent channels with n a divisor of its stride, got {got}")
+        self.config, self.shrink = config, config.spatial_stride // self.fold
+        self.decoder = nn.Sequential(
+            nn.Conv2d(3, config.width, 3, padding=1),
+            *(Residual(config.width) for _ in range(config.depth)),
+            nn.Conv2d(config.width, 3 * self.shrink**2, 3, padding=1),
+            nn.PixelShuffle(self.shrink),
+        )
+        nn.init.zeros_(self.decoder[-2].get_parameter("weight"))
+        nn.init.zeros_(self.decoder[-2].get_parameter("bias"))
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Latents of pictures."""
+        return F.pixel_unshuffle(F.avg_pool2d(pictures, self.shrink), self.fold) * LATENT_SCALE
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pictures of latents; not clamped."""
+        small = F.pixel_shuffle(latents, self.fold) / LATENT_SCALE
+        return F.interpolate(small, scale_factor=float(self.shrink), mode="bilinear") + self.decoder(small)
+
+    def encoder_stream(self) -> FramewiseEncoder:
+        """Encodes a stream of pictures, block by block."""
+        return FramewiseEncoder(self)
+
+    def decoder_stream(self) -> FramewiseDecoder:
+        """Decodes a stream of latents, block by block."""
+        return FramewiseDecoder(self)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self.decoder[0].get_parameter("weight").dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.decoder[0].get_parameter("weight").device
+
+
+def own_codec(config: CodecConfig) -> FoldedCodec | FramewiseCodec:
+    """A new codec of one of our own kinds."""
+    return FoldedCodec(config) if config.kind == "folded" else FramewiseCodec(config)

@@ -3,6 +3,7 @@ import pickle
 
 import numpy as np
 import pytest
+from mano_files import chumpy_module_pickle
 
 from h2w_ros.hands.mano_pickle import read_mano_pickle
 from h2w_ros.hands.model import TIP_VERTICES, load_hand_model, read_arrays, standin_path
@@ -153,25 +154,6 @@ def test_other_names_and_changed_classes_are_refused(tmp_path, opcodes):
     file.write_bytes(opcodes)
     with pytest.raises(ValueError, match=r"a MANO pickle may|a pickle may not"):
         read_mano_pickle(file)
-
-
-def chumpy_module_pickle(arrays, monkeypatch):
-    """The arrays as the official archive holds them: shapedirs a chumpy selection, pickled by classes under chumpy's names."""
-    import sys
-    import types
-
-    modules = {name: types.ModuleType(name) for name in ("chumpy", "chumpy.ch", "chumpy.reordering")}
-    leaf = type("Ch", (), {"__module__": "chumpy.ch"})
-    selection = type("Select", (), {"__module__": "chumpy.reordering"})
-    modules["chumpy.ch"].Ch, modules["chumpy.reordering"].Select = leaf, selection
-    for name, module in modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    whole = leaf()
-    whole.x, whole._dirty_vars = np.concatenate([arrays["shapedirs"], arrays["shapedirs"]], axis=2), set()
-    picked = selection()
-    picked.a, picked.preferred_shape = whole, (778, 3, 10)
-    picked.idxs = np.arange(778 * 3 * 20).reshape(778, 3, 20)[:, :, :10].ravel()
-    return pickle.dumps({**arrays, "shapedirs": picked}, protocol=0)
 
 
 def test_chumpy_arrays_are_read_without_chumpy(tmp_path, monkeypatch):

@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 from hand_motion import moving_hand
+from mano_files import write_official_folder
 
+from h2w_ros.condition import HandPose
 from h2w_ros.geometry import transform
-from h2w_ros.hands.model import load_hand_model
+from h2w_ros.hands.calibrate import calibrate
+from h2w_ros.hands.fit import HandFitter
+from h2w_ros.hands.model import load_hand_model, mano_folder
 from h2w_ros.hands.pairing import HandPairing
 from h2w_ros.hands.skeleton import HandSkeleton
 from h2w_ros.hands.skinning import hand_joints_and_tips_world
@@ -77,6 +81,30 @@ def test_units_of_the_wrong_kind_are_refused_live():
     _, _, skeleton = next(frames(scale=1000.0))
     with pytest.raises(ValueError, match="millimetres"):
         HandTracking().fit(skeleton, 1)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_hands_are_fitted_with_the_users_mano_files_as_with_the_standin_that_they_were_made_from(side, tmp_path, monkeypatch):
+    folder = mano_folder(str(write_official_folder(tmp_path, monkeypatch)))
+    seen = [skeleton for _, _, skeleton in frames(side, 30)]
+    shapes = [calibrate(load_hand_model(side, path), seen).shape for path in (None, folder)]
+    np.testing.assert_allclose(shapes[1].betas, shapes[0].betas, atol=1e-6)
+    fits = [HandFitter(load_hand_model(side, path), shape).fit(seen[0]).hand for path, shape in zip((None, folder), shapes, strict=True)]
+    np.testing.assert_allclose(fits[1].joint_angles_rad, fits[0].joint_angles_rad, atol=1e-6)
+
+
+def test_the_flat_hand_is_zero_whatever_mean_pose_a_file_has(tmp_path, monkeypatch):
+    model = load_hand_model("right", write_official_folder(tmp_path, monkeypatch))
+    assert np.abs(model.pose_mean_rad).max() > 0.4
+    flat = hand_joints_and_tips_world(model, HandPose("right", shift(0.3), np.zeros(45), np.zeros(10)))
+    np.testing.assert_allclose(HandFitter(model).fit(HandSkeleton("right", flat)).hand.joint_angles_rad, 0.0, atol=0.05)
+
+
+def test_an_empty_mano_dir_is_the_standin_and_half_a_folder_is_refused(tmp_path, monkeypatch):
+    assert mano_folder("") is None
+    (write_official_folder(tmp_path, monkeypatch) / "MANO_RIGHT.pkl").unlink()
+    with pytest.raises(FileNotFoundError, match=r"MANO_RIGHT.pkl; models/hands/README.md"):
+        mano_folder(str(tmp_path))
 
 
 def hands_of(side, count=8):

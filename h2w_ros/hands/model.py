@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -104,6 +105,15 @@ def load_hand_model(side: Side, path: Path | str | None = None) -> HandModel:
     if side not in ("left", "right"):
         raise ValueError(f"a hand's side must be 'left' or 'right', got {side!r}")
     return _load(side, standin_path(side) if path is None else Path(path))
+
+
+def mano_folder(mano_dir: str) -> Path | None:
+    """The folder that a setting `mano_dir` names, None for the empty word; both hands are read at once, so that faults are said early."""
+    if not mano_dir:
+        return None
+    for side in get_args(Side):
+        load_hand_model(side, mano_dir)
+    return Path(mano_dir)
 
 
 def standin_path(side: Side) -> Path:

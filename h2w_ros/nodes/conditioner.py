@@ -21,6 +21,7 @@ from h2w_ros.camera import plucker_rays, relative_to
 from h2w_ros.condition import Image
 from h2w_ros.frames import StaticFrames
 from h2w_ros.geometry import Transform
+from h2w_ros.hands.model import mano_folder
 from h2w_ros.nodes import lifecycle, topics
 from h2w_ros.nodes.diagnostics import Diagnostics, Health
 from h2w_ros.nodes.hearing import Hearing
@@ -60,6 +61,7 @@ class ConditionerConfig:
     )
     min_hand_confidence: float = setting(0.3, "hands of which the tracker is less sure are left out", 0.0, 1.0, live=True)
     hand_style: str = setting("silhouette_wireframe", "how hand_render is drawn", choices=("silhouette_wireframe", "wireframe", "solid"), live=True)
+    mano_dir: str = setting("", "folder of your MANO_LEFT.pkl and MANO_RIGHT.pkl, for hand_render; empty: the shipped stand-in")
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -87,6 +89,7 @@ class Conditioner(lifecycle.ManagedNode):
         """Subscribes; nothing is used before activation."""
         self._config = read(self, ConditionerConfig)
         self._mount = self._config.mount
+        self._hand_models = mano_folder(self._config.mano_dir)
         self._frames = StaticFrames()
         self._timeline = Timeline(read(self, TimelineConfig), now_s=time.monotonic)
         self._dropped: Counter[str] = Counter()
@@ -271,7 +274,7 @@ class Conditioner(lifecycle.ManagedNode):
         """Made when somebody first looks: the hand model takes a moment to load."""
         from h2w_ros.hands.render import HandRenderer
 
-        return HandRenderer(style=self._config.hand_style)
+        return HandRenderer(style=self._config.hand_style, hand_models=self._hand_models)
 
     def _hand_picture(self, moment: Moment) -> Image:
         condition = moment.condition

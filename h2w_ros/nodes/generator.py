@@ -35,6 +35,7 @@ class GeneratorConfig:
     model: str = setting("tiny", "name of a model in the models folder, or a checkpoint's path")
     resize_policy: ResizePolicy = setting("squash", "how pictures come to the model's size; intrinsics follow", choices=("squash", "crop"))
     table_height_m: tuple[float, ...] = setting((), "height of the table in odometry's world, whose z axis points up [m]; empty: unknown")
+    mano_dir: str = setting("", "folder of your MANO_LEFT.pkl and MANO_RIGHT.pkl; empty: the shipped stand-in, with which tiny was trained")
     device: str = setting("auto", "where the network runs: cpu, cuda, cuda:1 and so on, or auto for a GPU where there is one")
     num_threads: int = setting(0, "threads of the network on a CPU; 0: $OMP_NUM_THREADS, else 1", 0, 256)
     jpeg_quality: int = setting(90, "quality of predicted/compressed", 1, 100, live=True)
@@ -52,12 +53,15 @@ def load_session(config: GeneratorConfig) -> StreamingSession:
     import torch
 
     from h2w_ros.generator.checkpoint import load_generator
+    from h2w_ros.hands.model import mano_folder
+    from h2w_ros.hands.render import HandRenderer
     from h2w_ros.session import Session
 
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     generator = load_generator(config.model, device=_device(config.device))
-    return Session(generator, config.resize_policy, table_height_m=next(iter(config.table_height_m), None))
+    renderer = HandRenderer(style=generator.config.hand_style, hand_models=mano_folder(config.mano_dir))
+    return Session(generator, config.resize_policy, renderer, table_height_m=next(iter(config.table_height_m), None))
 
 
 def _device(wish: str) -> str:

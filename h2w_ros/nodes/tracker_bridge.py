@@ -16,6 +16,7 @@ from visualization_msgs.msg import MarkerArray
 
 from h2w_msgs.msg import Hands as HandsMsg
 from h2w_ros.condition import HandPose
+from h2w_ros.hands.model import mano_folder
 from h2w_ros.hands.pairing import HandPairing, HandsMoment
 from h2w_ros.hands.skeleton import HandSkeleton
 from h2w_ros.hands.trackers.axes import AXES
@@ -87,7 +88,7 @@ class TrackerBridge(lifecycle.ManagedNode):
         row = source(self._config.tracker)
         self._reader = row.make(self._config.reading)
         tracking = TrackingConfig(calibrate_after_s=self._config.calibrate_after_s)
-        self._tracking = HandTracking(self._config.mano_dir or None, tracking, row.is_metric)
+        self._tracking = HandTracking(mano_folder(self._config.mano_dir), tracking, row.is_metric)
         self._pairing = HandPairing(round(self._config.pair_ms * 1e6))
         self._frames = TfTree()
         self._dropped: Counter[str] = Counter()

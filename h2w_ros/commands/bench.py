@@ -14,7 +14,8 @@ fps and realtime_factor: what this machine sustains without nodes. block_ms: fro
 for the next one; pixel_ms: until its pictures exist. input_to_pixel_ms: through the nodes, at the model's own rate, from the sending of the
 last input that a frame needs to the arrival of its picture in another process; nodes_realtime_factor is 1 when no frame was missed there.
 Numbers of the nodes are null when the nodes were left out, and `nodes` says why.
-With --fit: the fitting of hands to noisy joints alone, beside SciPy on the same problems; errors are mean distances of 21 points.
+With --fit: the fitting of hands to noisy joints alone, beside SciPy on the same problems, in ms of one core; errors are mean distances of
+21 points from the truth.
 """
 
 

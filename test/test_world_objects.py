@@ -8,7 +8,8 @@ from h2w_ros.geometry import apply, transform
 from h2w_ros.world.articulation import Articulation
 from h2w_ros.world.meshes import PROFILES, handle, lathe
 from h2w_ros.world.object_bodies import add_object, link_name
-from h2w_ros.world.objects import HALF_SIZES_M, OPENING, SHAPES, SHARES, TableObject, discs_world, distance_m, extent_m, gap_m, sample_objects
+from h2w_ros.world.objects import TableObject, discs_world, distance_m, extent_m, gap_m
+from h2w_ros.world.placement import HALF_SIZES_M, OPENING, SHAPES, SHARES, sample_objects
 from h2w_ros.world.shapes import MAKERS
 
 UP = np.array([0.0, 0.0, 1.0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from h2w_ros.geometry import apply
-from h2w_ros.world import objects
+from h2w_ros.world import placement
 from h2w_ros.world.object_bodies import link_name
 from h2w_ros.world.physics import World
 from h2w_ros.world.spec import TASK_NAMES, WorldSpec
@@ -20,10 +20,10 @@ def busy(task: str, two_hands: float = 0.0) -> WorldSpec:
 
 def world_of(monkeypatch, shapes: list[str], spec: WorldSpec, seed: int, start_open: float | None = None) -> World:
     """A world whose objects have these shapes."""
-    monkeypatch.setattr(objects, "_sample_shapes", lambda rng, num_objects: (shapes * num_objects)[:num_objects])
+    monkeypatch.setattr(placement, "_sample_shapes", lambda rng, num_objects: (shapes * num_objects)[:num_objects])
     if start_open is not None:
-        original = objects._sample_object
-        monkeypatch.setattr(objects, "_sample_object", lambda rng, name, shape: replace(original(rng, name, shape), start_open=start_open))
+        original = placement._sample_object
+        monkeypatch.setattr(placement, "_sample_object", lambda rng, name, shape: replace(original(rng, name, shape), start_open=start_open))
     return World(np.random.default_rng(seed), replace(spec, num_objects=(len(shapes), len(shapes))))
 
 

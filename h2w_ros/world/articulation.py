@@ -18,7 +18,7 @@ class Articulation:
 
     joint: Literal["hinge", "slide"]
     axis: Float[ndarray, "3"]
-    """Unit: the hinge's axis, right-handed about which it opens, or the way that the drawer comes out."""
+    """Unit: what a hinge turns about, by the right-hand rule, as it opens; the way that a drawer comes out."""
     anchor_m: Float[ndarray, "3"]
     """A point of the hinge's axis."""
     max_opening: float

@@ -8,6 +8,7 @@ from numpy import ndarray
 
 from h2w_ros.geometry import Transform, apply, invert, rotation_from_axis_angle, transform
 from h2w_ros.world.hand_bodies import FINGERS, KNUCKLES, SHOULDER_M, HandShape, joint_frames_world
+from h2w_ros.world.motion import UP
 from h2w_ros.world.objects import TableObject, distance_m, extent_m
 
 FULL_CURL_RAD = {"finger": np.radians((78.0, 85.0, 50.0)), "thumb": np.radians((35.0, 30.0, 45.0))}
@@ -25,7 +26,6 @@ PINCHES = {
     "edge": ({"index": 0.5, "middle": 0.5, "ring": 0.5, "pinky": 0.5, "thumb": 0.4}, 0.25),
 }
 """How far each finger is closed around a knob, or around the edge of a plate, and how much of that it opens to let go."""
-UP = np.array([0.0, 0.0, 1.0])
 
 
 def finger_angles(shape: HandShape, curls: dict[str, float]) -> Float[ndarray, "45"]:

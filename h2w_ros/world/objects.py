@@ -1,4 +1,4 @@
-"""Things on the table: which there are, how large, and where they stand."""
+"""A thing on the table, and the geometry that planning asks of it."""
 
 from __future__ import annotations
 
@@ -10,70 +10,19 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from h2w_ros.geometry import Transform, apply
-from h2w_ros.world.appearance import Colour, Texture, object_texture, random_colour
+from h2w_ros.world.appearance import Colour, Texture
 from h2w_ros.world.articulation import Articulation
 from h2w_ros.world.shapes import MAKERS
 from h2w_ros.world.solids import Solid, Triple, distance_to_solid_m, support_m
 
-SHARES = {
-    "box": 0.11,
-    "block": 0.07,
-    "cylinder": 0.11,
-    "sphere": 0.07,
-    "capsule": 0.04,
-    "cup": 0.06,
-    "mug": 0.09,
-    "bowl": 0.05,
-    "bottle": 0.08,
-    "hammer": 0.03,
-    "screwdriver": 0.03,
-    "spoon": 0.02,
-    "lid_box": 0.09,
-    "drawer": 0.08,
-    "book": 0.07,
-}
-"""How often each shape is drawn."""
-SHAPES = tuple(SHARES)
-OPENING = ("lid_box", "drawer", "book")
-"""Shapes with a part that opens."""
-TOOLS = ("hammer", "screwdriver", "spoon")
 ROUND = ("cylinder", "sphere", "cup", "bowl", "bottle")
-
-HALF_SIZES_M: dict[str, tuple[Triple, Triple]] = {
-    "box": ((0.02, 0.02, 0.015), (0.045, 0.045, 0.06)),
-    "capsule": ((0.041, 0.016, 0.016), (0.076, 0.026, 0.026)),
-    "cylinder": ((0.022, 0.022, 0.02), (0.035, 0.035, 0.07)),
-    "cup": ((0.026, 0.026, 0.035), (0.04, 0.04, 0.055)),
-    "mug": ((0.03, 0.03, 0.036), (0.042, 0.042, 0.052)),
-    "bottle": ((0.022, 0.022, 0.055), (0.034, 0.034, 0.085)),
-    "bowl": ((0.045, 0.045, 0.02), (0.07, 0.07, 0.0315)),
-    "sphere": ((0.025, 0.025, 0.025), (0.042, 0.042, 0.042)),
-    "block": ((0.016, 0.016, 0.016), (0.026, 0.026, 0.026)),
-    "hammer": ((0.065, 0.01, 0.01), (0.09, 0.013, 0.013)),
-    "screwdriver": ((0.038, 0.011, 0.011), (0.05, 0.015, 0.015)),
-    "spoon": ((0.05, 0.005, 0.004), (0.07, 0.006, 0.005)),
-    "lid_box": ((0.05, 0.04, 0.026), (0.08, 0.058, 0.042)),
-    "drawer": ((0.055, 0.045, 0.03), (0.085, 0.058, 0.045)),
-    "book": ((0.052, 0.068, 0.008), (0.07, 0.095, 0.016)),
-}
-"""Smallest and largest half sizes of the main part."""
-SAME_SIDES = {"sphere": (0, 0, 0), "block": (0, 0, 0), "capsule": (0, 1, 1), "hammer": (0, 1, 1), "screwdriver": (0, 1, 1)} | dict.fromkeys(
-    ("cylinder", "cup", "mug", "bottle", "bowl"), (0, 0, 2)
-)
-"""Which drawn number each half size takes, where not its own."""
+"""Shapes that look the same from all around."""
+MIN_TALL_M, MIN_SLENDERNESS = 0.042, 1.4
+"""Half the height, at least, and that over half the width, of what can be pushed over."""
 
 WORKSPACE_X_M = (-0.24, 0.24)
 WORKSPACE_Y_M = (-0.12, 0.2)
-OPENING_X_M = (-0.14, 0.14)
-OPENING_Y_M = (-0.02, 0.13)
-FACING_RAD = 0.45
-"""Things that open face the person within this angle."""
-GAP_M = 0.02
-MAX_PLACEMENTS = 80
-MAX_OPENING_THINGS = 2
-STARTS_OPEN = 0.35
-FOR_RIGHT_HANDS = 0.67
-"""Share of the books whose cover is on the right hand's side, as most episodes have a right hand."""
+"""Where things stand, and are put down, on the table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,22 +70,19 @@ class TableObject:
     def is_tall(self) -> bool:
         """Whether it can be pushed over."""
         x, y, z = self.half_size_m
-        return self.articulation is None and z > 0.042 and z > 1.4 * min(x, y)
+        return self.articulation is None and z > MIN_TALL_M and z > MIN_SLENDERNESS * min(x, y)
 
     @cached_property
     def discs_m(self) -> Float[ndarray, "n 3"]:
         """Discs (x, y, radius) in its frame that cover what it stands on or opens over."""
         if self.is_round:
             return np.array([[0.0, 0.0, max(self.half_size_m[:2])]])
-        openings = (0.0,) if self.articulation is None else (0.0, self.articulation.max_opening)
-        rectangles = [_rectangle([s for s in self.solids if s.moves], self, opening) for opening in openings if self.articulation]
-        rectangles.append(_rectangle([s for s in self.solids if not s.moves], self, 0.0))
+        still = [solid for solid in self.solids if not solid.moves]
+        moving = [solid for solid in self.solids if solid.moves]
+        rectangles = [_rectangle(still, self, 0.0)]
+        if self.articulation is not None:
+            rectangles += [_rectangle(moving, self, opening) for opening in (0.0, self.articulation.max_opening)]
         return np.concatenate([_discs(*rectangle) for rectangle in rectangles])
-
-    @property
-    def footprint_m(self) -> float:
-        """Radius of the disc around its origin that all of it keeps within."""
-        return float((np.hypot(self.discs_m[:, 0], self.discs_m[:, 1]) + self.discs_m[:, 2]).max())
 
 
 def discs_world(thing: TableObject, T_world_object: Transform) -> Float[ndarray, "n 3"]:
@@ -165,58 +111,6 @@ def distance_m(thing: TableObject, points_object: Float[ndarray, "n 3"], opening
         moved = (points_object - T[:3, 3]) @ T[:3, :3]
     distances = [distance_to_solid_m(solid, moved if solid.moves else points_object) for solid in thing.solids if solid.collides]
     return np.min(distances, axis=0)
-
-
-def sample_objects(rng: np.random.Generator, num_objects: int) -> list[TableObject]:
-    """That many objects that do not touch, the large first, fewer where the table is full."""
-    placed: list[TableObject] = []
-    shapes = _sample_shapes(rng, num_objects)
-    for _ in range(MAX_PLACEMENTS):
-        if len(placed) == num_objects:
-            break
-        candidate = _sample_object(rng, f"object{len(placed)}", shapes[len(placed)])
-        if all(gap_m(_start_discs(candidate), _start_discs(other)) > GAP_M for other in placed):
-            placed.append(candidate)
-    return placed
-
-
-def _sample_shapes(rng: np.random.Generator, num_objects: int) -> list[str]:
-    """Those that open first, and not more of them than the table has room for."""
-    shares = np.array(list(SHARES.values()))
-    drawn = [SHAPES[i] for i in rng.choice(len(SHAPES), size=num_objects, p=shares / shares.sum())]
-    opening, others = [s for s in drawn if s in OPENING], [s for s in drawn if s not in OPENING]
-    return (opening[:MAX_OPENING_THINGS] + others + ["block"] * num_objects)[:num_objects]
-
-
-def _start_discs(thing: TableObject) -> Float[ndarray, "n 3"]:
-    cos, sin = np.cos(thing.yaw_rad), np.sin(thing.yaw_rad)
-    centres = thing.discs_m[:, :2] @ np.array([[cos, sin], [-sin, cos]]) + thing.xy_m
-    return np.concatenate([centres, thing.discs_m[:, 2:]], axis=1)
-
-
-def _sample_object(rng: np.random.Generator, name: str, shape: str) -> TableObject:
-    opens = shape in OPENING
-    x, y = (float(rng.uniform(*room)) for room in ((OPENING_X_M, OPENING_Y_M) if opens else (WORKSPACE_X_M, WORKSPACE_Y_M)))
-    yaw = float(rng.uniform(-FACING_RAD, FACING_RAD) if opens else rng.uniform(-np.pi, np.pi))
-    texture = object_texture(rng) if shape in ("box", "block", "cylinder", "sphere", "lid_box", "drawer", "book") and rng.uniform() < 0.25 else None
-    start_open = float(rng.uniform(0.75, 1.0)) if opens and rng.uniform() < STARTS_OPEN else 0.0
-    if shape != "drawer":
-        start_open = float(round(start_open))  # what is hinged falls to one end or the other
-    if shape == "book" and (rng.uniform() < FOR_RIGHT_HANDS) == (start_open > 0.5):
-        yaw += np.pi
-    colour, trim = _sample_colour(rng), rng.uniform(0.4, 0.75) * np.array([1.0, 1.0, 1.03]) if shape in TOOLS else _sample_colour(rng)
-    return TableObject(name, shape, _half_size(rng, shape), (x, y), yaw, colour, texture, float(rng.uniform(200, 600)), trim, start_open)
-
-
-def _sample_colour(rng: np.random.Generator) -> Colour:
-    return random_colour(rng, (0.35, 0.95), (0.35, 1.0)) if rng.uniform() < 0.8 else np.full(3, rng.uniform(0.1, 0.95))
-
-
-def _half_size(rng: np.random.Generator, shape: str) -> Triple:
-    low, high = HALF_SIZES_M[shape]
-    share = rng.uniform(0, 1, 3)[list(SAME_SIDES.get(shape, (0, 1, 2)))]
-    x, y, z = np.array(low) + share * (np.array(high) - np.array(low))
-    return float(x), float(y), float(z)
 
 
 def _link_support_m(thing: TableObject, solid: Solid, unit_object: Float[ndarray, "3"], opening: float) -> float:

@@ -15,9 +15,11 @@ from h2w_ros.hands.model import load_hand_model
 from h2w_ros.hands.skinning import hand_vertices_world
 from h2w_ros.world.actor import HandActor, Held
 from h2w_ros.world.appearance import random_colour, skin_tone
-from h2w_ros.world.hand_bodies import HAND_COLLISION_BITS, HAND_PARTS, HandDriver, HandShape, Placement, hand_shape
+from h2w_ros.world.contacts import touching_bodies
+from h2w_ros.world.hand_bodies import HAND_COLLISION_BITS, HandDriver, HandShape, Placement, hand_shape
 from h2w_ros.world.object_bodies import OBJECT_COLLISION_BIT, link_name
-from h2w_ros.world.objects import TableObject, sample_objects
+from h2w_ros.world.objects import TableObject
+from h2w_ros.world.placement import sample_objects
 from h2w_ros.world.scene import build_scene, sample_look
 from h2w_ros.world.spec import WorldSpec
 from h2w_ros.world.tasks.idle import Sees
@@ -25,7 +27,6 @@ from h2w_ros.world.tasks.table import Table
 
 SETTLE_S = 0.3
 SIDES: tuple[Side, Side] = ("left", "right")
-TOUCH_M = 0.001
 MOVED_M = 0.008
 MOVED_COSINE = 0.98
 """An object that has gone this far or turned this much has moved visibly."""
@@ -106,7 +107,7 @@ class World:
     @property
     def contacts(self) -> Bool[ndarray, "2 n"]:
         """Which hand (left, right) touches or holds which object now, in the order of `things`."""
-        touching = self._touching_bodies()
+        touching = touching_bodies(self.model, self.data, [actor.shape.side for actor in self.actors])
         contacts = np.zeros((len(SIDES), len(self.things)), dtype=bool)
         for actor in self.actors:
             side = SIDES.index(actor.shape.side)
@@ -114,12 +115,6 @@ class World:
                 is_held = actor.held is not None and actor.held.object_name == thing.name
                 contacts[side, column] = is_held or (actor.shape.side, self.model.body(thing.name).id) in touching
         return contacts
-
-    def _touching_bodies(self) -> set[tuple[str, int]]:
-        """Pairs of a hand's side and an object's body that physics finds in contact."""
-        roots = self.model.body_rootid[self.model.geom_bodyid[self.data.contact.geom[self.data.contact.dist < TOUCH_M]]]
-        sides = {self.model.body(f"{actor.shape.side}_{part}").id: actor.shape.side for actor in self.actors for part in HAND_PARTS}
-        return {(sides[hand], thing) for pair in roots.tolist() for hand, thing in (pair, pair[::-1]) if hand in sides}
 
     def advance(self) -> None:
         """One frame of hands and physics; UnstableSimulationError when an object shoots off."""

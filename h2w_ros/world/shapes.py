@@ -1,6 +1,6 @@
 """What each kind of thing is made of: primitives, and for those that open, their hinge or slide.
 
-A new kind is one function and one row in MAKERS (here), HALF_SIZES_M and SHARES (in objects.py). In an object's frame z points up and x
+A new kind is one function and one row in MAKERS (here), HALF_SIZES_M and SHARES (in placement.py). In an object's frame z points up and x
 runs across the table for the person who faces it.
 """
 

@@ -11,9 +11,9 @@ from numpy import ndarray
 from h2w_ros.camera import project
 from h2w_ros.condition import Camera
 from h2w_ros.geometry import Transform, apply, invert, look_at, rotation_from_axis_angle, transform
+from h2w_ros.world.motion import UP
 from h2w_ros.world.spec import WorldSpec
 
-UP = np.array([0.0, 0.0, 1.0])
 MIN_DEPTH_M = 0.12
 """What is nearer than this to the camera does not count as seen."""
 

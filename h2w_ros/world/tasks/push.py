@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
@@ -25,6 +27,17 @@ TOPPLE_AT = 0.72
 """Share of the half height over the middle where a hand pushes a thing over."""
 
 
+@dataclass(frozen=True, eq=False)
+class Shove:
+    """Straight through a target, from a little before the object."""
+
+    target_m: Float[ndarray, "3"]
+    gap_m: float
+    """Between the hand and the object at the start."""
+    length_m: float
+    duration_s: float
+
+
 def push(rng: np.random.Generator, shape: HandShape, table: Table) -> Plan:
     """Slides an object away with the palm, the back of the hand, the finger tips, or towards the person with hooked fingers."""
     name = table.choose(rng)
@@ -32,8 +45,9 @@ def push(rng: np.random.Generator, shape: HandShape, table: Table) -> Plan:
         return Plan()
     start_m = table.position(name)
     grip = _push_grip(rng, shape, start_m, PUSH_WAYS if table.top_m(name) < HOOK_TOP_M else TOPPLE_WAYS)
-    gap = rng.uniform(0.02, 0.05)
-    return _shove(rng, shape, table, "push", name, grip, start_m, gap, _push_length(rng, start_m, grip[2], gap), rng.uniform(0.6, 1.1))
+    gap_m = rng.uniform(0.02, 0.05)
+    shove = Shove(start_m, gap_m, _push_length(rng, start_m, grip[2], gap_m), rng.uniform(0.6, 1.1))
+    return plan("push", name, *_steps(rng, shape, table, name, grip, shove))
 
 
 def topple(rng: np.random.Generator, shape: HandShape, table: Table) -> Plan:
@@ -41,39 +55,28 @@ def topple(rng: np.random.Generator, shape: HandShape, table: Table) -> Plan:
     name = table.choose(rng, lambda thing: thing.is_tall and _stands(thing, table))
     if name is None:
         return Plan()
-    thing = table.things[name]
-    high = table.position(name) + UP * TOPPLE_AT * thing.half_size_m[2]
-    gap = rng.uniform(0.02, 0.04)
-    length = gap + rng.uniform(0.07, 0.1)
-    return _shove(rng, shape, table, "topple", name, _push_grip(rng, shape, high, TOPPLE_WAYS), high, gap, length, rng.uniform(0.45, 0.7))
+    high_m = table.position(name) + UP * TOPPLE_AT * table.things[name].half_size_m[2]
+    gap_m = rng.uniform(0.02, 0.04)
+    length_m = gap_m + rng.uniform(0.07, 0.1)
+    grip = _push_grip(rng, shape, high_m, TOPPLE_WAYS)
+    return plan("topple", name, *_steps(rng, shape, table, name, grip, Shove(high_m, gap_m, length_m, rng.uniform(0.45, 0.7))))
 
 
 def _stands(thing: TableObject, table: Table) -> bool:
     return bool(table.T_world_object[thing.name][2, 2] > 0.95)
 
 
-def _shove(
-    rng: np.random.Generator,
-    shape: HandShape,
-    table: Table,
-    task: str,
-    name: str,
-    grip: Grip,
-    target_m: Float[ndarray, "3"],
-    gap_m: float,
-    length_m: float,
-    duration_s: float,
-) -> Plan:
-    """Goes behind the target, `gap_m` off the object, and straight on through it."""
+def _steps(rng: np.random.Generator, shape: HandShape, table: Table, name: str, grip: Grip, shove: Shove) -> list[Waypoint]:
+    """Behind the object as the hand pushes, through it, and away."""
     R, contact, direction, curl = grip
     angles = evenly_curled(shape, curl)
     reach_m = extent_m(table.things[name], table.T_world_object[name][:3, :3], direction, table.openings.get(name, 0.0)) + 0.012
-    behind = target_m - direction * (reach_m + gap_m) - R @ contact
+    behind = shove.target_m - direction * (reach_m + shove.gap_m) - R @ contact
     start = raised_above_table(shape, transform(R, behind), angles)
     over_m = table.top_m(name) if direction[1] < 0 else 0.0  # what is pulled is reached over
     approach = Waypoint(rng.uniform(0.3, 0.6) + 2 * over_m, start, angles, arc_m=0.05 + over_m)
-    through = Waypoint(duration_s, shifted(start, direction * length_m), angles)
-    return plan(task, name, approach, through, retreat(rng, shape, through))
+    through = Waypoint(shove.duration_s, shifted(start, direction * shove.length_m), angles)
+    return [approach, through, retreat(rng, shape, through)]
 
 
 def _push_grip(rng: np.random.Generator, shape: HandShape, target_m: Float[ndarray, "3"], ways: dict[str, float]) -> Grip:

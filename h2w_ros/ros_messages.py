@@ -21,6 +21,11 @@ from h2w_ros.rectify import Lens
 
 NS_PER_S = 1_000_000_000
 MAX_SIDE_PX = 8192
+# Beyond these a number is no measurement, and single precision overflows in drawing: earth-fixed coordinates end at 1e7 m,
+# joint rotations at pi, shapes of people at a few standard deviations.
+MAX_POSITION_M = 1e8
+MAX_JOINT_ANGLE_RAD = 4 * np.pi
+MAX_BETA = 100.0
 LEFT, RIGHT = 1, 2
 SIDES: dict[int, Side] = {LEFT: "left", RIGHT: "right"}
 
@@ -88,6 +93,12 @@ def _check_sides(name: str, width_px: int, height_px: int) -> None:
         raise ValueError(f"{name} sides must be 1..{MAX_SIDE_PX} px, got {width_px}x{height_px}")
 
 
+def _check_size(name: str, numbers: ndarray, limit: float, unit: str) -> None:
+    largest = np.max(np.abs(numbers))
+    if not largest <= limit:
+        raise ValueError(f"{name} must be finite numbers within {limit:g} {unit}, got {largest:g}")
+
+
 def pose_from_msg(pose: Any) -> geometry.Transform:
     """T_a_b of a geometry_msgs/Pose of b in a; ValueError when it is not finite or the quaternion not of unit length."""
     return rigid(pose.position, pose.orientation, "pose")
@@ -108,6 +119,7 @@ def transform_from_seven(numbers: Sequence[float], name: str) -> geometry.Transf
     """T of x y z [m] and a quaternion x y z w, as parameters give it."""
     if len(numbers) != 7:
         raise ValueError(f"{name} must be 7 numbers, x y z [m] and quaternion x y z w, got {len(numbers)}")
+    _check_size(f"{name}'s position", np.array(numbers[:3]), MAX_POSITION_M, "m")
     R = geometry.rotation_from_quaternion(np.array(numbers[3:], dtype=np.float64))
     return geometry.check_transform(geometry.transform(R, np.array(numbers[:3], dtype=np.float64)), name)
 
@@ -136,6 +148,8 @@ def hand_from_msg(msg: Any) -> HandPose:
     """The hand of an h2w_msgs/HandPose; ValueError when a number is out of its range."""
     if msg.side not in SIDES:
         raise ValueError(f"hand side must be {LEFT} (left) or {RIGHT} (right), got {msg.side}")
+    _check_size("joint_angles_rad", np.array(msg.joint_angles_rad), MAX_JOINT_ANGLE_RAD, "rad")
+    _check_size("betas", np.array(msg.betas), MAX_BETA, "standard deviations")
     return HandPose(SIDES[msg.side], pose_from_msg(msg.wrist), np.array(msg.joint_angles_rad), np.array(msg.betas), float(msg.confidence))
 
 

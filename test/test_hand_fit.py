@@ -169,6 +169,20 @@ def test_a_hand_that_jumps_is_found_again_at_once():
     assert error_m(fitter.fit(HandSkeleton("right", points_of(second)), 1 + PERIOD_NS), second) < 5e-4
 
 
+@pytest.mark.parametrize("glitch", [17, 15, 6, 0, 7])
+def test_a_joint_that_is_thrown_away_does_not_disturb_the_hand(glitch):
+    hand = grasping_hand(16)
+    fitter = fitter_of(hand)
+    rng = np.random.default_rng(16)
+    for stamp_ns in (1, 1 + PERIOD_NS, 1 + 2 * PERIOD_NS):
+        points = points_of(hand) + rng.normal(scale=0.001, size=(21, 3))
+        points[glitch] += (0.0, 0.12, 0.05)
+        fitted = fitter.fit(HandSkeleton("right", points), stamp_ns)
+        assert np.delete(np.linalg.norm(points_of(fitted.hand) - points_of(hand), axis=1), glitch).mean() < 2e-3
+        assert fitted.hand.confidence == pytest.approx(20 / 21)
+    assert error_m(fitter.fit(HandSkeleton("right", points_of(hand)), 1 + 3 * PERIOD_NS), hand) < 1e-3
+
+
 def test_orientations_show_the_twist_that_points_cannot():
     angles = np.zeros((15, 3))
     angles[[2, 5, 8], 0] = LIMITS.high[2, 0]

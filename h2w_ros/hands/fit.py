@@ -35,6 +35,8 @@ STILL_NOISES = 0.1
 ENOUGH = 1.2
 # Orientations further than 60 degrees from what the points show are not used.
 AGREEING_COSINE = 0.5
+# A point this far from the fit [m], and this many times as far as half of the points, is a glitch; so many are left out at most.
+OUTLIER_M, OUTLIER_MEDIANS, MOST_OUTLIERS = 0.025, 4.0, 3
 # A twist is hardly ever made: the muscles of a finger do not turn its bones about themselves.
 TWIST = 0
 
@@ -126,14 +128,13 @@ class HandFitter:
         self.noise_m = self.config.first_noise_m
         state, num_steps, seen = start_state(self.hand, skeleton, self.rest_rad), 0, skeleton.without_orientations()
         for _ in range(self.config.first_rounds):
-            problem = FitProblem(self.hand, seen, self.weights())
-            solution = solve(problem, state, self.config.max_first_steps, STILL_NOISES * self.noise_m)
+            problem, solution = self._solved(FitProblem(self.hand, seen, self.weights()), state, self.config.max_first_steps)
             state, num_steps, noise_m = solution.state, num_steps + solution.num_steps, self.noise_m
             self._set_noise(noise_of(solution.point_errors_m))
             is_told_all = seen.is_turned.any() or not skeleton.is_turned.any()
             if self.noise_m < ENOUGH * noise_m and is_told_all:
                 break
-            seen = self._agreeing(skeleton, state)
+            seen = replace(self._agreeing(skeleton, state), weights=problem.skeleton.weights)
         return problem, solution._replace(num_steps=num_steps)
 
     def _follow(self, skeleton: HandSkeleton, stamp_ns: int) -> tuple[FitProblem, Solution] | None:
@@ -141,13 +142,23 @@ class HandFitter:
         following = self.following(skeleton, stamp_ns)
         if following is None:
             return None
-        problem, state = following
-        solution = solve(problem, state, self.config.max_steps, STILL_NOISES * self.noise_m)
+        problem, solution = self._solved(*following, self.config.max_steps)
         noise_m = noise_of(solution.point_errors_m)
         if noise_m > max(self.config.lost_m, LOST_NOISES * self.noise_m):
             return None
         memory = self.config.noise_memory
         self._set_noise(np.sqrt(memory * self.noise_m**2 + (1.0 - memory) * noise_m**2))
+        return problem, solution
+
+    def _solved(self, problem: FitProblem, state: FitState, max_steps: int) -> tuple[FitProblem, Solution]:
+        """The solution, again without single points that stay far from a hand that all others fit, and the problem that it solves."""
+        solution = solve(problem, state, max_steps, STILL_NOISES * self.noise_m)
+        for _ in range(MOST_OUTLIERS):
+            worst = int(solution.point_errors_m.argmax())
+            if solution.point_errors_m[worst] < max(OUTLIER_M, OUTLIER_MEDIANS * float(np.median(solution.point_errors_m))):
+                break
+            problem = replace(problem, skeleton=problem.skeleton.without_point(int(problem.seen[worst])))
+            solution = solve(problem, solution.state, max_steps, STILL_NOISES * self.noise_m)
         return problem, solution
 
     def following(self, skeleton: HandSkeleton, stamp_ns: int) -> tuple[FitProblem, FitState] | None:

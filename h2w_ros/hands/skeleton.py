@@ -62,6 +62,10 @@ class HandSkeleton:
         """The same points alone."""
         return replace(self, R_world_joint=_no_orientations()) if self.is_turned.any() else self
 
+    def without_point(self, point: int) -> HandSkeleton:
+        """The same hand, one of its 21 points not seen."""
+        return replace(self, weights=np.where(np.arange(NUM_POINTS) == point, 0.0, self.weights))
+
     def scaled(self, scale: float) -> HandSkeleton:
         """The same hand, `scale` times as large about its wrist, or about its first point where the wrist is missing."""
         centre = self.points_world[np.argmax(self.is_seen)]

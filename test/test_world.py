@@ -138,7 +138,7 @@ def test_the_static_render_of_a_fixed_camera_is_the_first_frame(gl):
 def test_hands_begin_in_the_picture_as_often_as_asked(gl):
     shares = {}
     for wanted in (0.0, 1.0):
-        spec = WorldSpec(num_frames=1, hands_in_first_frame=wanted)
+        spec = WorldSpec(width_px=64, height_px=48, num_frames=1, shadow_map_px=0, hands_in_first_frame=wanted)
         shares[wanted] = np.mean([simulate(seed, spec).hand_masks[0].mean() > 0.01 for seed in range(10)])
     assert shares[0.0] <= 0.3
     assert shares[1.0] >= 0.8

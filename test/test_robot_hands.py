@@ -6,7 +6,7 @@ from hand_motion import random_T
 
 from h2w_ros.geometry import apply, transform
 from h2w_ros.hands.model import load_hand_model
-from h2w_ros.hands.robots.retarget import RobotPose, hand_of_robot, robot_of_hand
+from h2w_ros.hands.robots.retarget import RobotPose, hand_of_robot, hands_of_trajectory, robot_of_hand
 from h2w_ros.hands.robots.robot_hand import load_robot_hand
 from h2w_ros.hands.robots.urdf import read_urdf
 from h2w_ros.hands.skinning import hand_joints_and_tips_world, mirrored
@@ -77,11 +77,13 @@ def test_a_hand_that_opens_further_than_the_gripper_leaves_it_open():
     assert robot_of_hand(robot, stretched).positions == pytest.approx(robot.kinematics.upper)
 
 
-def test_a_smooth_motion_of_the_gripper_is_a_smooth_motion_of_the_hand():
+def test_a_smooth_trajectory_of_the_gripper_is_a_smooth_trajectory_of_the_hand_wherever_it_begins():
     robot = load_robot_hand("parallel_gripper")
-    poses = [RobotPose(transform(np.eye(3), np.array([0.002 * k, 0.0, 0.0])), np.array([0.04 - 0.001 * k])) for k in range(30)]
-    points = np.stack([points_of(hand_of_robot(robot, pose).hand) for pose in poses])
+    way = [RobotPose(transform(np.eye(3), np.array([0.002 * k, 0.0, 0.0])), np.array([0.04 - 0.001 * k])) for k in range(25)]
+    points = np.stack([points_of(shown.hand) for shown in hands_of_trajectory(robot, way)])
     assert np.linalg.norm(np.diff(points, axis=0), axis=-1).max() < 0.01
+    alone = points_of(hand_of_robot(robot, way[-1]).hand)
+    assert np.linalg.norm(points[-1] - alone, axis=-1).max() < 0.005
 
 
 @pytest.mark.parametrize("name", ROBOTS)

@@ -60,7 +60,7 @@ class FitConfig:
     most_noise_m: float = 0.01
     first_noise_m: float = 5e-4
     noise_memory: float = 0.9
-    max_steps: int = 4
+    max_steps: int = 6
     max_first_steps: int = 8
     first_rounds: int = 3
     lost_m: float = 0.004

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from h2w_ros.condition import Side
+from h2w_ros.condition import HandPose, Side
 from h2w_ros.hands.model import load_hand_model
 from h2w_ros.hands.robots.retarget import RobotPose, hand_of_robot
 from h2w_ros.hands.robots.robot_hand import load_robot_hand
@@ -28,6 +28,7 @@ class RobotReader:
         self._robot = replace(robot, side=other) if config.swap_sides else robot
         self._model = load_hand_model(self._robot.side, config.mano_dir or None)
         self._frame_id = config.frame_id
+        self._last: HandPose | None = None
 
     def read(self, tag: str, msg: Any) -> Reading:
         """The hand in the base link's frame."""
@@ -37,4 +38,5 @@ class RobotReader:
             positions = self._robot.positions_of(dict(zip(msg.name, msg.position, strict=False)))
         except ValueError as error:
             return Reading(stamp_ns, self._frame_id, faults=(Fault("joints_missing", str(error)),))
-        return Reading(stamp_ns, self._frame_id, hands=(hand_of_robot(self._robot, RobotPose(np.eye(4), positions), self._model).hand,))
+        self._last = hand_of_robot(self._robot, RobotPose(np.eye(4), positions), self._model, self._last).hand
+        return Reading(stamp_ns, self._frame_id, hands=(self._last,))

@@ -6,6 +6,7 @@ that trackers use moves it, fingertips first. Robot from human: the motors and t
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from h2w_ros.geometry import Transform, apply, cross_matrix, invert, rotation_fr
 from h2w_ros.hands.anatomy import NUM_FINGER_JOINTS
 from h2w_ros.hands.fit_problem import FitProblem, FitState, Weights, solve
 from h2w_ros.hands.fit_start import rigid_fit
-from h2w_ros.hands.kinematics import pose, rotation_vectors, shaped_hand
+from h2w_ros.hands.kinematics import ShapedHand, joint_angles, pose, rotation_vectors, shaped_hand
 from h2w_ros.hands.model import HandModel, load_hand_model
 from h2w_ros.hands.robots.robot_hand import RobotHand
 from h2w_ros.hands.skeleton import HandSkeleton
@@ -51,8 +52,8 @@ class Retargeted(NamedTuple):
     tip_errors_m: Float[ndarray, "t"]
 
 
-def hand_of_robot(robot: RobotHand, robot_pose: RobotPose, model: HandModel | None = None) -> Retargeted:
-    """The human hand of mean shape whose fingertips stand where the robot's do."""
+def hand_of_robot(robot: RobotHand, robot_pose: RobotPose, model: HandModel | None = None, start: HandPose | None = None) -> Retargeted:
+    """The human hand of mean shape whose fingertips stand where the robot's do; found sooner from a `start` nearby."""
     human = shaped_hand(model or load_hand_model(robot.side), np.zeros(10))
     targets = apply(robot_pose.T_world_base, robot.points_base(robot_pose.positions)[0])
     relaxed = pinch_angles()
@@ -61,10 +62,20 @@ def hand_of_robot(robot: RobotHand, robot_pose: RobotPose, model: HandModel | No
     points, weights = apply(T_world_wrist, template), np.full(len(template), TEMPLATE_SHARE)
     points[robot.points], weights[robot.points] = targets, np.where(robot.is_tip, 1.0, OTHER_SHARE)
     problem = FitProblem(human, HandSkeleton(robot.side, points, weights), _weights(relaxed))
-    state = solve(problem, FitState(T_world_wrist, relaxed), MAX_STEPS, STILL_M).state
+    begin = FitState(T_world_wrist, relaxed) if start is None else _state_of(human, start)
+    state = solve(problem, begin, MAX_STEPS, STILL_M).state
     hand = HandPose(robot.side, state.T_world_wrist, rotation_vectors(human, state.angles_rad).ravel(), human.betas)
     reached = apply(state.T_world_wrist, pose(human, state.angles_rad).points)[robot.points]
     return Retargeted(hand, np.linalg.norm(reached - targets, axis=1)[robot.is_tip])
+
+
+def hands_of_trajectory(robot: RobotHand, trajectory: Iterable[RobotPose], model: HandModel | None = None) -> Iterator[Retargeted]:
+    """The human hand at every point of a robot hand's way."""
+    start = None
+    for robot_pose in trajectory:
+        shown = hand_of_robot(robot, robot_pose, model, start)
+        start = shown.hand
+        yield shown
 
 
 def robot_of_hand(robot: RobotHand, hand: HandPose, model: HandModel | None = None) -> RobotPose:
@@ -94,6 +105,10 @@ def pinch_angles() -> Float[ndarray, "15 3"]:
     angles = np.zeros((NUM_FINGER_JOINTS, 3))
     angles[:, 2] = np.concatenate([np.tile(PINCH_RAD[0], 4), PINCH_RAD[1]])
     return angles
+
+
+def _state_of(human: ShapedHand, hand: HandPose) -> FitState:
+    return FitState(hand.T_world_wrist, joint_angles(human, hand.joint_angles_rad.reshape(NUM_FINGER_JOINTS, 3)))
 
 
 def _weights(expected_rad: Float[ndarray, "15 3"]) -> Weights:

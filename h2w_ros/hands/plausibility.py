@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
@@ -27,8 +29,7 @@ _BENDING = np.array([*FIRST_JOINTS + 1, *FIRST_JOINTS + 2, *TIP_POINTS])
 
 def size_against(model: HandModel, skeleton: HandSkeleton) -> float:
     """How many times as large the hand is as the model's mean one, by the lengths that do not change; NaN when none was seen."""
-    expected = _lengths(rest_points(model, np.zeros(model.shape_directions.shape[-1])))
-    ratios = _lengths(np.where(skeleton.is_seen[:, None], skeleton.points_world, np.nan)) / expected
+    ratios = _lengths(np.where(skeleton.is_seen[:, None], skeleton.points_world, np.nan)) / _mean_lengths(model)
     return float(np.nanmedian(ratios)) if np.isfinite(ratios).any() else float("nan")
 
 
@@ -75,6 +76,11 @@ def check_side(skeleton: HandSkeleton) -> None:
             f"a hand that is called {skeleton.side} has the shape of a {shown} one: set axes to 'unity' if the tracker's are left-handed,"
             " or swap_sides if it names the hands of a mirrored picture"
         )
+
+
+@lru_cache(maxsize=8)
+def _mean_lengths(model: HandModel) -> Float[ndarray, "30"]:
+    return _lengths(rest_points(model, np.zeros(model.shape_directions.shape[-1])))
 
 
 def _lengths(points: Float[ndarray, "21 3"]) -> Float[ndarray, "30"]:

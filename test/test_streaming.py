@@ -72,7 +72,7 @@ def test_the_lessons_of_a_stream_are_its_rollout() -> None:
         generated = roll_out(rollout, one.image[:, :1].float().transpose(1, 2), clip.part(0, 6))
     weight = frame_weight(one, np.array([[0]]), np.arange(1, 6)[None], PHOTO_ONLY)
     true = one.image[:, :6].float().transpose(1, 2)
-    expected = [robust_error(generated[:, :, [i]], true[:, :, [i]], weight[:, :, [i - 1]], 0.1).item() for i in range(1, 6)]
+    expected = [robust_error(generated[:, :, [i]], true[:, :, [i]], weight[:, :, [i - 1]], StreamTraining().tolerance).item() for i in range(1, 6)]
     np.testing.assert_allclose(losses, expected, rtol=0.02)
 
 

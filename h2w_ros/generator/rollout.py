@@ -65,6 +65,7 @@ class Rollout:
         self._open: _Block | None = None
         self._closed: _Block | None = None
         self._reference: Tensor | None = None
+        self._reference_control: Tensor | None = None
         self._previous: Tensor | None = None  # input channels of the newest clean latent, the reference in its place
 
     @property
@@ -87,6 +88,7 @@ class Rollout:
         self._cache.reset()
         self.num_blocks = 0
         self._open, self._reference = self._prepare(conditions, reference), reference
+        self._reference_control = conditions.control.to(self.device, self.dtype)
         self.commit(reference)
 
     def generate(self, conditions: BlockConditions, noises: Sequence[Tensor] | None = None) -> Float[Tensor, "B Z n h w"]:
@@ -114,7 +116,8 @@ class Rollout:
         """The clean latents that one step makes of noisy ones, float32."""
         inputs, modulation = self._inputs(x, block), self._modulation(step)
         draft = self.transformer.forward_block(inputs, modulation, self.cache, block.ray_tokens, self._text)
-        output = self.transformer.refine(draft, inputs, self.previous)
+        assert self._reference_control is not None  # the cache exists
+        output = self.transformer.refine(draft, inputs, self.previous, self._reference_control)
         last = self.previous[:, : x.shape[1]]
         return clean_from_output(self.config.prediction, output.float(), x, step.sigma, self._known(conditions), last)
 

@@ -183,16 +183,24 @@ class Transformer(nn.Module):
         return self.unpatchify(self.run(x, modulation, cache.attend, text), self.grid(latents))
 
     def refine(
-        self, output: Float[Tensor, "B Z F h w"], inputs: Float[Tensor, "B C_in F h w"], previous: Float[Tensor, "B C_in f h w"]
-    ) -> Float[Tensor, "B Z F h w"]:
+        self,
+        output: Float[Tensor, "B D F h w"],
+        inputs: Float[Tensor, "B C_in F h w"],
+        previous: Float[Tensor, "B C_in f h w"],
+        reference_control: Float[Tensor, "B Z 1 h w"],
+    ) -> Float[Tensor, "B D F h w"]:
         """The output of frames with these input channels, refined if the network has a refiner.
 
         `previous` holds the input channels of the clean frame before each of them (or one frame, before all of them), with the
-        stream's reference in its place; `previous_channels` makes them.
+        stream's reference in its place; `rollout.previous_channels` makes them. `reference_control` says where the reference
+        shows hands; it takes the place of the reference in `inputs`, which is empty after the first frame.
         """
         if self.refiner is None:
             return output
-        return self.refiner(output, inputs, previous.to(inputs.dtype).expand_as(inputs))
+        num_channels = reference_control.shape[1]
+        filled = inputs.clone()
+        filled[:, 2 * num_channels : 3 * num_channels] = reference_control
+        return self.refiner(output, filled, previous.to(inputs.dtype).expand_as(inputs))
 
     def write_block(
         self,

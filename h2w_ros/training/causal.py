@@ -91,7 +91,7 @@ class _Sequence:
         inputs, before = latents[:, :, clean.shape[2] :], [frame - 1 for frame in self.layout.noisy]
         previous = history[:, :, before]
         seen = previous_channels(previous, self._conditions[:, :, before], self.batch.image[:, :, :1])
-        out = self.transformer.refine(out[:, :, clean.shape[2] :], inputs, seen).float()
+        out = self.transformer.refine(out[:, :, clean.shape[2] :], inputs, seen, self.batch.control[:, :, :1]).float()
         static = self.batch.static[:, :, list(self.layout.noisy)]
         known = torch.where(self.batch.has_static[:, None, None, None, None], static, previous)
         return clean_from_output(self.model.rollout.prediction, out, noisy, noise_level, known, previous), target

@@ -42,8 +42,7 @@ class RobotHand:
 
     def points_base(self, positions: Float[ndarray, "m"]) -> tuple[Float[ndarray, "n 3"], Float[ndarray, "n 3 m"]]:
         """The points in the base link [m], and their change per motor."""
-        found = [self.kinematics.point(link, at, positions) for link, at in zip(self.links, self.places, strict=True)]
-        return np.stack([point for point, _ in found]), np.stack([slopes for _, slopes in found])
+        return self.kinematics.points(self.links, self.places, positions)
 
     def positions_of(self, joint_positions: Mapping[str, float]) -> Float[ndarray, "m"]:
         """The motors' positions from a robot's joints by name; ValueError names those that are missing."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from h2w_ros.geometry import Transform, rotation_from_axis_angle, transform
+from h2w_ros.geometry import Transform, cross_matrix, rotation_from_axis_angle, transform
 
 KINDS = ("fixed", "revolute", "continuous", "prismatic")
 
@@ -34,13 +34,18 @@ class Joint:
     multiplier: float = 1.0
     offset: float = 0.0
 
+    @cached_property
+    def _cross(self) -> Float[ndarray, "3 3"]:
+        return cross_matrix(self.axis)
 
-class PlacedJoint(NamedTuple):
-    """A joint at some positions: its place and axis in the base link's frame."""
-
-    joint: Joint
-    origin: Float[ndarray, "3"]
-    axis: Float[ndarray, "3"]
+    def motion(self, position: float) -> Transform:
+        """What the joint does at this position [rad or m]."""
+        T = np.eye(4)
+        if self.kind == "prismatic":
+            T[:3, 3] = position * self.axis
+        elif self.kind != "fixed":
+            T[:3, :3] += math.sin(position) * self._cross + (1.0 - math.cos(position)) * (self._cross @ self._cross)
+        return T
 
 
 class Kinematics:
@@ -48,44 +53,50 @@ class Kinematics:
 
     def __init__(self, joints: Mapping[str, Joint], base_link: str) -> None:
         self._above = {joint.child: joint for joint in joints.values()}
+        self._chains: dict[str, list[Joint]] = {}
         self.base_link = base_link
         self.motors = tuple(joint.name for joint in joints.values() if joint.kind != "fixed" and joint.motor == joint.name)
+        self._column = {name: place for place, name in enumerate(self.motors)}
         self.lower = np.array([joints[name].lower for name in self.motors])
         self.upper = np.array([joints[name].upper for name in self.motors])
         for joint in joints.values():
-            if joint.kind != "fixed" and joint.motor not in self.motors:
+            if joint.kind != "fixed" and joint.motor not in self._column:
                 raise ValueError(f"joint {joint.name!r} must mimic a joint that moves by itself, got {joint.motor!r}")
 
     def chain(self, link: str) -> list[Joint]:
         """The joints from the base to a link; ValueError when the base does not carry it."""
-        found: list[Joint] = []
-        while link != self.base_link:
-            if link not in self._above or len(found) > len(self._above):
-                raise ValueError(f"link must hang on {self.base_link!r}, got {link!r}; links: {sorted(self._above)}")
-            found.append(self._above[link])
-            link = found[-1].parent
-        return found[::-1]
+        if link not in self._chains:
+            found: list[Joint] = []
+            place = link
+            while place != self.base_link:
+                if place not in self._above or len(found) > len(self._above):
+                    raise ValueError(f"link must hang on {self.base_link!r}, got {place!r}; links: {sorted(self._above)}")
+                found.append(self._above[place])
+                place = found[-1].parent
+            self._chains[link] = found[::-1]
+        return self._chains[link]
 
-    def place(self, link: str, positions: Float[ndarray, "m"]) -> tuple[Transform, list[PlacedJoint]]:
-        """T_base_link, and the joints that move the link, where they are."""
-        T, placed = np.eye(4), []
-        for joint in self.chain(link):
-            T = T @ joint.T_parent_joint
-            if joint.kind == "fixed":
-                continue
-            placed.append(PlacedJoint(joint, T[:3, 3], T[:3, :3] @ joint.axis))
-            T = T @ _motion(joint, joint.multiplier * float(positions[self.motors.index(joint.motor)]) + joint.offset)
-        return T, placed
+    def points(
+        self, links: Sequence[str], places: Float[ndarray, "n 3"], positions: Float[ndarray, "m"]
+    ) -> tuple[Float[ndarray, "n 3"], Float[ndarray, "n 3 m"]]:
+        """Points of links in the base frame [m], and their change per position of every motor."""
+        T_base_link: dict[str, Transform] = {self.base_link: np.eye(4)}
+        T_base_joint: dict[str, Transform] = {}
+        for link in links:
+            for joint in self.chain(link):
+                if joint.child not in T_base_link:
+                    T_base_joint[joint.name] = T_base_link[joint.parent] @ joint.T_parent_joint
+                    T_base_link[joint.child] = T_base_joint[joint.name] @ joint.motion(self._position(joint, positions))
+        points = np.stack([T_base_link[link][:3, :3] @ at + T_base_link[link][:3, 3] for link, at in zip(links, places, strict=True)])
+        slopes = np.zeros((len(links), 3, len(self.motors)))
+        for place, link in enumerate(links):
+            for joint in self.chain(link):
+                if joint.kind != "fixed":
+                    slopes[place, :, self._column[joint.motor]] += joint.multiplier * _slope(joint, T_base_joint[joint.name], points[place])
+        return points, slopes
 
-    def point(self, link: str, at: Float[ndarray, "3"], positions: Float[ndarray, "m"]) -> tuple[Float[ndarray, "3"], Float[ndarray, "3 m"]]:
-        """A link's point in the base frame [m], and its change per position of every motor."""
-        T, placed = self.place(link, positions)
-        point = T[:3, :3] @ at + T[:3, 3]
-        slopes = np.zeros((3, len(self.motors)))
-        for joint, origin, axis in placed:
-            slope = axis if joint.kind == "prismatic" else np.cross(axis, point - origin)
-            slopes[:, self.motors.index(joint.motor)] += joint.multiplier * slope
-        return point, slopes
+    def _position(self, joint: Joint, positions: Float[ndarray, "m"]) -> float:
+        return 0.0 if joint.kind == "fixed" else joint.multiplier * float(positions[self._column[joint.motor]]) + joint.offset
 
 
 def read_urdf(file: Path, base_link: str) -> Kinematics:
@@ -146,7 +157,7 @@ def _from_rpy(rpy_rad: Float[ndarray, "3"]) -> Float[ndarray, "3 3"]:
     return yaw @ pitch @ roll
 
 
-def _motion(joint: Joint, position: float) -> Transform:
-    if joint.kind == "prismatic":
-        return transform(np.eye(3), position * joint.axis)
-    return transform(rotation_from_axis_angle(position * joint.axis), np.zeros(3))
+def _slope(joint: Joint, T_base_joint: Transform, point: Float[ndarray, "3"]) -> Float[ndarray, "3"]:
+    """How a point behind a joint moves as the joint does."""
+    axis = T_base_joint[:3, :3] @ joint.axis
+    return axis if joint.kind == "prismatic" else np.cross(axis, point - T_base_joint[:3, 3])

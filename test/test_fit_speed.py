@@ -15,13 +15,13 @@ from h2w_ros.hands.model import load_hand_model
 
 
 def test_ours_is_no_worse_than_scipy_on_the_same_problems_and_every_number_is_there(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(fit_speed, "FitPlan", lambda: FitPlan(num_frames=22, scipy_every=20))
+    monkeypatch.setattr(fit_speed, "FitPlan", lambda: FitPlan(num_frames=12, scipy_every=11))
     parser = argparse.ArgumentParser()
     bench.add_arguments(parser)
     assert bench.run(parser.parse_args(["--fit", "--json", str(tmp_path / "fit.json")])) == 0
     table = json.loads(capsys.readouterr().out)
     assert table == json.loads((tmp_path / "fit.json").read_text())
-    assert table["frames"] == 44
+    assert table["frames"] == 24
     assert table["fit_ms_p50"] > 0
     assert table["fit_error_mm"] < 5.0 < table["joints_error_mm"]
     assert table["fit_shake_mm"] < table["joints_shake_mm"]

@@ -39,7 +39,7 @@ def test_a_calibrated_hand_has_the_lengths_of_the_real_one(side, noise_m, most_m
 
 
 def test_noise_does_not_lengthen_bones():
-    hands, seen = skeletons(2, 0.005, num_frames=200)
+    hands, seen = skeletons(2, 0.005, num_frames=120)
     naive = np.mean([np.linalg.norm(s.points_world[RIGID_PAIRS[:, 0]] - s.points_world[RIGID_PAIRS[:, 1]], axis=1) for s in seen], axis=0)
     truth = lengths_of(hands[0])
     assert (naive - truth).mean() > 3 * abs((rigid_lengths(seen) - truth).mean())

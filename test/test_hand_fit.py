@@ -7,6 +7,7 @@ from hand_poses import random_hand
 from scipy.optimize import least_squares
 
 from h2w_ros.condition import HandPose
+from h2w_ros.evaluation.fit_speed import derivatives_after
 from h2w_ros.geometry import rotation_from_axis_angle, transform
 from h2w_ros.hands.anatomy import LIMITS
 from h2w_ros.hands.calibrate import HandShape
@@ -118,7 +119,7 @@ def test_steps_end_no_higher_than_scipys_least_squares():
     problem = FitProblem(fitter.hand, HandSkeleton("right", noisy), fitter.weights())
     start = start_state(fitter.hand, problem.skeleton, fitter.rest_rad)
     ours = solve(problem, start, 30)
-    theirs = least_squares(lambda x: problem.all_residuals(moved(start, x)), np.zeros(51), xtol=1e-8)
+    theirs = least_squares(lambda x: problem.all_residuals(moved(start, x)), np.zeros(51), lambda x: derivatives_after(problem, start, x), xtol=1e-10)
     assert ours.cost <= 2 * theirs.cost * 1.001
 
 

@@ -25,7 +25,7 @@ RIGID_PAIRS = np.array([*combinations(PALM_POINTS.tolist(), 2), *_BONES, *_LAST_
 # A pair seen in fewer frames than this says nothing.
 LEAST_FRAMES = 10
 # How far joints of trackers and of models differ in what they call a joint [m]; betas spread by 1.
-JOINT_DEFINITION_M = 0.002
+JOINT_DEFINITION_M = 0.001
 # Betas beyond this are not hands.
 MOST_BETA = 3.0
 NUM_ITERATIONS = 12

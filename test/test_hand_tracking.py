@@ -144,6 +144,17 @@ def test_a_hand_alone_is_given_out_at_once_and_again_soon_after_the_other_is_los
     assert [moment.stamp_ns // MS for moment in late if moment and len(moment.hands) == 1] == [100, 120, 140]
 
 
+def test_a_hand_that_is_said_to_be_lost_is_not_waited_for():
+    left, right = hands_of("left"), hands_of("right")
+    pairing = HandPairing(60 * MS)
+    pairing.add(0, left[0])
+    pairing.add(10 * MS, right[0])
+    assert pairing.lost(20 * MS, "right") is None, "the left hand is there and speaks for itself"
+    assert pairing.add(30 * MS, left[1]).hands == (left[1],)
+    assert pairing.lost(40 * MS, "left").hands == ()
+    assert pairing.lost(40 * MS, "right") is None, "once a moment"
+
+
 def test_a_recording_that_begins_anew_is_followed():
     left = hands_of("left")
     pairing = HandPairing(60 * MS)

@@ -255,11 +255,14 @@ def test_a_message_that_does_not_fit_is_a_fault_with_the_reason(changes, text):
         raise ValueError(reading.faults[0].text)
 
 
-def test_a_negative_confidence_or_no_poses_mean_that_there_is_no_hand():
-    absent = read("skeleton", make.hand_skeleton("points21", make.listed("points21", POINTS), confidence=-1.0))
-    empty = read("pose_array", make.pose_array([]), "left", convention="openxr26")
-    assert [reading.faults[0].reason for reading in (absent, empty)] == ["hand_absent", "hand_absent"]
-    assert absent.skeletons == empty.skeletons == ()
+def test_a_negative_confidence_no_poses_or_no_valid_joint_mean_that_there_is_no_hand():
+    gone = make.hand_skeleton("points21", make.listed("points21", POINTS), confidence=-1.0)
+    assert read("skeleton", gone).absent == ("right",)
+    assert read("skeleton", gone, swap_sides=True).absent == ("left",)
+    assert read("pose_array", make.pose_array([]), "left", convention="openxr26").absent == ("left",)
+    assert read("isaac_teleop", make.named_poses({"right": POINTS})).absent == ("left",)
+    assert read("isaac_teleop", make.named_poses({})).absent == ("left", "right")
+    assert read("skeleton", gone).skeletons == ()
 
 
 def test_of_two_left_hands_the_first_is_used_and_the_other_counted():

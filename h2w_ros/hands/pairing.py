@@ -57,6 +57,14 @@ class HandPairing:
         fraction = (other.stamp_ns - before.stamp_ns) / (stamp_ns - before.stamp_ns)
         return self._given(other.stamp_ns, (other.hand, interpolate_hand(before.hand, hand, fraction)))
 
+    def lost(self, stamp_ns: int, side: Side) -> HandsMoment | None:
+        """A hand is not seen now: the other need not wait for it, and where that one is not seen either, no hand is known."""
+        self._latest.pop(side, None)
+        other = next(iter(self._latest.values()), None)
+        if other is not None and abs(stamp_ns - other.stamp_ns) <= self._patience_ns:
+            return None
+        return self._given(stamp_ns, ())
+
     def _given(self, stamp_ns: int, hands: tuple[HandPose, ...]) -> HandsMoment | None:
         if self._given_ns is not None and stamp_ns <= self._given_ns:
             return None

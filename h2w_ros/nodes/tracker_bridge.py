@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
@@ -15,7 +15,6 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from h2w_msgs.msg import Hands as HandsMsg
-from h2w_ros.condition import HandPose
 from h2w_ros.hands.model import mano_folder
 from h2w_ros.hands.pairing import HandPairing, HandsMoment
 from h2w_ros.hands.skeleton import HandSkeleton
@@ -138,13 +137,20 @@ class TrackerBridge(lifecycle.ManagedNode):
             self._drop("tf_invalid", f"{parent} to {child}: {error}")
 
     def _take(self, reading: Reading) -> None:
-        """Brings what a message brought into the world, fits it, gives it out."""
+        """Counts what a message could not bring, gives out what it could."""
         skeletons, faults = one_a_side(reading.skeletons, reading.faults)
         for fault in faults:
             self._drop(fault.reason, fault.text)
-        stamp_ns = self._stamp_ns(reading) if skeletons or reading.hands else None
+        stamp_ns = self._stamp_ns(reading) if skeletons or reading.hands or reading.absent else None
         if stamp_ns is None:
             return
+        for side in reading.absent:
+            self._give_out(self._pairing.lost(stamp_ns, side))
+        if skeletons or reading.hands:
+            self._place(reading, skeletons, stamp_ns)
+
+    def _place(self, reading: Reading, skeletons: Sequence[HandSkeleton], stamp_ns: int) -> None:
+        """Brings hands into the world, fits them, gives them out."""
         T_world_frame = self._frames.find(self._config.world_frame, reading.frame_id, stamp_ns)
         if T_world_frame is None:
             self._drop_of_other_frame(reading.frame_id)
@@ -152,7 +158,7 @@ class TrackerBridge(lifecycle.ManagedNode):
         for skeleton in skeletons:
             self._fit(moved(skeleton, T_world_frame), stamp_ns)
         for hand in reading.hands:
-            self._pair(replace(hand, T_world_wrist=T_world_frame @ hand.T_world_wrist), stamp_ns)
+            self._give_out(self._pairing.add(stamp_ns, replace(hand, T_world_wrist=T_world_frame @ hand.T_world_wrist)))
 
     def _stamp_ns(self, reading: Reading) -> int | None:
         """When the hands were there; None, counted, where nobody can know."""
@@ -177,7 +183,7 @@ class TrackerBridge(lifecycle.ManagedNode):
         self._fit_ms, self._errors_mm[skeleton.side] = 1e3 * (time.perf_counter() - began), 1e3 * fitted.error_m
         if self._markers.get_subscription_count():
             self._markers.publish(MarkerArray(markers=[skeleton_marker(skeleton, stamp_ns, self._config.world_frame)]))
-        self._pair(fitted.hand, stamp_ns)
+        self._give_out(self._pairing.add(stamp_ns, fitted.hand))
         self._calibrate_when_due(skeleton)
 
     def _calibrate_when_due(self, skeleton: HandSkeleton) -> None:
@@ -191,12 +197,9 @@ class TrackerBridge(lifecycle.ManagedNode):
 
     # Outputs.
 
-    def _pair(self, hand: HandPose, stamp_ns: int) -> None:
-        moment = self._pairing.add(stamp_ns, hand)
-        if moment is not None:
-            self._give_out(moment)
-
-    def _give_out(self, moment: HandsMoment) -> None:
+    def _give_out(self, moment: HandsMoment | None) -> None:
+        if moment is None:
+            return
         self._num_moments += 1
         self._hands.publish(hands_to_msg(moment.hands, moment.stamp_ns, self._config.world_frame))
         if self._markers.get_subscription_count():

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from h2w_ros.condition import Side
 from h2w_ros.hands.skeleton import HandSkeleton
 from h2w_ros.hands.trackers.conventions import CONVENTIONS, Convention, convention
 from h2w_ros.hands.trackers.names import canonical_name
-from h2w_ros.hands.trackers.reading import SIDES, Fault, Joints, Reading, TrackerConfig, joints_of_poses, rotations_of, skeleton_of
+from h2w_ros.hands.trackers.reading import SIDES, Fault, Joints, Reading, TrackerConfig, joints_of_poses, rotations_of, side_of, skeleton_of
 from h2w_ros.ros_messages import SIDES as SIDE_NUMBERS
 from h2w_ros.ros_messages import stamp_to_ns
 
@@ -36,17 +37,22 @@ class SkeletonReader:
         """The hand of the message; a negative confidence says that there is none."""
         del tag
         stamp_ns, frame = stamp_to_ns(msg.header.stamp), msg.header.frame_id
-        if not msg.confidence >= 0.0:
-            return Reading(stamp_ns, frame, faults=(Fault("hand_absent", "the tracker says by its confidence that it has no hand"),))
         try:
-            skeleton, faults = self._skeleton(msg)
+            side = self._side(msg)
+            if not msg.confidence >= 0.0:
+                return Reading(stamp_ns, frame, absent=(side_of(side, self._config),))
+            skeleton, faults = self._skeleton(msg, side)
         except ValueError as error:
             return Reading(stamp_ns, frame, faults=(Fault("hand_invalid", str(error)),))
         return Reading(stamp_ns, frame, (skeleton,), faults)
 
-    def _skeleton(self, msg: Any) -> tuple[HandSkeleton, tuple[Fault, ...]]:
+    @staticmethod
+    def _side(msg: Any) -> str:
         if msg.side not in SIDE_NUMBERS:
             raise ValueError(f"hand side must be one of {SIDE_NUMBERS}, got {msg.side}")
+        return SIDE_NUMBERS[msg.side]
+
+    def _skeleton(self, msg: Any, side: str) -> tuple[HandSkeleton, tuple[Fault, ...]]:
         count = len(msg.positions)
         positions = np.array([[p.x, p.y, p.z] for p in msg.positions], dtype=np.float64).reshape(-1, 3)
         R = rotations_of([(q.x, q.y, q.z, q.w) for q in msg.orientations] or [(0.0, 0.0, 0.0, 0.0)] * count)
@@ -60,7 +66,7 @@ class SkeletonReader:
         else:
             row, joints, faults = convention(self._config.convention or msg.convention, count), Joints(positions, R), ()
         confidence = min(float(msg.confidence), 1.0)
-        return skeleton_of(SIDE_NUMBERS[msg.side], row, joints, self._config, "ros", confidence), faults
+        return skeleton_of(side, row, joints, self._config, "ros", confidence), faults
 
 
 class PoseArrayReader:
@@ -76,7 +82,7 @@ class PoseArrayReader:
         """The hand of the message; no poses say that there is none."""
         stamp_ns, frame = stamp_to_ns(msg.header.stamp), msg.header.frame_id
         if not len(msg.poses):
-            return Reading(stamp_ns, frame, faults=(Fault("hand_absent", f"the {tag} hand's pose array is empty"),))
+            return Reading(stamp_ns, frame, absent=(side_of(tag, self._config),))
         try:
             row = convention(self._convention, len(msg.poses))
             return Reading(stamp_ns, frame, (skeleton_of(tag, row, joints_of_poses(msg.poses), self._config, self._axes),))
@@ -117,7 +123,7 @@ class NamedPosesReader:
         self._config = config
 
     def read(self, tag: str, msg: Any) -> Reading:
-        """Both hands; one without any valid joint is absent and no fault."""
+        """Both hands; one without any valid joint is absent."""
         del tag
         stamp_ns, frame = stamp_to_ns(msg.header.stamp), msg.header.frame_id
         if not len(msg.name) == len(msg.pose) == len(msg.is_valid):
@@ -125,14 +131,17 @@ class NamedPosesReader:
             return Reading(stamp_ns, frame, faults=(Fault("hand_invalid", text),))
         joints = joints_of_poses(msg.pose, np.array(msg.is_valid, dtype=bool))
         skeletons: list[HandSkeleton] = []
+        absent: list[Side] = []
         faults = _unknown([name for name in msg.name if not name.lower().startswith(SIDES)])
         for side in SIDES:
             own = [place for place, name in enumerate(msg.name) if name.lower().startswith(side) and msg.is_valid[place]]
-            if own:
+            if not own:
+                absent.append(side_of(side, self._config))
+            else:
                 row, hand, unknown = by_names([msg.name[place][len(side) :] for place in own], Joints(*(values[own] for values in joints)), True)
                 skeletons.append(skeleton_of(side, row, hand, self._config, "ros"))
                 faults += unknown
-        return Reading(stamp_ns, frame, tuple(skeletons), faults)
+        return Reading(stamp_ns, frame, tuple(skeletons), faults, absent=tuple(absent))
 
 
 class HoloLensReader:

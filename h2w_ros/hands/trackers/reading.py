@@ -50,7 +50,8 @@ class TrackerConfig:
 class Reading:
     """Hands in the frame `frame_id`; `stamp_ns` None means that the message has none and is as old as its arrival.
 
-    `skeletons` are still to be fitted; `hands` are poses already, as robots' hands are.
+    `skeletons` are still to be fitted; `hands` are poses already, as robots' hands are. `absent` are the hands of which
+    the tracker says that it does not see them.
     """
 
     stamp_ns: int | None
@@ -58,6 +59,7 @@ class Reading:
     skeletons: tuple[HandSkeleton, ...] = ()
     faults: tuple[Fault, ...] = ()
     hands: tuple[HandPose, ...] = ()
+    absent: tuple[Side, ...] = ()
 
 
 class Reader(Protocol):
@@ -95,15 +97,19 @@ def rotations_of(quaternions_xyzw: Sequence[Sequence[float]]) -> Float[ndarray, 
     return np.eye(3) + 2.0 * (unit[:, 3, None, None] * cross + cross @ cross)
 
 
+def side_of(name: str, config: TrackerConfig) -> Side:
+    """The side that a source's word means; ValueError for one that is no side."""
+    lowered = name.lower()
+    if lowered not in SIDES:
+        raise ValueError(f"a hand's side must be 'left' or 'right', got {name!r}")
+    return "left" if (lowered == "left") != config.swap_sides else "right"
+
+
 def skeleton_of(side: str, row: Convention, joints: Joints, config: TrackerConfig, axes: str, confidence: float = 1.0) -> HandSkeleton:
     """A hand from the joints that a convention lists, in metres and ROS's axes; ValueError for a side that is no side."""
-    lowered = side.lower()
-    if lowered not in SIDES:
-        raise ValueError(f"a hand's side must be 'left' or 'right', got {side!r}")
-    named: Side = "left" if (lowered == "left") != config.swap_sides else "right"
     positions, R = to_ros(config.axes or axes, config.metres_per_unit * np.where(np.isfinite(joints.positions), joints.positions, np.nan), joints.R)
     turns = in_our_order(row, R)[:16] if row.has_openxr_axes else np.full((16, 3, 3), np.nan)
-    return HandSkeleton(named, in_our_order(row, positions), R_world_joint=turns, confidence=confidence)
+    return HandSkeleton(side_of(side, config), in_our_order(row, positions), R_world_joint=turns, confidence=confidence)
 
 
 def moved(skeleton: HandSkeleton, T_a_b: Transform) -> HandSkeleton:

@@ -9,8 +9,8 @@ from generators import random_transformer
 from safetensors.torch import load_file, save_file
 
 from h2w_ros.generator.checkpoint import CONFIG_FILE, build_transformer, load_generator, load_transformer, save_generator, without_mask_channels
-from h2w_ros.generator.folded_codec import own_codec
 from h2w_ros.generator.config import LoraConfig, to_json
+from h2w_ros.generator.folded_codec import own_codec
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.tensors import read_state, weight_files
 
@@ -71,7 +71,7 @@ def test_a_truncated_file_is_named(folder):
 
 def test_a_wrong_shape_is_named_with_expected_and_got(folder):
     _change(folder / WEIGHTS, lambda state: state.update({"head.head.bias": torch.zeros(3)}))
-    with pytest.raises(ValueError, match=r"transformer\.safetensors: tensor head\.head\.bias must have shape \(576,\) by the config, got \(3,\)"):
+    with pytest.raises(ValueError, match=r"transformer\.safetensors: tensor head\.head\.bias must have shape \(384,\) by the config, got \(3,\)"):
         load_generator(folder)
 
 

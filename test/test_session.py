@@ -8,8 +8,8 @@ import torch
 
 from h2w_ros.condition import Camera, Condition, HandPose
 from h2w_ros.generator.checkpoint import Generator
-from h2w_ros.generator.folded_codec import own_codec
 from h2w_ros.generator.config import CodecConfig, RaysConfig
+from h2w_ros.generator.folded_codec import own_codec
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.rollout import BlockConditions, Rollout, roll_out
 from h2w_ros.generator.transformer import Transformer

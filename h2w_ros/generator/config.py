@@ -135,8 +135,8 @@ class RolloutConfig:
     shift s' = shift s / (1 + (shift - 1) s); `first_block` replaces them for the first generated block. `commit` runs
     a clean pass (t = 0) over every finished block. `prediction` says what the network's output is: the flow's velocity, the
     clean latents, or ('residual') what they add to what is known without it: the static scene's latents where it is given (Dexterous World
-    Models, 2512.17907), else the last clean latent of the context; or ('composite') new latents and two weights, by which what is
-    known and the last clean latent lie below them. Such networks start as "nothing changes".
+    Models, 2512.17907), else the last clean latent of the context; or ('composite') new latents and the opacity with which they lie
+    over it. Such networks start as "nothing changes".
     """
 
     window: int
@@ -206,7 +206,7 @@ class GeneratorConfig:
             multiple = codec.spatial_stride * patch
             if size % multiple:
                 raise ValueError(f"{name} must be a multiple of {multiple} (codec stride {codec.spatial_stride} x patch {patch}), got {size}")
-        parts = 3 if self.rollout.prediction == "composite" else 1
+        parts = 2 if self.rollout.prediction == "composite" else 1
         _require_equal("transformer.out_dim", transformer.out_dim, f"{parts} x codec.latent_channels", parts * codec.latent_channels)
         groups = 4 if self.static_scene else 3
         _require_equal("transformer.in_dim", transformer.in_dim, f"{groups} groups of codec.latent_channels", groups * codec.latent_channels)

@@ -17,7 +17,7 @@ TINY = GeneratorConfig(
         in_dim=192,
         dim=256,
         ffn_dim=1024,
-        out_dim=144,
+        out_dim=96,
         num_heads=4,
         num_layers=8,
         in_dim_control_adapter=6,
@@ -39,7 +39,7 @@ DEBUG = replace(
     TINY,
     name="debug",
     transformer=replace(
-        TINY.transformer, in_dim=48, dim=32, ffn_dim=64, out_dim=36, num_heads=2, num_layers=2, refiner_widths=(8, 8), refiner_depth=1
+        TINY.transformer, in_dim=48, dim=32, ffn_dim=64, out_dim=24, num_heads=2, num_layers=2, refiner_widths=(8, 8), refiner_depth=1
     ),
     codec=replace(TINY.codec, latent_channels=12, width=8),
     rollout=replace(TINY.rollout, window=3),

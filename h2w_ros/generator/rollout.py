@@ -118,8 +118,7 @@ class Rollout:
         draft = self.transformer.forward_block(inputs, modulation, self.cache, block.ray_tokens, self._text)
         assert self._reference_control is not None  # the cache exists
         output = self.transformer.refine(draft, inputs, self.previous, self._reference_control)
-        last = self.previous[:, : x.shape[1]]
-        return clean_from_output(self.config.prediction, output.float(), x, step.sigma, self._known(conditions), last)
+        return clean_from_output(self.config.prediction, output.float(), x, step.sigma, self._known(conditions))
 
     @torch.no_grad()
     def commit(self, latents: Float[Tensor, "B Z n h w"] | None = None) -> None:

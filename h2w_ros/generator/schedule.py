@@ -11,7 +11,7 @@ from torch import Tensor
 from h2w_ros.generator.config import Prediction, RolloutConfig
 
 NUM_TIMESTEPS = 1000.0
-KNOWN_LOGIT = 3.0
+CLEAR_LOGIT = 2.0  # an output of zero lets 88% of what is known through
 RELEASED_TIMESTEPS: dict[int, tuple[float, ...]] = {
     1: (1000.0,),
     2: (1000.0, 500.0),
@@ -56,11 +56,8 @@ def with_released_steps(config: RolloutConfig, num_steps: int) -> RolloutConfig:
     return replace(config, timesteps=RELEASED_TIMESTEPS[num_steps], first_block=first)
 
 
-def clean_from_output(prediction: Prediction, output: Tensor, noisy: Tensor, sigma: float | Tensor, known: Tensor, previous: Tensor) -> Tensor:
-    """The clean latents that the network's output stands for.
-
-    `known` is what is known without it (see `RolloutConfig`), `previous` the last clean latent before each of these.
-    """
+def clean_from_output(prediction: Prediction, output: Tensor, noisy: Tensor, sigma: float | Tensor, known: Tensor) -> Tensor:
+    """The clean latents that the network's output stands for; `known` is what is known without it (see `RolloutConfig`)."""
     match prediction:
         case "velocity":
             return noisy - sigma * output
@@ -69,19 +66,17 @@ def clean_from_output(prediction: Prediction, output: Tensor, noisy: Tensor, sig
         case "residual":
             return known + output
         case "composite":
-            return composite(output, known, previous)
+            return composite(output, known)
 
 
-def composite(output: Tensor, known: Tensor, previous: Tensor) -> Tensor:
-    """New latents, what is known, and the latents before, by weights of every place and channel that sum to one.
+def composite(output: Tensor, known: Tensor) -> Tensor:
+    """New latents laid over what is known, by an opacity of every place and channel.
 
-    `output` (B, 3 Z, n, h, w) holds the new latents and the logits of the two others. An output of zero is nearly all `known`. Video
-    generation by masks over a background: 1609.02612.
+    `output` (B, 2 Z, n, h, w) holds the new latents and the logits of their opacity. Video generation by masks over a
+    background: 1609.02612.
     """
-    new, known_logit, previous_logit = output.chunk(3, dim=1)
-    logits = torch.stack([torch.zeros_like(new), known_logit + KNOWN_LOGIT, previous_logit])
-    weights = logits.softmax(dim=0)
-    return weights[0] * new + weights[1] * known + weights[2] * previous
+    new, logit = output.chunk(2, dim=1)
+    return known + torch.sigmoid(logit - CLEAR_LOGIT) * (new - known)
 
 
 def renoised(clean: Tensor, sigma: float, noise: Tensor) -> Tensor:

@@ -94,4 +94,4 @@ class _Sequence:
         out = self.transformer.refine(out[:, :, clean.shape[2] :], inputs, seen, self.batch.control[:, :, :1]).float()
         static = self.batch.static[:, :, list(self.layout.noisy)]
         known = torch.where(self.batch.has_static[:, None, None, None, None], static, previous)
-        return clean_from_output(self.model.rollout.prediction, out, noisy, noise_level, known, previous), target
+        return clean_from_output(self.model.rollout.prediction, out, noisy, noise_level, known), target

@@ -1,81 +1,87 @@
-"""`h2w evaluate`: how close the stream comes to the truth on held-out simulated episodes, region by region."""
+"""`h2w evaluate`: how close the stream comes to the truth on held-out episodes, region by region, beside baselines that know less."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from h2w_ros.condition import Image
+    from h2w_ros.evaluation.episodes import HeldOutEpisode, Source
+    from h2w_ros.evaluation.protocol import Evaluation
+    from h2w_ros.generator.checkpoint import Generator
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which model, which episodes, where results go."""
     parser.epilog = (
-        "PSNR in dB over all frames but the given first one: overall, on hands, on things that move, on the background. Beside the model: "
-        "repeat (the first frame for ever), static_scene (the untouched scene from the true camera), codec_ceiling (the truth through the codec)."
+        "Regions come from ground-truth masks: overall, hand, object (what moves in the episode), background. Beside the model stand repeat (the "
+        "first frame for ever), warp (the first frame moved over the table plane as the camera moves, the hands' render pasted on) and "
+        "codec_ceiling (the truth through the codec). Frame 0 is given to everybody and does not count."
     )
     parser.add_argument("--model", default="tiny", help="shipped model's name or a model folder (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=900_000, help="seed of the first episode; evaluation's begin at 900000 (default: %(default)s)")
     parser.add_argument("--episodes", type=int, default=16, help="how many episodes (default: %(default)s)")
-    parser.add_argument("--frames", type=int, default=49, help="frames an episode, at 16 a second (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that simulate (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=49, help="frames an episode, at the model's rate (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that simulate; 0: this one (default: %(default)s)")
+    parser.add_argument("--episodes-dir", type=Path, help="evaluate on the recordings of this folder instead of simulating")
+    parser.add_argument("--table-height", type=float, help="the table's height in the recordings' world [m], for those that do not tell")
+    parser.add_argument("--also", nargs="+", default=[], metavar="NAME", help="model_without_table, model_with_static_scene, static_scene")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument("--strips", type=Path, help="write a PNG of truth and predictions, side by side")
     parser.add_argument("--strip-episodes", type=int, default=4, help="episodes in the PNG (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Simulates, streams, measures."""
-    from tqdm import tqdm
-
-    from h2w_ros import hardware
-    from h2w_ros.evaluation.protocol import Evaluation, contenders, evaluate
+    """Streams, measures, tells."""
+    from h2w_ros.evaluation.episodes import Source
+    from h2w_ros.evaluation.text_table import text_table
     from h2w_ros.generator.checkpoint import load_generator
-    from h2w_ros.world.dataset import simulate_many
-    from h2w_ros.world.spec import WorldSpec
 
     generator = load_generator(args.model)
-    config = generator.config
-    spec = WorldSpec(width_px=config.width_px, height_px=config.height_px, num_frames=args.frames, rate_hz=config.rate_hz)
-    table, evaluation = contenders(generator, args.seed), Evaluation()
-    seeds = range(args.seed, args.seed + args.episodes)
-    for _, episode in tqdm(simulate_many(seeds, spec, args.workers), total=args.episodes, unit="episode", desc="evaluate"):
-        evaluate(episode, table, evaluation, keep_frames=len(evaluation.strips) < args.strip_episodes)
-    report = {"model": config.name, "seed": args.seed, "episodes": args.episodes, "frames": args.frames, "hardware": hardware.describe()}
-    report["results"] = evaluation.as_json()
-    print(_as_table(evaluation.as_json()))
+    source = Source(generator.config, args.frames)
+    evaluation = _evaluation(args, generator, source)
+    print(text_table({name: evaluation.table(name) for name in evaluation.errors}))
+    for reason, count in source.skipped.items():
+        print(f"left out {count}: {reason}")
     if args.json:
-        args.json.write_text(json.dumps(report, indent=2) + "\n")
+        args.json.write_text(json.dumps(evaluation.report(generator.config.name, args.seed, args.frames), indent=2) + "\n")
     if args.strips:
-        _write_strips(args.strips, evaluation.strips)
+        _write_strips(args.strips, evaluation)
     return 0
 
 
-def _as_table(results: dict[str, dict[str, dict[str, float | None]]]) -> str:
-    """PSNR, a line a contender."""
-    regions = list(next(iter(results.values())))
-    lines = [f"{'PSNR [dB]':26}" + "".join(f"{region:>12}" for region in regions)]
-    for name, by_region in results.items():
-        values = (by_region[region]["psnr"] for region in regions)
-        lines.append(f"{name:26}" + "".join(f"{'-' if value is None else f'{value:.2f}':>12}" for value in values))
-    return "\n".join(lines)
+def _evaluation(args: argparse.Namespace, generator: Generator, source: Source) -> Evaluation:
+    """All episodes, with a progress bar."""
+    from tqdm import tqdm
+
+    from h2w_ros.evaluation.contenders import codec_ceiling, contenders
+    from h2w_ros.evaluation.protocol import CEILING, Evaluation
+
+    table = contenders(generator, args.seed, args.also) | {CEILING: codec_ceiling(generator)}
+    evaluation = Evaluation()
+    for episode in tqdm(_episodes(args, source), total=args.episodes, unit="episode", desc="evaluate", disable=None):
+        evaluation.add(episode, table, keep_frames=len(evaluation.strips) < args.strip_episodes)
+    return evaluation
 
 
-def _write_strips(path: Path, strips: list[dict[str, list[Image]]]) -> None:
+def _episodes(args: argparse.Namespace, source: Source) -> Iterator[HeldOutEpisode]:
+    from h2w_ros.evaluation.episodes import recordings_in
+
+    if args.episodes < 1:
+        raise ValueError(f"--episodes must be at least 1, got {args.episodes}")
+    if args.episodes_dir is None:
+        return source.simulated(args.seed, args.episodes, args.workers)
+    return source.recorded(recordings_in(args.episodes_dir)[: args.episodes], args.table_height)
+
+
+def _write_strips(path: Path, evaluation: Evaluation) -> None:
     """For every kept episode, a row a contender and eight moments from first to last."""
     import cv2
     import numpy as np
 
-    from h2w_ros.pictures import labelled_row
+    from h2w_ros.evaluation.strips import strip
 
-    def row(name: str, frames: list[Image]) -> np.ndarray:
-        moments = np.linspace(0, len(frames) - 1, 8).round().astype(int)
-        return labelled_row([frames[i] for i in moments], [f"{name} {i}" for i in moments], scale=1.5)
-
-    rows = [row(name, frames) for strip in strips for name, frames in strip.items()]
-    cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1])
+    cv2.imwrite(str(path), np.concatenate([strip(kept, 8, 1.5) for kept in evaluation.strips])[..., ::-1])

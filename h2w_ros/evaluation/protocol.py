@@ -1,103 +1,58 @@
-"""What `h2w evaluate` does: held-out simulated episodes, streamed by the model and by baselines that know less.
-
-Every baseline passes through the codec like the model, so that nobody is judged for the codec's blur.
-"""
+"""What `h2w evaluate` does: held-out episodes, streamed by the model and by baselines, measured region by region."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
-import numpy as np
+from h2w_ros.condition import Image
+from h2w_ros.evaluation.contenders import Contender
+from h2w_ros.evaluation.episodes import HeldOutEpisode
+from h2w_ros.evaluation.picture_metrics import flows
+from h2w_ros.evaluation.regions import REGIONS, RegionErrors
 
-from h2w_ros.condition import Condition, Image
-from h2w_ros.evaluation.regions import RegionErrors, regions_of
-from h2w_ros.generator.checkpoint import Generator
-from h2w_ros.scene.table_photo import TablePhoto
-from h2w_ros.session import Session
-from h2w_ros.world.spec import TABLE_HEIGHT_M
+CEILING = "codec_ceiling"
 
-if TYPE_CHECKING:
-    from h2w_ros.world.simulate import WorldEpisode
-
-Contender = Callable[[Sequence[Condition]], Iterator[Image]]
+Metrics = dict[str, float | None]
+Table = dict[str, Metrics]
+"""{region: {metric: value}}; None where nothing could be measured."""
 
 
 @dataclass
 class Evaluation:
     """Errors of every contender, and the frames of the first episodes to look at."""
 
-    results: dict[str, RegionErrors] = field(default_factory=dict)
+    errors: dict[str, RegionErrors] = field(default_factory=dict)
     strips: list[dict[str, list[Image]]] = field(default_factory=list)
+    num_episodes: int = 0
 
-    def as_json(self) -> dict[str, dict[str, dict[str, float | None]]]:
-        """{contender: {region: {"psnr": dB}}}."""
-        return {name: {region: {"psnr": errors.psnr_db(region)} for region in errors.values} for name, errors in self.results.items()}
+    def add(self, episode: HeldOutEpisode, table: dict[str, Contender], keep_frames: bool = False) -> None:
+        """Measures one episode; ValueError when a contender answers fewer frames than were asked for."""
+        truth, regions = episode.pictures, episode.regions
+        true_flows, strip = flows(truth), {"truth": truth}
+        for name, contender in table.items():
+            frames = list(contender(episode))
+            if len(frames) != len(truth):
+                raise ValueError(f"{name} answered {len(frames)} of {len(truth)} frames; ask for 1 + a multiple of the model's block")
+            self.errors.setdefault(name, RegionErrors()).add_clip(frames, truth, regions, true_flows)
+            strip[name] = frames
+        self.num_episodes += 1
+        if keep_frames:
+            self.strips.append(strip)
 
+    def table(self, name: str) -> Table:
+        """One contender's numbers."""
+        return {region: self.errors[name].metrics(region) for region in REGIONS}
 
-def contenders(generator: Generator, seed: int) -> dict[str, Contender]:
-    """The model with the table's height, without it, with the true static scene; its codec alone, and those who know less."""
-    session, blind = Session(generator, table_height_m=TABLE_HEIGHT_M), Session(generator)
-    table: dict[str, Contender] = {
-        "model": lambda conditions: _stream(session, [replace(c, static_render=None) for c in conditions], seed),
-        "repeat": lambda conditions: _through_codec(generator, [_image(conditions[0])] * len(conditions)),
-        "codec_ceiling": lambda conditions: _through_codec(generator, [_image(c) for c in conditions]),
-    }
-    if generator.config.static_scene:
-        table["photo_on_table"] = lambda conditions: _through_codec(generator, _photos(conditions))
-        table["model_without_table"] = lambda conditions: _stream(blind, [replace(c, static_render=None) for c in conditions], seed)
-        table["model_with_static_scene"] = lambda conditions: _stream(session, conditions, seed)
-        table["static_scene"] = lambda conditions: _through_codec(generator, [_static(c) for c in conditions])
-    return table
-
-
-def evaluate(episode: WorldEpisode, table: dict[str, Contender], into: Evaluation, keep_frames: bool) -> None:
-    """Adds one episode; frame 0, which everybody is given, does not count."""
-    truth = [_image(c) for c in episode.conditions]
-    strip = {"truth": truth}
-    for name, contender in table.items():
-        frames = list(contender(episode.conditions))
-        errors = into.results.setdefault(name, RegionErrors())
-        for i in range(1, len(frames)):
-            errors.add(frames[i], truth[i], regions_of(episode.hand_masks[i], episode.object_masks[i]))
-        strip[name] = frames
-    if keep_frames:
-        into.strips.append(strip)
-
-
-def _stream(session: Session, conditions: Sequence[Condition], seed: int) -> Iterator[Image]:
-    """What a live session answers; only the first picture is shown to it."""
-    session.reset(seed=seed)
-    for i, condition in enumerate(conditions):
-        for frame in session.push(condition if i == 0 else replace(condition, image=None)):
-            yield frame.image
-
-
-def _through_codec(generator: Generator, pictures: Sequence[Image]) -> Iterator[Image]:
-    import torch
-
-    encode, decode = generator.codec.encoder_stream(), generator.codec.decoder_stream()
-    with torch.inference_mode():
-        stride = generator.config.codec.temporal_stride
-        for block in (pictures[:1], *(pictures[i : i + stride] for i in range(1, len(pictures), stride))):
-            yield from decode(encode(np.stack(block)))
-
-
-def _photos(conditions: Sequence[Condition]) -> list[Image]:
-    """The first picture laid on the table, seen from every moment's camera."""
-    first = conditions[0]
-    scene = TablePhoto(_image(first), first.camera, first.T_world_camera, TABLE_HEIGHT_M)
-    return [scene.render(c.camera, c.T_world_camera) for c in conditions]
-
-
-def _image(condition: Condition) -> Image:
-    if condition.image is None:
-        raise ValueError(f"evaluation needs the true picture of every moment, the one at {condition.stamp_ns} ns has none")
-    return condition.image
-
-
-def _static(condition: Condition) -> Image:
-    if condition.static_render is None:
-        raise ValueError(f"evaluation of the static scene needs its render at every moment, the one at {condition.stamp_ns} ns has none")
-    return condition.static_render
+    def report(self, model: str, seed: int, num_frames: int) -> dict[str, object]:
+        """What `--json` writes."""
+        if not self.num_episodes:
+            raise ValueError("no episode could be evaluated, so there is nothing to report")
+        return {
+            "model": model,
+            "seed": seed,
+            "episodes": self.num_episodes,
+            "frames": num_frames,
+            CEILING: self.table(CEILING),
+            "results": {name: self.table(name) for name in self.errors if name != CEILING},
+            "estimators": {},
+        }

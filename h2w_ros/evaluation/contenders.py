@@ -1,0 +1,99 @@
+"""Who is compared: the model as a live session runs it, and baselines that know less.
+
+Every baseline passes through the codec like the model, so that nobody is judged for the codec's blur.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from h2w_ros.condition import Image
+from h2w_ros.evaluation.episodes import HeldOutEpisode, picture_of
+from h2w_ros.generator.checkpoint import Generator
+from h2w_ros.hands.render import HandRenderer
+from h2w_ros.scene.table_photo import TablePhoto
+from h2w_ros.session import Session
+
+Contender = Callable[[HeldOutEpisode], Iterator[Image]]
+
+EXTRAS = ("model_without_table", "model_with_static_scene", "static_scene")
+"""What may stand beside the model and its baselines."""
+
+
+def contenders(generator: Generator, seed: int, extras: Sequence[str] = ()) -> dict[str, Contender]:
+    """The model as a robot runs it (it knows its table's height), and who knows less; then the extras asked for.
+
+    `repeat`: the first frame for ever. `warp`: the first frame moved over the table plane as the camera truly moves, the
+    hands' render pasted on.
+    """
+    _check(generator, extras)
+    table: dict[str, Contender] = {
+        "model": lambda episode: _stream(generator, _without_static(episode), seed, episode.table_height_m),
+        "repeat": lambda episode: through_codec(generator, [picture_of(episode.conditions[0])] * len(episode.conditions)),
+        "warp": lambda episode: through_codec(generator, warped(episode, HandRenderer(style=generator.config.hand_style))),
+        "model_without_table": lambda episode: _stream(generator, _without_static(episode), seed, None),
+        "model_with_static_scene": lambda episode: _stream(generator, episode, seed, episode.table_height_m),
+        "static_scene": lambda episode: through_codec(generator, _static_scenes(episode)),
+    }
+    return {name: contender for name, contender in table.items() if name not in EXTRAS or name in extras}
+
+
+def codec_ceiling(generator: Generator) -> Contender:
+    """The truth itself through the codec: nobody who uses that codec can be better."""
+    return lambda episode: through_codec(generator, episode.pictures)
+
+
+def warped(episode: HeldOutEpisode, renderer: HandRenderer) -> list[Image]:
+    """The first frame laid on the table and seen from every camera, with the drawn hands over it."""
+    first = episode.conditions[0]
+    photo = TablePhoto(picture_of(first), first.camera, first.T_world_camera, episode.table_height_m)
+    pictures = []
+    for condition in episode.conditions:
+        picture = photo.render(condition.camera, condition.T_world_camera)
+        drawn = condition.hand_render
+        hands = renderer.render(condition.hands, condition.camera, condition.T_world_camera) if drawn is None else drawn
+        pictures.append(np.where(hands.any(axis=-1, keepdims=True), hands, picture))
+    pictures[0] = picture_of(first)
+    return pictures
+
+
+def through_codec(generator: Generator, pictures: Sequence[Image]) -> Iterator[Image]:
+    """The pictures encoded and decoded as a stream."""
+    import torch
+
+    encode, decode = generator.codec.encoder_stream(), generator.codec.decoder_stream()
+    with torch.inference_mode():
+        stride = generator.config.codec.temporal_stride
+        for block in (pictures[:1], *(pictures[i : i + stride] for i in range(1, len(pictures), stride))):
+            yield from decode(encode(np.stack(block)))
+
+
+def _check(generator: Generator, extras: Sequence[str]) -> None:
+    unknown = sorted(set(extras) - set(EXTRAS))
+    if unknown:
+        raise ValueError(f"what stands beside the model must be among {', '.join(EXTRAS)}, got {unknown[0]!r}")
+    if "model_with_static_scene" in extras and not generator.config.static_scene:
+        raise ValueError(f"model_with_static_scene needs a model that knows static scenes; {generator.config.name} does not")
+
+
+def _stream(generator: Generator, episode: HeldOutEpisode, seed: int, table_height_m: float | None) -> Iterator[Image]:
+    """What a live session answers; only the first picture is shown to it."""
+    session = Session(generator, table_height_m=table_height_m)
+    session.reset(seed=seed)
+    for index, condition in enumerate(episode.conditions):
+        for frame in session.push(condition if index == 0 else replace(condition, image=None)):
+            yield frame.image
+
+
+def _without_static(episode: HeldOutEpisode) -> HeldOutEpisode:
+    return replace(episode, conditions=[replace(condition, static_render=None) for condition in episode.conditions])
+
+
+def _static_scenes(episode: HeldOutEpisode) -> list[Image]:
+    renders = [condition.static_render for condition in episode.conditions]
+    if any(render is None for render in renders):
+        raise ValueError("static_scene needs the untouched scene's render at every moment, and this episode lacks some; leave it out of --also")
+    return [render for render in renders if render is not None]

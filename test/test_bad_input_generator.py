@@ -29,8 +29,10 @@ from h2w_ros.generator.checkpoint import save_generator
 from h2w_ros.generator.folded_codec import own_codec
 from h2w_ros.generator.presets import preset
 from h2w_ros.nodes import topics
+from h2w_ros.nodes.evidence import MAX_KEPT, keep_inputs
 from h2w_ros.nodes.generator import Generator, load_session
 from h2w_ros.nodes.images import image_to_msg
+from h2w_ros.nodes.live_session import Failure, Start
 from h2w_ros.nodes.messages import Moment
 from h2w_ros.nodes.params import overrides
 from h2w_ros.ros_messages import image_from_msg, stamp_to_ns
@@ -181,6 +183,16 @@ def test_inputs_that_cannot_be_kept_are_said_and_the_next_session_starts(ros: Ro
     assert call_reset(ros, seed=0, image=image_to_msg(picture(1), 0, "")).accepted
     node.accept(Moment(conditions(3)[2]))
     assert wait_until(lambda: len(predictions) == 2)
+
+
+def test_failures_do_not_fill_the_disk(tmp_path: Path) -> None:
+    failure = Failure(Start("session", picture(2), 4), 7, "why", tuple(Moment(condition) for condition in conditions(2)))
+    told = [keep_inputs(tmp_path, dataclasses.replace(failure, block=block)) for block in range(MAX_KEPT + 2)]
+    assert len(list(tmp_path.iterdir())) == MAX_KEPT
+    assert [f"holds {MAX_KEPT} failures already" in text for text in told] == [False] * MAX_KEPT + [True] * 2
+    with AnyReader([tmp_path / "session_session_block_0"]) as reader:
+        [reference] = [reader.deserialize(raw, c.msgtype) for c, _, raw in reader.messages() if c.topic == "/reference_image"]
+    assert np.array_equal(image_from_msg(reference), picture(2))
 
 
 def zoomed(camera: Camera, factor: float) -> Camera:

@@ -19,6 +19,7 @@ from h2w_ros.nodes.live_session import Failure
 from h2w_ros.nodes.messages import condition_to_msg
 
 REFERENCE_IMAGE = "/reference_image"
+MAX_KEPT = 20  # a model that always fails must not fill the disk
 
 
 def failures_dir(chosen: str) -> Path:
@@ -28,6 +29,8 @@ def failures_dir(chosen: str) -> Path:
 
 def keep_inputs(folder: Path, failure: Failure) -> str:
     """Writes the bag; returns where it is, or why it could not be kept."""
+    if folder.is_dir() and len(list(folder.iterdir())) >= MAX_KEPT:
+        return f"its inputs are not kept, {folder} holds {MAX_KEPT} failures already"
     path = folder / f"session_{failure.start.session_id}_block_{failure.block}"
     try:
         bag = BagFile(path)

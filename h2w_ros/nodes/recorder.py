@@ -86,12 +86,12 @@ class Recorder(lifecycle.ManagedNode):
 
     def _watch(self) -> None:
         """Ten times a second: hands old messages to the disk, finds new topics, ends when the disk takes no more."""
-        if not self.is_active or self._bag is None:
+        if self._bag is None:
             return
         self._bag.close_chunk_when_due()
-        if self._bag.is_open:
+        if self._bag.is_open and self.is_active:
             self._discover()
-        elif self._inputs:
+        elif not self._bag.is_open and self._inputs:
             self._leave_all()
             self.get_logger().error(self._bag.problem)
 

@@ -147,14 +147,17 @@ class ManagedNode(LifecycleNode):
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set. They never cut a transition short: a file that it opens would stay unfinished."""
+    """An event that Ctrl-C and SIGTERM set. They never cut a transition short: a file that it opens would stay unfinished.
+
+    Once one came, the others are ignored to the end of the process: a terminal and `ros2 launch` both send theirs.
+    """
     stop = threading.Event()
     old = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
         for number, handler in old.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if stop.is_set() else handler)
 
 
 def spin(nodes: Sequence[ManagedNode], is_done: Callable[[], bool]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -169,9 +170,11 @@ class Line(nn.Module):
 
 
 def run_line(folder: RunFolder, budget: Budget, losses=None) -> tuple[Line, Progress]:
+    """`losses(line, step)` instead of the line's error."""
     line = Line()
     chosen = optimisers(line, 0.1, None, 0.0)
-    return line, train(line, folder, losses or (lambda _: line.error()), chosen, budget, warmup_steps=1, ema_decay=0.9)
+    loss = (lambda _: line.error()) if losses is None else partial(losses, line)
+    return line, train(line, folder, loss, chosen, budget, warmup_steps=1, ema_decay=0.9)
 
 
 def test_weights_go_on_from_where_they_were_saved(tmp_path: Path) -> None:
@@ -182,10 +185,10 @@ def test_weights_go_on_from_where_they_were_saved(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_saves_what_there_is(tmp_path: Path) -> None:
-    def interrupted(step: int) -> torch.Tensor:
+    def interrupted(line: Line, step: int) -> torch.Tensor:
         if step == 3:
             raise KeyboardInterrupt
-        return torch.zeros((), requires_grad=True) + 1.0
+        return line.error()
 
     _, progress = run_line(RunFolder(tmp_path), steps(10), interrupted)
     assert progress.step == 3
@@ -198,9 +201,14 @@ def test_a_loss_that_is_not_finite_is_refused_and_spoils_nothing(tmp_path: Path,
     run_line(RunFolder(tmp_path), steps(2))
     saved = load_file(tmp_path / "weights.safetensors")
     with pytest.raises(FloatingPointError, match="the loss became"):
-        run_line(RunFolder(tmp_path), steps(4), lambda _: torch.full((), bad, requires_grad=True) * 1.0)
+        run_line(RunFolder(tmp_path), steps(4), lambda line, _: line.error() * bad)
     assert RunFolder(tmp_path).progress().step == 2
     assert torch.equal(load_file(tmp_path / "weights.safetensors")["number"], saved["number"])
+
+
+def test_a_network_whose_weights_have_no_effect_any_more_is_said(tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match="the gradient is zero everywhere"):
+        run_line(RunFolder(tmp_path), steps(4), lambda line, step: line.error() * (step < 2))
 
 
 def test_a_young_average_forgets_the_start_and_an_old_one_hardly_moves() -> None:

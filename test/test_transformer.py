@@ -110,3 +110,17 @@ def test_a_packed_network_still_trains():
     transformer = random_transformer(small_config()).to(torch.bfloat16).pack().requires_grad_(True)
     transformer(_latents().to(torch.bfloat16), torch.full((2, 1), 500.0)).float().square().mean().backward()
     assert [name for name, p in transformer.named_parameters() if p.grad is None and "control_adapter" not in name] == []
+
+
+def test_the_refiner_does_not_blow_up_however_its_weights_grow():
+    """Branches of branches multiply: with weights ten times as large, six of them made features of a billion."""
+    config = small_config(refiner_widths=(8,), refiner_depth=6)
+    transformer = random_transformer(config)
+    seen = []
+    transformer.refiner.conv_out.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        for weight in transformer.refiner.parameters():
+            weight.mul_(10.0)
+    inputs = torch.randn(1, config.in_dim, 1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
+    transformer.refine(inputs[:, : config.out_dim], inputs, inputs, inputs[:, : config.in_dim // 3])
+    assert seen[0].abs().max() <= math.sqrt(8)

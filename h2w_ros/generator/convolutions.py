@@ -24,6 +24,19 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(F.relu(self.conv1(x)))
 
 
+def normalised(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    """Every place's vector with mean 0 and variance 1 (1607.06450): without it, sums of many branches blow up at the first steps."""
+    return F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2]).permute(0, 3, 1, 2)
+
+
+class RefinerBlock(ResidualBlock):
+    """The same of normalised input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x plus what the convolutions find."""
+        return x + self.conv2(F.relu(self.conv1(normalised(x))))
+
+
 class GlobalContext(nn.Module):
     """A few places of the whole frame are looked up, and what stands there is told to every place (GCNet, 1904.11492).
 
@@ -37,8 +50,9 @@ class GlobalContext(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """x plus what was looked up."""
-        weights = self.score(x).flatten(2).softmax(-1)
-        looked_up = weights @ x.flatten(2).transpose(1, 2)  # (n, lookups, c)
+        seen = normalised(x)
+        weights = self.score(seen).flatten(2).softmax(-1)
+        looked_up = weights @ seen.flatten(2).transpose(1, 2)  # (n, lookups, c)
         return x + self.tell(F.relu(looked_up.flatten(1)))[:, :, None, None]
 
 
@@ -93,7 +107,7 @@ class Refiner(nn.Module):
     ) -> Float[Tensor, "B Z F h w"]:
         """The refined output; see `Transformer.refine`."""
         seen = torch.cat([draft, inputs, previous], dim=1).transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        correction = self.conv_out(F.relu(self._at_all_scales(self.conv_in(seen))))
+        correction = self.conv_out(F.relu(normalised(self._at_all_scales(self.conv_in(seen)))))
         return draft + correction.unflatten(0, (draft.shape[0], -1)).transpose(1, 2)
 
     def _at_all_scales(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
@@ -112,5 +126,5 @@ class Refiner(nn.Module):
 
 def _residual_blocks(width: int, depth: int) -> nn.Sequential:
     """That many blocks, with a look at the whole frame after every second one."""
-    pairs = ((ResidualBlock(width), GlobalContext(width)) if i % 2 else (ResidualBlock(width),) for i in range(depth))
+    pairs = ((RefinerBlock(width), GlobalContext(width)) if i % 2 else (RefinerBlock(width),) for i in range(depth))
     return nn.Sequential(*chain.from_iterable(pairs))

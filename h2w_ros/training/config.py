@@ -54,7 +54,7 @@ class StreamTraining:
 class RefinerTraining:
     """The refiner alone, in the stream; scene shares and weights are those of `CausalTraining`."""
 
-    stream: StreamTraining = StreamTraining(streams=48, groups=24, warmup_steps=200, adam_learning_rate=1e-3)
+    stream: StreamTraining = StreamTraining(streams=48, groups=24, warmup_steps=50, adam_learning_rate=1.5e-3)
     weight_decay: float = 0.01
 
 

@@ -208,7 +208,8 @@ def _step(module: nn.Module, loss: Tensor, chosen: Sequence[torch.optim.Optimize
     if not torch.isfinite(loss):
         raise FloatingPointError(f"the loss became {loss.item()}: lower the learning rate, or look at the data of this step")
     loss.backward()
-    nn.utils.clip_grad_norm_(module.parameters(), GRADIENT_NORM, error_if_nonfinite=True)
+    if nn.utils.clip_grad_norm_(module.parameters(), GRADIENT_NORM, error_if_nonfinite=True) == 0.0:
+        raise FloatingPointError("the gradient is zero everywhere: the output is saturated; start again with a lower learning rate")
     for optimiser in chosen:
         for group in optimiser.param_groups:
             group["lr"] = group["peak_lr"] * factor

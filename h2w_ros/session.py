@@ -6,21 +6,20 @@ A session is not thread-safe: one thread drives it.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from h2w_ros.camera import Resize, ResizePolicy
-from h2w_ros.condition import Camera, Condition, Image
+from h2w_ros.branches import Branches
+from h2w_ros.camera import ResizePolicy
+from h2w_ros.condition import Condition, Image
+from h2w_ros.conditioning import ConditionDrawer, View
 from h2w_ros.generator.checkpoint import Generator
 from h2w_ros.generator.config import GeneratorConfig
-from h2w_ros.generator.rays import RayTrack
-from h2w_ros.generator.stream import DrawnCondition, GeneratorStream
-from h2w_ros.geometry import Transform
+from h2w_ros.generator.drawn import DrawnCondition
+from h2w_ros.generator.stream import GeneratorStream
 from h2w_ros.hands.render import HandRenderer
-from h2w_ros.scene.table_photo import TablePhoto
-
-View = tuple[Camera, Transform]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +41,7 @@ class Session:
     `reset` begins a session; the first condition pushed after it is the reference's moment. Later conditions are
     collected until a block is full (one frame for `tiny`, four for Wan's stride-4 codec) and then answered at once.
     Call `settle` after an answer has been passed on: it does the work that the next answer needs and this one does not.
-
-    With `table_height_m`, the table's height in a world whose z axis points up, a model that knows static scenes is shown
-    the scene's photo laid on that table wherever a condition brings no static render of its own.
+    `table_height_m` keeps the background in place; see `ConditionDrawer`.
     """
 
     def __init__(
@@ -56,20 +53,17 @@ class Session:
     ) -> None:
         self.config: GeneratorConfig = generator.config
         self._generator = generator
-        self._resize = Resize(self.config.width_px, self.config.height_px, resize_policy)
-        self._renderer = renderer or HandRenderer(style=self.config.hand_style)
-        self._table_height_m = table_height_m if generator.config.static_scene else None
+        self._drawer = ConditionDrawer(self.config, resize_policy, renderer, table_height_m)
         self._draw_ms = 0.0
         self.reset()
 
     def reset(self, image: Image | None = None, seed: int = 0) -> None:
         """Forgets everything. `image` is the scene to begin from; None takes it from the first condition pushed."""
-        self._scene = None if image is None else self._resize.picture(image)
+        self._scene = None if image is None else self._drawer.resize.picture(image)
         self._stream = GeneratorStream(self._generator, seed)
-        self._rays = RayTrack(self.config.rays, self.config.width_px, self.config.height_px)
+        self._drawer = self._drawer.begin()
         self._pending: list[tuple[int, DrawnCondition]] = []
         self._seen: list[Image] = []
-        self._photo: TablePhoto | None = None
         self._drawn_view: View | None = None
         self._answered_view: View | None = None
 
@@ -93,11 +87,22 @@ class Session:
         """
         if self._stream.num_frames == 0:
             raise ValueError("nothing to ground yet: push the reference's condition first")
-        self._seen.append(self._resize.picture(image))
+        self._seen.append(self._drawer.resize.picture(image))
         if len(self._seen) == self._pictures_of_last_latent:
             self._stream.ground(np.stack(self._seen))
-            self._take_photo(self._seen[-1], self._answered_view)
+            if self._answered_view is not None:
+                self._drawer.take_photo(self._seen[-1], self._answered_view)
             self._seen = []
+
+    def branch(self, num_candidates: int, seeds: Sequence[int] = (0,)) -> Branches:
+        """Candidates that go on after the last answered frame, each once a seed; this session answers as if they had never been.
+
+        The context is copied as it is now. ValueError before the reference, and while conditions wait for their block to fill up.
+        """
+        if self._pending or num_candidates < 1 or not seeds:
+            got = f"{len(self._pending)} waiting conditions, {num_candidates} candidates and {len(seeds)} seeds"
+            raise ValueError(f"a session branches between blocks, into at least one candidate with at least one seed; got {got}")
+        return Branches(self._stream.branch(num_candidates, seeds), self._drawer, num_candidates, self.frames_per_block)
 
     @property
     def stages_ms(self) -> dict[str, float]:
@@ -124,8 +129,8 @@ class Session:
         if scene is None:
             if condition.image is None:
                 raise ValueError("a session needs a picture to begin from: reset(image=...), or a first condition with its image")
-            scene = self._resize.picture(condition.image)
-        self._take_photo(scene, self._view_of(condition))
+            scene = self._drawer.resize.picture(condition.image)
+        self._drawer.take_photo(scene, self._drawer.view_of(condition))
         picture = self._stream.start(scene, self._draw(condition))
         self._answered_view = self._drawn_view
         return PredictedFrame(0, condition.stamp_ns, picture, is_reference=True)
@@ -139,30 +144,9 @@ class Session:
         return [PredictedFrame(first + i, stamp_ns, pictures[i]) for i, stamp_ns in enumerate(stamps_ns)]
 
     def _draw(self, condition: Condition) -> DrawnCondition:
-        """The condition as pictures and rays of the model's size; a ready-made hand render is taken as it is."""
+        """The condition as pictures and rays of the model's size."""
         began = time.perf_counter()
-        if condition.hand_render is not None:
-            hands = self._resize.picture(condition.hand_render)
-        else:
-            hands = self._renderer.render(condition.hands, self._resize.camera(condition.camera), condition.T_world_camera)
-        static = self._static_scene(condition)
-        rays = self._rays.push(self._resize.kept(condition.camera), condition.T_world_camera)
-        drawn = DrawnCondition(hands, rays, static)
-        self._drawn_view = self._view_of(condition)
+        drawn = self._drawer.draw(condition)
+        self._drawn_view = self._drawer.view_of(condition)
         self._draw_ms = 1e3 * (time.perf_counter() - began)
         return drawn
-
-    def _static_scene(self, condition: Condition) -> Image | None:
-        """The untouched scene from this camera: the condition's own render, else the photo on the table, else unknown."""
-        if condition.static_render is not None:
-            return self._resize.picture(condition.static_render)
-        return None if self._photo is None else self._photo.render(*self._view_of(condition))
-
-    def _take_photo(self, picture: Image, view: View | None) -> None:
-        """From now on the table looks as in this picture, taken from this view."""
-        if self._table_height_m is not None and view is not None:
-            self._photo = TablePhoto(picture, *view, self._table_height_m)
-
-    def _view_of(self, condition: Condition) -> View:
-        """The camera at the model's size, and where it is."""
-        return self._resize.camera(condition.camera), condition.T_world_camera

@@ -5,48 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from small_tiny import conditions, small_tiny
 
-from h2w_ros.condition import Camera, Condition, HandPose
+from h2w_ros.condition import Condition
 from h2w_ros.generator.checkpoint import Generator
-from h2w_ros.generator.config import CodecConfig, RaysConfig
-from h2w_ros.generator.folded_codec import own_codec
-from h2w_ros.generator.presets import preset
+from h2w_ros.generator.config import RaysConfig
 from h2w_ros.generator.rollout import BlockConditions, Rollout, roll_out
-from h2w_ros.generator.transformer import Transformer
-from h2w_ros.geometry import transform
 from h2w_ros.session import PredictedFrame, Session
-
-CAMERA = Camera(96, 64, 80.0, 80.0, 48.0, 32.0)
 
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    """`tiny` in small, with weights that do something."""
-    torch.manual_seed(0)
-    tiny = preset("tiny")
-    config = replace(
-        tiny,
-        transformer=replace(tiny.transformer, dim=32, ffn_dim=64, num_heads=2, num_layers=2, in_dim=48, out_dim=24),
-        codec=CodecConfig("folded", 12, 8, 1, width=8, depth=1),
-        rollout=replace(tiny.rollout, window=3),
-        height_px=32,
-        width_px=48,
-    )
-    transformer = Transformer(config.transformer).eval()
-    torch.nn.init.normal_(transformer.head.head.weight, std=0.1)
-    return Generator(config, transformer, own_codec(config.codec).eval())
-
-
-def conditions(count: int, picture: bool = True) -> list[Condition]:
-    """A head that moves to the right over a resting right hand."""
-    hand = HandPose("right", transform(np.eye(3), np.array([0.0, 0.0, 0.4])), np.zeros(45), np.zeros(10))
-    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    return [
-        Condition(
-            round(i * 62.5e6), CAMERA, transform(np.eye(3), np.array([0.01 * i, 0.0, 0.0])), (hand,), image=image if picture and i == 0 else None
-        )
-        for i in range(count)
-    ]
+    return small_tiny()
 
 
 def run(session: Session, moments: list[Condition], seed: int = 0) -> list[PredictedFrame]:
@@ -90,7 +60,7 @@ def test_the_stream_equals_the_batch_rollout(generator: Generator) -> None:
     session.reset()
     drawn = [session._draw(condition) for condition in conditions(7)]
     streamed = run(session, conditions(7))
-    scene = session._resize.picture(conditions(1)[0].image)
+    scene = session._drawer.resize.picture(conditions(1)[0].image)
     control = generator.codec.encoder_stream()(np.stack([d.hands for d in drawn]))
     plucker = torch.from_numpy(np.stack([d.plucker for d in drawn])).permute(3, 0, 1, 2)[None]
     reference = generator.codec.encoder_stream()(scene[None])

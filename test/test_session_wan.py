@@ -11,9 +11,9 @@ from h2w_ros.camera import pack_plucker, plucker_rays
 from h2w_ros.condition import Camera, Condition
 from h2w_ros.generator.checkpoint import Generator
 from h2w_ros.generator.config import CodecConfig, RaysConfig, RolloutConfig
+from h2w_ros.generator.drawn import packed_rays
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.rollout import BlockConditions, Rollout, roll_out
-from h2w_ros.generator.stream import GeneratorStream
 from h2w_ros.generator.wan_codec import WanCodec
 from h2w_ros.geometry import transform
 from h2w_ros.session import PredictedFrame, Session
@@ -69,8 +69,8 @@ def test_one_condition_opens_and_every_four_are_answered_with_their_stamps(gener
 
 def test_rays_packed_block_by_block_equal_those_of_the_whole_clip(generator: Generator) -> None:
     maps = list(np.random.default_rng(0).normal(size=(9, 32, 48, 6)).astype(np.float32))
-    stream = GeneratorStream(generator, 0)
-    packed = torch.cat([stream._pack(part) for part in (maps[:1], maps[1:5], maps[5:])], dim=2)
+    parts = ((maps[:1], None), (maps[1:5], maps[0]), (maps[5:], maps[4]))
+    packed = torch.cat([packed_rays(part, before, 4) for part, before in parts], dim=2)
     assert torch.equal(packed[0], torch.from_numpy(pack_plucker(np.stack(maps), 4)))
 
 
@@ -97,6 +97,20 @@ def test_rays_of_a_cropped_picture_are_those_of_the_part_that_is_kept(generator:
     wide = Condition(0, Camera(120, 64, 80.0, 80.0, 60.0, 32.0), np.eye(4), image=np.zeros((64, 120, 3), np.uint8))
     kept = Camera(48, 32, 40.0, 40.0, 24.0, 16.0)
     np.testing.assert_allclose(session._draw(wide).plucker, plucker_rays(kept, np.eye(4)), atol=1e-6)
+
+
+def test_branches_are_what_single_sessions_answer(generator: Generator) -> None:
+    """The codec's past and the text are shared too."""
+    session = Session(generator)
+    push_all(session, moments(5))
+    futures = [moments(9)[5:], [replace(moment, hand_render=picture(7)) for moment in moments(9)[5:]]]
+    branches = session.branch(2)
+    answers = [branches.push(pair) for pair in zip(*futures, strict=True)]
+    assert [answer is None for answer in answers] == [True, True, True, False]
+    for future, answer in zip(futures, answers[-1], strict=True):
+        alone = Session(generator)
+        frames = push_all(alone, [*moments(5), *future])[5:]
+        assert np.abs(np.stack([frame.image for frame in frames]).astype(int) - answer[0]).max() <= 1
 
 
 def test_another_text_is_another_video(generator: Generator) -> None:

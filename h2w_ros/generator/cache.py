@@ -7,6 +7,8 @@ wrapped; attention does not mind.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -51,6 +53,12 @@ class KeyValueCache:
         """Forgets the streams; the memory stays."""
         self.num_latents = 0
         self._slots = []
+
+    def branch(self, num_branches: int) -> KeyValueCache:
+        """That many copies of the context, as streams that advance together; this one stays as it is."""
+        twin = copy.copy(self)
+        twin.keys, twin.values, twin.sink_keys = (x.repeat_interleave(num_branches, 1) for x in (self.keys, self.values, self.sink_keys))
+        return twin
 
     def open_block(self, num_latents: int) -> None:
         """Makes room for the streams' next latents and places everything that they will see.

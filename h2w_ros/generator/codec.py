@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from h2w_ros.generator.config import CodecConfig
-from h2w_ros.generator.pixels import to_pictures, to_tensor
+from h2w_ros.generator.pixels import Decode, Encode, to_pictures, to_tensor
 
 
 @runtime_checkable
@@ -113,6 +113,10 @@ class FramewiseEncoder:
         """The block's latents."""
         return self.codec.encode(to_tensor(pictures, self.codec.dtype, self.codec.device)).transpose(0, 1)[None]
 
+    def branch(self, num_streams: int) -> Encode:  # noqa: ARG002  no stream keeps anything, so they need not be told apart
+        """Encodes that many streams together, as one long block."""
+        return lambda clips: self(clips.reshape(-1, *clips.shape[2:]))[0].unflatten(1, clips.shape[:2]).transpose(0, 1)
+
 
 @dataclass(frozen=True)
 class FramewiseDecoder:
@@ -124,6 +128,15 @@ class FramewiseDecoder:
         """The block's pictures."""
         frames = latents[0].transpose(0, 1).to(self.codec.device, self.codec.dtype, memory_format=torch.channels_last)
         return to_pictures(self.codec.decode(frames))
+
+    def branch(self, num_streams: int) -> Decode:
+        """Decodes that many streams together, as one long block."""
+
+        def decode(latents: Tensor) -> UInt8[ndarray, "N T H W 3"]:
+            pictures = self(latents.transpose(0, 1).flatten(1, 2)[None])
+            return pictures.reshape(num_streams, -1, *pictures.shape[1:])
+
+        return decode
 
 
 class Residual(nn.Module):

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from numpy import ndarray
 from torch import Tensor
+
+Encode = Callable[[UInt8[ndarray, "N T H W 3"]], Tensor]
+"""The next pictures of N streams to their latents (N, Z, n, h, w)."""
+Decode = Callable[[Tensor], UInt8[ndarray, "N T H W 3"]]
+"""The next latents of N streams (N, Z, n, h, w) to their pictures."""
 
 
 def to_tensor(pictures: UInt8[ndarray, "B H W 3"], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Tensor:

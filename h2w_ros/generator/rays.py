@@ -10,6 +10,7 @@ side: with a gain of 8 at 16 fps, that is a head that turns faster than 360 degr
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -27,10 +28,18 @@ class RayTrack:
     Cameras come as they are before the resize to the generator's pictures, which the config's aspect rule carries out.
     """
 
-    def __init__(self, config: RaysConfig, width_px: int, height_px: int) -> None:
+    def __init__(self, config: RaysConfig, width_px: int, height_px: int, anchors: Iterable[Transform] = ()) -> None:
         self._config = config
         self._size = (width_px, height_px)
-        self._anchors: deque[Transform] = deque(maxlen=1 if config.anchor_lag is None else config.anchor_lag + 1)
+        self._anchors: deque[Transform] = deque(anchors, maxlen=1 if config.anchor_lag is None else config.anchor_lag + 1)
+
+    def begin(self) -> RayTrack:
+        """A track of the same kind that has seen nothing."""
+        return RayTrack(self._config, *self._size)
+
+    def branch(self) -> RayTrack:
+        """A track that goes on from here by itself."""
+        return RayTrack(self._config, *self._size, self._anchors)
 
     def push(self, camera: Camera, T_world_camera: Transform) -> PluckerMap:
         """Rays of the next frame at the generator's picture size, (H, W, 6); the first frame has moment zero."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -90,6 +91,23 @@ class Rollout:
         self._open, self._reference = self._prepare(conditions, reference), reference
         self._reference_control = conditions.control.to(self.device, self.dtype)
         self.commit(reference)
+
+    @torch.no_grad()
+    def branch(self, seeds: Sequence[int]) -> Rollout:
+        """Streams that go on from here, one for each of these seeds, in one batch; this one stays as it is.
+
+        What is behind them is copied, not computed again. Only a single stream with nothing left to commit can branch.
+        """
+        if len(self.seeds) != 1 or self._open is not None or not seeds:
+            got = f"{len(self.seeds)} streams, {'an open' if self._open else 'no open'} block and {len(seeds)} seeds"
+            raise ValueError(f"a rollout of one stream branches between commit and generate, into at least one; got {got}")
+        twin = copy.copy(self)
+        twin.seeds, twin._cache, twin._closed = tuple(seeds), self.cache.branch(len(seeds)), None
+        twin._modulations = dict(self._modulations)
+        for name in ("_reference", "_reference_control", "_previous"):
+            setattr(twin, name, _shared(getattr(self, name), len(seeds)))
+        twin._text = None if self._text is None else tuple((_shared(k, len(seeds)), _shared(v, len(seeds))) for k, v in self._text)
+        return twin
 
     def generate(self, conditions: BlockConditions, noises: Sequence[Tensor] | None = None) -> Float[Tensor, "B Z n h w"]:
         """Predicts the next block, float32. May be called again, with other conditions, before `commit`.
@@ -190,6 +208,11 @@ class Rollout:
     @torch.no_grad()
     def _embed_text(self, text: Tensor | None) -> TextKeys | None:
         return None if text is None else self.transformer.text_keys(text.to(self.device, self.dtype))
+
+
+def _shared(x: Tensor, num_streams: int) -> Tensor:
+    """One stream's tensor, seen by that many."""
+    return x.expand(num_streams, *x.shape[1:])
 
 
 def condition_channels(conditions: BlockConditions, reference: Float[Tensor, "B Z n h w"], in_dim: int) -> Float[Tensor, "B R n h w"]:

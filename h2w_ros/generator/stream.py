@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,21 +16,14 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from h2w_ros.camera import PluckerMap, pack_plucker
+from h2w_ros.camera import PluckerMap
 from h2w_ros.condition import Image
+from h2w_ros.generator.branches import BranchedCodec, StreamBranches
 from h2w_ros.generator.checkpoint import Generator
+from h2w_ros.generator.drawn import DrawnCondition, packed_rays, static_scenes
 from h2w_ros.generator.rollout import BlockConditions, Rollout
 
 Pictures = UInt8[ndarray, "T H W 3"]
-
-
-@dataclass(frozen=True, eq=False)
-class DrawnCondition:
-    """One condition as the network sees it, at the generator's size: the hand render, the rays, the static scene."""
-
-    hands: Image
-    plucker: PluckerMap
-    static: Image | None = None
 
 
 class GeneratorStream:
@@ -83,6 +75,16 @@ class GeneratorStream:
             self._unsettled = False
 
     @torch.inference_mode()
+    def branch(self, num_candidates: int, seeds: Sequence[int]) -> StreamBranches:
+        """Candidates that go on from here, each once a seed, in one batch; this stream answers as if they had never been."""
+        if self._last_rays is None:
+            raise ValueError("nothing to branch from: the stream has no reference yet")
+        self.settle()
+        num_streams = num_candidates * len(seeds)
+        codec = BranchedCodec(self._encode_hands.branch(num_candidates), self._encode_static.branch(num_candidates), self._decode.branch(num_streams))
+        return StreamBranches(self.config, self._rollout.branch([*seeds] * num_candidates), codec, num_candidates, self._last_rays)
+
+    @torch.inference_mode()
     def ground(self, seen: Pictures) -> None:
         """What was really seen takes the place of the last latent in the context: as many pictures as that latent holds."""
         if self._last_latents is None:
@@ -104,19 +106,11 @@ class GeneratorStream:
     def _conditions(self, block: Sequence[DrawnCondition]) -> BlockConditions:
         """Encoded hands, packed rays, and the encoded static scene where it is known for the whole block."""
         control = self._encode_hands(np.stack([drawn.hands for drawn in block]))
-        static = None
-        if self.config.static_scene:
-            known = [drawn.static for drawn in block if drawn.static is not None]
-            static = self._encode_static(np.stack(known)) if len(known) == len(block) else None
-        return BlockConditions(control, self._pack([drawn.plucker for drawn in block]), static)
-
-    def _pack(self, maps: list[PluckerMap]) -> Tensor:
-        """Rays as the adapter takes them: a later block is packed behind the frame that came before it."""
-        stride = self.config.codec.temporal_stride
-        history = [] if self._last_rays is None else [self._last_rays]
-        packed = pack_plucker(np.stack([*history, *maps]), stride)[:, len(history) :]
-        self._last_rays = maps[-1]
-        return torch.from_numpy(packed)[None]
+        known = static_scenes(block) if self.config.static_scene else None
+        static = None if known is None else self._encode_static(np.stack(known))
+        rays = packed_rays([drawn.plucker for drawn in block], self._last_rays, self.config.codec.temporal_stride)
+        self._last_rays = block[-1].plucker
+        return BlockConditions(control, rays, static)
 
     def _show(self, latents: Tensor) -> Pictures:
         with self._stage("decode"):

@@ -6,15 +6,19 @@ its caches and calls the network's halves with them; the weights and layers stay
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from h2w_ros.generator.pixels import to_pictures, to_tensor
+from h2w_ros.generator.pixels import Decode, Encode, to_pictures, to_tensor
+
+StreamT = TypeVar("StreamT", "WanEncoderStream", "WanDecoderStream")
 
 
 class WanCodec:
@@ -79,6 +83,11 @@ class WanEncoderStream:
         self._started = True
         return torch.cat([self._encode(chunk) for chunk in video.split(expected, dim=2)], dim=2)
 
+    def branch(self, num_streams: int) -> Encode:
+        """Encodes that many streams that go on from here, one after the other."""
+        streams = [_twin(self) for _ in range(num_streams)]
+        return lambda clips: torch.cat([stream(clip) for stream, clip in zip(streams, clips, strict=True)])
+
     def _encode(self, chunk: Tensor) -> Tensor:
         vae = self._codec.vae
         if vae.config.patch_size is not None:
@@ -102,6 +111,11 @@ class WanDecoderStream:
         video = torch.cat([self._decode(latent) for latent in latents.to(self._codec.device, self._codec.dtype).split(1, dim=2)], dim=2)
         return to_pictures(video[0].transpose(0, 1))
 
+    def branch(self, num_streams: int) -> Decode:
+        """Decodes that many streams that go on from here, one after the other."""
+        streams = [_twin(self) for _ in range(num_streams)]
+        return lambda latents: np.stack([stream(one[None]) for stream, one in zip(streams, latents, strict=True)])
+
     def _decode(self, latent: Tensor) -> Tensor:
         vae = self._codec.vae
         features = vae.post_quant_conv(self._codec.raw(latent))
@@ -112,3 +126,10 @@ class WanDecoderStream:
 
             frames = unpatchify(frames, patch_size=vae.config.patch_size)
         return frames
+
+
+def _twin(stream: StreamT) -> StreamT:
+    """A stream with the same past. The network replaces what it keeps, and never writes into it, so that the two may share it."""
+    twin = copy.copy(stream)
+    twin._features = list(stream._features)
+    return twin

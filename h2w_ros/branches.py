@@ -1,0 +1,53 @@
+"""Several futures of one session as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from h2w_ros.condition import Condition
+from h2w_ros.conditioning import ConditionDrawer, Surroundings
+from h2w_ros.generator.branches import StreamBranches
+from h2w_ros.generator.drawn import DrawnCondition
+
+Pictures = UInt8[ndarray, "C S T H W 3"]
+"""T pictures of C candidates, each with S seeds."""
+
+
+class Branches:
+    """Candidates that go on where a session was, each once a seed, and advance together.
+
+    Like a session it is not thread-safe; it may be driven by another thread than the session it comes from.
+    """
+
+    def __init__(self, stream: StreamBranches, drawer: ConditionDrawer, num_candidates: int, frames_per_block: int) -> None:
+        self.num_candidates, self.frames_per_block = num_candidates, frames_per_block
+        self._stream = stream
+        self._drawers = [drawer.branch()] * num_candidates  # one for all, for as long as all look from one place
+        self._pending: list[list[DrawnCondition]] = []
+
+    def push(self, conditions: Sequence[Condition]) -> Pictures | None:
+        """The pictures that these conditions, one a candidate, complete; None while a block is filling up."""
+        if len(conditions) != self.num_candidates:
+            raise ValueError(f"one condition for each of {self.num_candidates} candidates goes on at once, got {len(conditions)}")
+        self._pending.append(self._draw(conditions))
+        if len(self._pending) < self.frames_per_block:
+            return None
+        blocks, self._pending = list(zip(*self._pending, strict=True)), []
+        return self._stream.step(blocks)
+
+    def _draw(self, conditions: Sequence[Condition]) -> list[DrawnCondition]:
+        """What candidates share is drawn once: those that have looked from the same places share rays and static scene."""
+        looks: dict[tuple[object, ...], tuple[ConditionDrawer, Surroundings]] = {}
+        drawn = []
+        for index, condition in enumerate(conditions):
+            before = self._drawers[index]
+            look = (id(before), condition.camera, condition.T_world_camera.tobytes(), id(condition.static_render))
+            if look not in looks:
+                drawer = before.branch()
+                looks[look] = drawer, drawer.surroundings(condition)
+            self._drawers[index], around = looks[look]
+            drawn.append(DrawnCondition(self._drawers[index].hands(condition), around.plucker, around.static))
+        return drawn

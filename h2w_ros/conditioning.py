@@ -1,0 +1,82 @@
+"""What the network is shown: conditions drawn as hand picture, rays and static scene, all at the generator's size."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+from h2w_ros.camera import PluckerMap, Resize, ResizePolicy
+from h2w_ros.condition import Camera, Condition, Image
+from h2w_ros.generator.config import GeneratorConfig
+from h2w_ros.generator.drawn import DrawnCondition
+from h2w_ros.generator.rays import RayTrack
+from h2w_ros.geometry import Transform
+from h2w_ros.hands.render import HandRenderer
+from h2w_ros.scene.table_photo import TablePhoto
+
+View = tuple[Camera, Transform]
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What does not depend on the hands: rays, and the untouched scene where it is known."""
+
+    plucker: PluckerMap
+    static: Image | None
+
+
+class ConditionDrawer:
+    """Draws the conditions of one stream, in order.
+
+    With `table_height_m`, the table's height in a world whose z axis points up, a model that knows static scenes is shown
+    the scene's photo laid on that table wherever a condition brings no static render of its own.
+    """
+
+    def __init__(self, config: GeneratorConfig, resize_policy: ResizePolicy, renderer: HandRenderer | None, table_height_m: float | None) -> None:
+        self.resize = Resize(config.width_px, config.height_px, resize_policy)
+        self._renderer = renderer or HandRenderer(style=config.hand_style)
+        self._table_height_m = table_height_m if config.static_scene else None
+        self._rays = RayTrack(config.rays, config.width_px, config.height_px)
+        self._photo: TablePhoto | None = None
+
+    def begin(self) -> ConditionDrawer:
+        """A drawer for a new stream."""
+        fresh = copy.copy(self)
+        fresh._rays, fresh._photo = self._rays.begin(), None
+        return fresh
+
+    def branch(self) -> ConditionDrawer:
+        """A drawer that goes on from here by itself."""
+        twin = copy.copy(self)
+        twin._rays = self._rays.branch()
+        return twin
+
+    def draw(self, condition: Condition) -> DrawnCondition:
+        """The stream's next condition as pictures and rays."""
+        around = self.surroundings(condition)
+        return DrawnCondition(self.hands(condition), around.plucker, around.static)
+
+    def hands(self, condition: Condition) -> Image:
+        """The hands alone; a ready-made hand render is taken as it is."""
+        if condition.hand_render is not None:
+            return self.resize.picture(condition.hand_render)
+        return self._renderer.render(condition.hands, *self.view_of(condition))
+
+    def surroundings(self, condition: Condition) -> Surroundings:
+        """Rays and static scene of the stream's next condition."""
+        return Surroundings(self._rays.push(self.resize.kept(condition.camera), condition.T_world_camera), self._static_scene(condition))
+
+    def take_photo(self, picture: Image, view: View) -> None:
+        """From now on the table looks as in this picture of the generator's size, taken from this view."""
+        if self._table_height_m is not None:
+            self._photo = TablePhoto(picture, *view, self._table_height_m)
+
+    def view_of(self, condition: Condition) -> View:
+        """The camera at the generator's size, and where it is."""
+        return self.resize.camera(condition.camera), condition.T_world_camera
+
+    def _static_scene(self, condition: Condition) -> Image | None:
+        """The untouched scene from this camera: the condition's own render, else the photo on the table, else unknown."""
+        if condition.static_render is not None:
+            return self.resize.picture(condition.static_render)
+        return None if self._photo is None else self._photo.render(*self.view_of(condition))

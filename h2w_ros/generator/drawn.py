@@ -1,0 +1,35 @@
+"""Conditions as the network sees them: pictures and rays at the generator's size, before anything is encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from h2w_ros.camera import PluckerMap, pack_plucker
+from h2w_ros.condition import Image
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnCondition:
+    """One condition at the generator's size: the hand render, the rays, the static scene."""
+
+    hands: Image
+    plucker: PluckerMap
+    static: Image | None = None
+
+
+def packed_rays(maps: Sequence[PluckerMap], before: PluckerMap | None, temporal_stride: int) -> Tensor:
+    """A block's rays as the camera adapter takes them, (1, c, n, H, W); all but a stream's first are packed behind the frame `before`."""
+    history = [] if before is None else [before]
+    packed = pack_plucker(np.stack([*history, *maps]), temporal_stride)[:, len(history) :]
+    return torch.from_numpy(packed)[None]
+
+
+def static_scenes(block: Sequence[DrawnCondition]) -> list[Image] | None:
+    """The static scene of every moment, or None where it is unknown for one of them."""
+    known = [drawn.static for drawn in block if drawn.static is not None]
+    return known if len(known) == len(block) else None

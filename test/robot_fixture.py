@@ -39,7 +39,7 @@ class Robot:
         outputs = (self.image, self.info, self.odometry, self.hands)
         assert wait_until(lambda: all(output.get_subscription_count() for output in outputs))
 
-    def send(self, condition: Condition, hands_frame: str = "odom", has_pose: bool = True) -> None:
+    def send(self, condition: Condition, hands_frame: str = "odom", has_pose: bool = True, has_hands: bool = True) -> None:
         stamp_ns = condition.stamp_ns
         self.info.publish(camera_info(condition.camera, stamp_ns, OPTICAL))
         if condition.image is not None:
@@ -47,7 +47,8 @@ class Robot:
             self.image.publish(to_msg(condition.image, stamp_ns, OPTICAL))
         if has_pose:
             self.odometry.publish(odometry_to_msg(condition.T_world_camera, stamp_ns, "odom", self.child_frame))
-        self.hands.publish(hands_to_msg(condition.hands, stamp_ns, hands_frame))
+        if has_hands:
+            self.hands.publish(hands_to_msg(condition.hands, stamp_ns, hands_frame))
 
     def send_compressed(self, stamp_ns: int, data: bytes) -> None:
         """Any bytes in the place of a picture."""

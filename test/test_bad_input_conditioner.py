@@ -180,17 +180,18 @@ def test_hands_of_numbers_that_no_hand_has_are_dropped_and_counted(ros: Ros) -> 
     heard = ros.collect(ConditionMsg, topics.CONDITION)
     node = conditioner(ros)
     robot = Robot(ros)
-    sent = conditions(8)
+    sent = conditions(12)
     sizes = [{"joint_angles_rad": np.full(45, size)} for size in (1e200, np.nan)] + [{"betas": np.full(10, size)} for size in (1e200, np.inf)]
+    sizes += [{"wrist": bad_pose(0, **numbers).pose.pose} for numbers in ({"position_x": np.nan}, {"orientation_w": 0.2}, {"orientation_z": np.inf})]
     robot.play(sent[:2])
-    for condition, size in zip(sent[2:6], sizes, strict=True):
+    for condition, size in zip(sent[2:9], sizes, strict=True):
         msg = hands_to_msg((hand(0),), condition.stamp_ns, "odom")
         robot.send(replace(condition, hands=()))
         robot.hands.publish(with_fields(msg, hands=[with_fields(msg.hands[0], **size)]))
         time.sleep(0.02)
-    robot.play(sent[6:])
-    assert wait_until(lambda: len(heard) == 8)
-    assert dropped(node)["hand_invalid"] == 4
+    robot.play(sent[9:])
+    assert wait_until(lambda: len(heard) == 12)
+    assert dropped(node)["hand_invalid"] == 7
 
 
 def test_a_camera_that_is_elsewhere_for_good_begins_anew(ros: Ros) -> None:
@@ -247,6 +248,22 @@ def test_hands_of_which_the_tracker_is_not_sure_are_not_drawn_and_their_absence_
     robot.play(unsure, period_s=0.03)
     assert wait_until(lambda: "stale" in message_of(diagnostics, "conditioner") and "usable hands" in message_of(diagnostics, "conditioner"))
     assert not condition_from_msg(heard[-1]).condition.hands
+
+
+def test_when_hands_fall_silent_conditions_go_on_without_them_and_the_status_says_so(ros: Ros) -> None:
+    heard, diagnostics = ros.collect(ConditionMsg, topics.CONDITION), ros.collect(DiagnosticArray, topics.DIAGNOSTICS)
+    conditioner(ros, stale_after_s=0.4, hands_hold_ms=125.0)
+    robot = Robot(ros)
+    sent = conditions(60)
+    robot.play(sent[:5])
+    for moment in sent[5:]:
+        robot.send(moment, has_hands=False)
+        time.sleep(0.03)
+    assert wait_until(
+        lambda: "nothing for" in message_of(diagnostics, "conditioner") and "on /hands: conditions" in message_of(diagnostics, "conditioner")
+    )
+    assert wait_until(lambda: len(heard) == 60)
+    assert [bool(msg.hands) for msg in heard] == [True] * 7 + [False] * 53, "held for 125 ms: two more moments, then gone"
 
 
 def test_when_odometry_stops_nothing_is_extrapolated_and_the_status_says_so(ros: Ros) -> None:

@@ -1,9 +1,8 @@
-import os
 import pickle
 
 import numpy as np
 import pytest
-from mano_files import chumpy_module_pickle
+from mano_files import RunsACommand, chumpy_module_pickle
 
 from h2w_ros.hands.mano_pickle import read_mano_pickle
 from h2w_ros.hands.model import TIP_VERTICES, load_hand_model, read_arrays, standin_path
@@ -19,14 +18,6 @@ def mano_folder(tmp_path):
     for side in SIDES:
         write_official_pickle(read_arrays(standin_path(side)), tmp_path / f"MANO_{side.upper()}.pkl")
     return tmp_path
-
-
-class RunsACommand:
-    def __init__(self, witness):
-        self.witness = witness
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.witness}",)
 
 
 @pytest.mark.parametrize("side", SIDES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ pytest.importorskip("rclpy")
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Point, Pose, PoseArray, TransformStamped
 from hand_motion import moving_hand
+from mano_files import RunsACommand
 from robot_fixture import values_of
 from ros_fixture import START_NS, Ros, ros_graph, wait_until
 from sensor_msgs.msg import JointState
@@ -24,6 +27,7 @@ from h2w_ros.hands.model import load_hand_model
 from h2w_ros.hands.skinning import hand_joints_and_tips_world
 from h2w_ros.nodes import topics
 from h2w_ros.nodes.conditioner import Conditioner
+from h2w_ros.nodes.generator import Generator
 from h2w_ros.nodes.images import header
 from h2w_ros.nodes.messages import pose_to_msg
 from h2w_ros.nodes.params import overrides
@@ -191,6 +195,15 @@ def test_a_tracker_whose_messages_are_not_installed_is_refused_with_the_remedy(r
 def test_a_missing_mano_folder_is_said_at_once_by_every_node_that_needs_it(ros: Ros, tmp_path, node) -> None:
     with pytest.raises(ValueError, match=r"no hand model at .*MANO_LEFT.pkl"):
         ros.add(node(context=ros.context, parameter_overrides=overrides(mano_dir=str(tmp_path))))
+
+
+@pytest.mark.parametrize("node", [TrackerBridge, Conditioner, Generator])
+def test_a_mano_pickle_with_code_in_it_is_refused_by_every_node_and_nothing_runs(ros: Ros, tmp_path, node) -> None:
+    for side in ("LEFT", "RIGHT"):
+        (tmp_path / f"MANO_{side}.pkl").write_bytes(pickle.dumps({"v_template": RunsACommand(tmp_path / "witness")}, protocol=2))
+    with pytest.raises(ValueError, match=r"MANO_\w+\.pkl: .*asks for posix\.system"):
+        ros.add(node(context=ros.context, parameter_overrides=overrides(mano_dir=str(tmp_path))))
+    assert not (tmp_path / "witness").exists()
 
 
 @pytest.mark.parametrize("changes", [{"tracker": "leap"}, {"axes": "maya"}, {"convention": "fingers"}, {"world_frame": ""}])

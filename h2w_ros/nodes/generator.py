@@ -48,19 +48,21 @@ class GeneratorConfig:
 
 
 def load_session(config: GeneratorConfig) -> StreamingSession:
-    """A session of the configured model."""
+    """A session of the configured model; the quick faults come first."""
     share_cores()
+    from h2w_ros.hands.model import mano_folder
+
+    hand_models = mano_folder(config.mano_dir)
     import torch
 
     from h2w_ros.generator.checkpoint import load_generator
-    from h2w_ros.hands.model import mano_folder
     from h2w_ros.hands.render import HandRenderer
     from h2w_ros.session import Session
 
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     generator = load_generator(config.model, device=_device(config.device))
-    renderer = HandRenderer(style=generator.config.hand_style, hand_models=mano_folder(config.mano_dir))
+    renderer = HandRenderer(style=generator.config.hand_style, hand_models=hand_models)
     return Session(generator, config.resize_policy, renderer, table_height_m=next(iter(config.table_height_m), None))
 
 

@@ -29,6 +29,7 @@ EXTRAS = {
         "hypothesis>=6.100",
         "import-linter>=2.0",
         "mypy>=1.11",
+        "psutil>=5.9",
         "pytest>=8.0",
         "pytest-timeout>=2.3",
         "ruff>=0.6",

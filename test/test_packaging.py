@@ -20,6 +20,8 @@ SYSTEM_PINS = ("constraints.txt", "constraints-numpy1.txt", "constraints-numpy2.
 
 # Optional backends that users install by their own means, and say so where they are missing.
 OPTIONAL = {"pytorch3d"}
+# What the manifest calls a package that pip calls otherwise.
+IN_MANIFEST = {"opencv-python-headless": "python3-opencv", "pyyaml": "python3-yaml", "torch": "python3-pytorch-pip"}
 IMPORT_OF_PACKAGE = {"opencv-python-headless": "cv2", "pyyaml": "yaml", "backports.zstd": "backports"}
 
 
@@ -66,6 +68,21 @@ def test_every_import_is_declared() -> None:
     known = ros | wheels | OPTIONAL | set(sys.stdlib_module_names) | {"h2w_ros"}
     strangers = {path.relative_to(ROOT): imported_packages(path) - known for path in SOURCES if imported_packages(path) - known}
     assert not strangers
+
+
+def test_the_manifest_names_every_requirement_and_the_readme_says_what_each_is_for() -> None:
+    text = (ROOT / "package.xml").read_text().lower()
+    required = [re.split(r"[^A-Za-z0-9_.-]", line)[0].lower() for line in distribution("h2w_ros").requires or [] if "extra ==" not in line]
+    assert not [name for name in required if IN_MANIFEST.get(name, name) not in text]
+    table = (ROOT / "README.md").read_text().split("## Dependencies")[1].lower()
+    developers_tools = {name.lower() for name in script_requirements("dev")}
+    assert not [name for name in set(required_packages()) - developers_tools if f"`{name}`" not in table and "opencv" not in name]
+
+
+def script_requirements(extra: str) -> list[str]:
+    """Names of what an extra asks for."""
+    lines = [line for line in distribution("h2w_ros").requires or [] if f'extra == "{extra}"' in line]
+    return [re.split(r"[^A-Za-z0-9_.-]", line)[0] for line in lines]
 
 
 def test_everything_set_up_installs_is_pinned() -> None:

@@ -62,7 +62,8 @@ class Replay(lifecycle.ManagedNode):
             qos = topics.LATCHED if topic in LATCHED_TOPICS else topics.REPLAY_OUT
             is_ours = not self._config.as_recorded and topic not in LATCHED_TOPICS
             # Without its slash the name follows the node's namespace, as our other nodes' names do.
-            self._outputs[topic] = self.create_publisher(message_class(kind), topic.lstrip("/") if is_ours else topic, qos)
+            name = topic.lstrip("/") if is_ours else topic
+            self._outputs[topic] = self.create_publisher(message_class(kind), name, qos, qos_overriding_options=topics.overridable())
         self._clock_out = self.create_publisher(Clock, topics.CLOCK, topics.RESULT_OUT) if self._config.publish_clock else None
 
     def tear_down(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
@@ -12,8 +14,14 @@ from h2w_ros.conditioning import ConditionDrawer, Surroundings
 from h2w_ros.generator.branches import StreamBranches
 from h2w_ros.generator.drawn import DrawnCondition
 
-Pictures = UInt8[ndarray, "C S T H W 3"]
-"""T pictures of C candidates, each with S seeds."""
+
+@dataclass(frozen=True, eq=False)
+class BranchedBlock:
+    """What was asked and answered, at the generator's size: C candidates, S seeds, T pictures."""
+
+    hands: UInt8[ndarray, "C T H W 3"]
+    """The hand renders that the network was shown."""
+    pictures: UInt8[ndarray, "C S T H W 3"]
 
 
 class Branches:
@@ -28,15 +36,16 @@ class Branches:
         self._drawers = [drawer.branch()] * num_candidates  # one for all, for as long as all look from one place
         self._pending: list[list[DrawnCondition]] = []
 
-    def push(self, conditions: Sequence[Condition]) -> Pictures | None:
-        """The pictures that these conditions, one a candidate, complete; None while a block is filling up."""
+    def push(self, conditions: Sequence[Condition]) -> BranchedBlock | None:
+        """The block that these conditions, one a candidate, complete; None while it is filling up."""
         if len(conditions) != self.num_candidates:
             raise ValueError(f"one condition for each of {self.num_candidates} candidates goes on at once, got {len(conditions)}")
         self._pending.append(self._draw(conditions))
         if len(self._pending) < self.frames_per_block:
             return None
         blocks, self._pending = list(zip(*self._pending, strict=True)), []
-        return self._stream.step(blocks)
+        hands = np.stack([np.stack([drawn.hands for drawn in block]) for block in blocks])
+        return BranchedBlock(hands, self._stream.step(blocks))
 
     def _draw(self, conditions: Sequence[Condition]) -> list[DrawnCondition]:
         """What candidates share is drawn once: those that have looked from the same places share rays and static scene."""

@@ -104,6 +104,14 @@ class Session:
             raise ValueError(f"a session branches between blocks, into at least one candidate with at least one seed; got {got}")
         return Branches(self._stream.branch(num_candidates, seeds), self._drawer, num_candidates, self.frames_per_block)
 
+    def resized(self, picture: Image) -> Image:
+        """The picture at the generator's size."""
+        return self._drawer.resize.picture(picture)
+
+    def hand_render(self, condition: Condition) -> Image:
+        """The hands of this moment as the network would be shown them."""
+        return self._drawer.hands(condition)
+
     @property
     def stages_ms(self) -> dict[str, float]:
         """How long each stage of the last push took, and of what followed it (settle, observe)."""

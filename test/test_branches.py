@@ -56,7 +56,7 @@ def alone(session: Session, future: list[Condition]) -> ndarray:
 
 def together(session: Session, candidates: list[list[Condition]], seeds: tuple[int, ...]) -> ndarray:
     branches = session.branch(len(candidates), seeds)
-    return np.concatenate([branches.push(moments) for moments in zip(*candidates, strict=True)], axis=2)
+    return np.concatenate([branches.push(moments).pictures for moments in zip(*candidates, strict=True)], axis=2)
 
 
 @pytest.mark.parametrize("heads_differ", [False, True], ids=["one view", "many views"])
@@ -96,7 +96,7 @@ def test_what_the_session_does_next_does_not_reach_its_branches(generator: Gener
     branches = session.branch(3, SEEDS)
     alone(session, later)
     session.observe(np.zeros((CAMERA.height_px, CAMERA.width_px, 3), np.uint8))
-    answers = np.concatenate([branches.push(moments) for moments in zip(*futures(4), strict=True)], axis=2)
+    answers = np.concatenate([branches.push(moments).pictures for moments in zip(*futures(4), strict=True)], axis=2)
     assert np.array_equal(answers, together(begun(generator), futures(4), SEEDS))
 
 

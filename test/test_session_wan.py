@@ -107,7 +107,7 @@ def test_branches_are_what_single_sessions_answer(generator: Generator) -> None:
     branches = session.branch(2)
     answers = [branches.push(pair) for pair in zip(*futures, strict=True)]
     assert [answer is None for answer in answers] == [True, True, True, False]
-    for future, answer in zip(futures, answers[-1], strict=True):
+    for future, answer in zip(futures, answers[-1].pictures, strict=True):
         alone = Session(generator)
         frames = push_all(alone, [*moments(5), *future])[5:]
         assert np.abs(np.stack([frame.image for frame in frames]).astype(int) - answer[0]).max() <= 1

@@ -58,5 +58,5 @@ class Branches:
                 drawer = before.branch()
                 looks[look] = drawer, drawer.surroundings(condition)
             self._drawers[index], around = looks[look]
-            drawn.append(DrawnCondition(self._drawers[index].hands(condition), around.plucker, around.static))
+            drawn.append(self._drawers[index].draw_within(around, condition))
         return drawn

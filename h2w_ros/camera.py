@@ -23,6 +23,12 @@ def from_pixel_centres(width_px: int, height_px: int, fx: float, fy: float, cx: 
     return Camera(width_px, height_px, fx, fy, cx + 0.5, cy + 0.5)
 
 
+def intrinsics(camera: Camera) -> Float[ndarray, "4"]:
+    """fx, fy, cx, cy in widths and heights of the picture, origin at its corner."""
+    width, height = camera.width_px, camera.height_px
+    return np.array([camera.fx / width, camera.fy / height, camera.cx / width, camera.cy / height])
+
+
 def project(camera: Camera, points_camera: Float[ndarray, "n 3"]) -> Float[ndarray, "n 2"]:
     """Pixel positions (u, v), corner origin, of points in the camera's optical frame; z must be positive."""
     u = camera.fx * points_camera[:, 0] / points_camera[:, 2] + camera.cx

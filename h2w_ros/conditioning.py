@@ -5,12 +5,17 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-from h2w_ros.camera import PluckerMap, Resize, ResizePolicy
+import numpy as np
+import torch
+
+from h2w_ros.camera import PluckerMap, Resize, ResizePolicy, intrinsics
 from h2w_ros.condition import Camera, Condition, Image
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.drawn import DrawnCondition
+from h2w_ros.generator.motion import Moment
 from h2w_ros.generator.rays import RayTrack
 from h2w_ros.geometry import Transform
+from h2w_ros.hands.grip import grips_world
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.scene.table_photo import TablePhoto
 
@@ -53,8 +58,11 @@ class ConditionDrawer:
 
     def draw(self, condition: Condition) -> DrawnCondition:
         """The stream's next condition as pictures and rays."""
-        around = self.surroundings(condition)
-        return DrawnCondition(self.hands(condition), around.plucker, around.static)
+        return self.draw_within(self.surroundings(condition), condition)
+
+    def draw_within(self, around: Surroundings, condition: Condition) -> DrawnCondition:
+        """The condition whose surroundings are drawn already."""
+        return DrawnCondition(self.hands(condition), around.plucker, self._moment(condition), around.static)
 
     def hands(self, condition: Condition) -> Image:
         """The hands alone; a ready-made hand render is taken as it is."""
@@ -74,6 +82,13 @@ class ConditionDrawer:
     def view_of(self, condition: Condition) -> View:
         """The camera at the generator's size, and where it is."""
         return self.resize.camera(condition.camera), condition.T_world_camera
+
+    def _moment(self, condition: Condition) -> Moment:
+        """Where the camera and the hands are."""
+        camera, T_world_camera = self.view_of(condition)
+        table_height_m = np.nan if self._table_height_m is None else self._table_height_m
+        arrays = intrinsics(camera), T_world_camera, grips_world(condition.hands), np.array(table_height_m)
+        return Moment(*(torch.from_numpy(array.astype(np.float32))[None] for array in arrays))
 
     def _static_scene(self, condition: Condition) -> Image | None:
         """The untouched scene from this camera: the condition's own render, else the photo on the table, else unknown."""

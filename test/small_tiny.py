@@ -28,7 +28,7 @@ def small_tiny() -> Generator:
             tiny.transformer, dim=32, ffn_dim=64, num_heads=2, num_layers=2, in_dim=48, out_dim=24, refiner_widths=(16,), refiner_depth=2
         ),
         codec=CodecConfig("folded", 12, 8, 1, width=8, depth=1),
-        rollout=replace(tiny.rollout, window=3),
+        rollout=replace(tiny.rollout, window=3, fold=2),
         height_px=32,
         width_px=48,
     )

@@ -15,7 +15,8 @@ def episode(seed: int = 0) -> dict[str, np.ndarray]:
     poses = [transform(rotation_from_axis_angle(rng.normal(size=3)), rng.normal(size=3)) for _ in range(2)]
     pictures = {name: rng.integers(0, 256, (2, 12, 16, 3), dtype=np.uint8) for name in ("image", "static", "hand")}
     shares = {name: rng.uniform(size=(2, 3, 4)).astype(np.float16) for name in ("hand_share", "object_share")}
-    return {**pictures, **shares, "T_world_camera": np.stack(poses), "camera": CAMERA}
+    grips = np.stack([np.stack([poses[0], np.full((4, 4), np.nan)]), np.stack(poses)]).astype(np.float32)
+    return {**pictures, **shares, "T_world_camera": np.stack(poses), "T_world_grips": grips, "camera": CAMERA}
 
 
 def pixel_of(point_world: np.ndarray, arrays: dict[str, np.ndarray], frame: int) -> np.ndarray:
@@ -41,6 +42,15 @@ def test_in_a_mirror_left_hands_are_right_ones() -> None:
     before = episode()
     before["hand"][...] = (200, 0, 0)
     assert (mirrored(before)["hand"] == (0, 0, 200)).all()
+
+
+def test_what_a_hand_carries_is_carried_by_the_other_hand_in_a_mirror() -> None:
+    before = episode()
+    grips = before["T_world_grips"]
+    left_after = mirrored(before)["T_world_grips"][:, 0]
+    assert np.isnan(left_after[0]).all()  # no right hand yet
+    point, flip = np.array([0.1, -0.2, 0.3, 1.0]), np.array([-1, 1, 1, 1])
+    np.testing.assert_allclose(left_after[1] @ (point * flip), (grips[1, 1] @ point) * flip, atol=1e-6)
 
 
 def test_mirrored_twice_is_as_it_was() -> None:

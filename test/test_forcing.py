@@ -15,7 +15,7 @@ from h2w_ros.training.cache import ClipSource
 from h2w_ros.training.causal import _Sequence, causal_loss
 from h2w_ros.training.config import CausalTraining, DreamConfig
 from h2w_ros.training.dreams import DreamBank
-from h2w_ros.training.forcing import Layout, batch_rays, draw_batch, draw_layout
+from h2w_ros.training.forcing import Layout, batch_rays, clip_geometry, draw_batch, draw_layout
 
 
 @pytest.fixture
@@ -35,7 +35,15 @@ def random_source(model: GeneratorConfig) -> ClipSource:
     shares = [torch.rand(3, 20, *model.latent_size, generator=generator) for _ in range(2)]
     T_world_camera = np.tile(np.eye(4), (3, 20, 1, 1))
     T_world_camera[:, :, 0, 3] = 0.01 * np.arange(20)
-    return ClipSource(*latents, *shares, T_world_camera, np.tile([128.0, 96.0, 100.0, 100.0, 64.0, 48.0], (3, 1)))
+    cameras = np.tile([128.0, 96.0, 100.0, 100.0, 64.0, 48.0], (3, 1))
+    return ClipSource(*latents, *shares, T_world_camera, waving_right_hands(3, 20), cameras)
+
+
+def waving_right_hands(num_episodes: int, num_frames: int) -> torch.Tensor:
+    grips = torch.full((num_episodes, num_frames, 2, 4, 4), torch.nan)
+    grips[:, :, 1] = torch.eye(4)
+    grips[:, :, 1, :3, 3] = torch.tensor([0.0, 0.0, 0.5]) + torch.arange(num_frames)[:, None] * torch.tensor([0.02, -0.01, 0.01])
+    return grips
 
 
 def test_a_noisy_frame_sees_the_reference_clean_history_and_itself() -> None:
@@ -92,15 +100,17 @@ def test_training_predicts_what_the_stream_generates(scene: str) -> None:
     layout = Layout(model.rollout.window, 1, model.rollout.sink)
     source = random_source(model)
     batch = draw_batch(source, layout, config, np.random.default_rng(0))
-    rays = batch_rays(source, model, batch)
+    geometry = clip_geometry(source, model, batch, layout)
     transformer = random_transformer(model.transformer)
 
     num_frames = layout.num_frames
-    predicted, _ = _Sequence(transformer, model, batch, rays, layout).predict(
+    predicted, _ = _Sequence(transformer, model, batch, geometry, layout).predict(
         batch.image, torch.ones(1, num_frames), torch.Generator().manual_seed(5)
     )
     noises = torch.randn(predicted.shape, generator=torch.Generator().manual_seed(5))
-    conditions = BlockConditions(batch.control, rays, batch.static if scene != "unknown" else None)
+    still = torch.zeros_like(geometry.places_before[:, :1])  # the reference's: never looked at
+    places = torch.cat([still, geometry.places_before], dim=1)
+    conditions = BlockConditions(batch.control, geometry.rays, batch.static if scene != "unknown" else None, places)
     rollout = Rollout(transformer, model.rollout)
     rollout.start(batch.image[:, :, :1], conditions.part(0, 1))
     for i in range(num_frames):
@@ -123,8 +133,8 @@ def test_a_network_that_begins_knows_what_stays_as_it_was() -> None:
     losses = []
     for episodes in (still, source):
         batch = draw_batch(episodes, layout, config, np.random.default_rng(0))
-        rays = batch_rays(episodes, model, batch)
-        losses.append(causal_loss(transformer, model, config, batch, rays, layout, torch.Generator().manual_seed(0)).item())
+        geometry = replace(clip_geometry(episodes, model, batch, layout), places_before=None)  # nothing moves
+        losses.append(causal_loss(transformer, model, config, batch, geometry, layout, torch.Generator().manual_seed(0)).item())
     assert losses[0] < 0.01 * losses[1]
 
 
@@ -140,7 +150,7 @@ def test_dreams_are_the_streaming_rollout_and_become_the_past_of_a_clip(source: 
     shape = (3, 6, model.codec.latent_channels, *model.latent_size)
     latents = [torch.randn(shape).bfloat16() for _ in range(4)]
     shares = [torch.rand(3, 6, *model.latent_size) for _ in range(2)]
-    small = ClipSource(*latents, *shares, source.T_world_camera[:, :6], source.cameras)
+    small = ClipSource(*latents, *shares, source.T_world_camera[:, :6], source.T_world_grips[:, :6], source.cameras)
     bank = DreamBank(small, model, DreamConfig(from_step=2, every_steps=5, episodes_at_once=2, episodes_kept=2, limit=3.0))
     assert not bank.is_due(1)
     assert bank.is_due(2)

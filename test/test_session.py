@@ -10,6 +10,7 @@ from small_tiny import conditions, small_tiny
 from h2w_ros.condition import Condition
 from h2w_ros.generator.checkpoint import Generator
 from h2w_ros.generator.config import RaysConfig
+from h2w_ros.generator.drawn import moved_places
 from h2w_ros.generator.rollout import BlockConditions, Rollout, roll_out
 from h2w_ros.session import PredictedFrame, Session
 
@@ -65,7 +66,8 @@ def test_the_stream_equals_the_batch_rollout(generator: Generator) -> None:
     plucker = torch.from_numpy(np.stack([d.plucker for d in drawn])).permute(3, 0, 1, 2)[None]
     reference = generator.codec.encoder_stream()(scene[None])
     rollout = Rollout(generator.transformer, generator.config.rollout, seeds=(0,))
-    latents = roll_out(rollout, reference, BlockConditions(control, plucker))
+    places = torch.cat([moved_places(generator.config, [now], [before]) for before, now in zip(drawn[:1] + drawn, drawn, strict=False)], dim=1)
+    latents = roll_out(rollout, reference, BlockConditions(control, plucker, places_before=places))
     pictures = generator.codec.decoder_stream()(latents)
     assert max(np.abs(f.image.astype(int) - p).max() for f, p in zip(streamed, pictures, strict=True)) <= 1
 

@@ -67,7 +67,8 @@ def test_the_lessons_of_a_stream_are_its_rollout() -> None:
     rng.choice(1, 1, replace=False), rng.choice(3, p=PHOTO_ONLY.scene_shares)  # the draws that come before the seed's
     rollout = Rollout(transformer, MODEL.rollout, seeds=rng.integers(2**31, size=1).tolist())
     rays = torch.from_numpy(episode_rays(one, MODEL, 0, np.arange(20)))[None]
-    clip = BlockConditions(one.hand.float().transpose(1, 2), rays, one.photo.float().transpose(1, 2))
+    places = one.places_before(MODEL, np.zeros(20, int), np.maximum(np.arange(20), 1), True)[None]
+    clip = BlockConditions(one.hand.float().transpose(1, 2), rays, one.photo.float().transpose(1, 2), places)
     with torch.autocast("cpu", torch.bfloat16):
         generated = roll_out(rollout, one.image[:, :1].float().transpose(1, 2), clip.part(0, 6))
     weight = frame_weight(one, np.array([[0]]), np.arange(1, 6)[None], PHOTO_ONLY)
@@ -101,7 +102,8 @@ def test_groups_take_turns_and_streams_end_within_their_episodes() -> None:
 
 
 def test_a_model_with_longer_blocks_is_refused() -> None:
-    longer = replace(MODEL, rollout=replace(MODEL.rollout, latents_per_block=2))
+    transformer = replace(MODEL.transformer, out_dim=MODEL.codec.latent_channels)
+    longer = replace(MODEL, transformer=transformer, rollout=replace(MODEL.rollout, latents_per_block=2, prediction="residual"))
     with pytest.raises(ValueError, match="blocks of one frame"):
         StreamingLessons(Transformer(MODEL.transformer), longer, random_source(MODEL), StreamTraining(), PHOTO_ONLY, 0)
 

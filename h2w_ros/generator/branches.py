@@ -10,10 +10,9 @@ import torch
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from h2w_ros.camera import PluckerMap
 from h2w_ros.condition import Image
 from h2w_ros.generator.config import GeneratorConfig
-from h2w_ros.generator.drawn import DrawnCondition, packed_rays, static_scenes
+from h2w_ros.generator.drawn import DrawnCondition, moved_places, packed_rays, static_scenes
 from h2w_ros.generator.pixels import Decode, Encode
 from h2w_ros.generator.rollout import BlockConditions, Rollout
 
@@ -30,9 +29,9 @@ class BranchedCodec:
 class StreamBranches:
     """C candidates, each with S seeds, that advance together; a batch of C x S, candidate by candidate."""
 
-    def __init__(self, config: GeneratorConfig, rollout: Rollout, codec: BranchedCodec, num_candidates: int, last_rays: PluckerMap) -> None:
+    def __init__(self, config: GeneratorConfig, rollout: Rollout, codec: BranchedCodec, num_candidates: int, last: DrawnCondition) -> None:
         self._config, self._rollout, self._codec = config, rollout, codec
-        self._last_rays = [last_rays] * num_candidates
+        self._last_drawn = [last] * num_candidates
         self._num_seeds = len(rollout.seeds) // num_candidates
         self._unsettled = False
 
@@ -51,15 +50,15 @@ class StreamBranches:
     def _conditions(self, blocks: Sequence[Sequence[DrawnCondition]]) -> BlockConditions:
         """What is drawn and encoded once a candidate, for all its seeds."""
         control = self._codec.encode_hands(_stacked([[drawn.hands for drawn in block] for block in blocks]))
+        last, self._last_drawn = self._last_drawn, [block[-1] for block in blocks]
         maps = [[drawn.plucker for drawn in block] for block in blocks]
         stride = self._config.codec.temporal_stride
-        rays = torch.cat([packed_rays(own, before, stride) for own, before in zip(maps, self._last_rays, strict=True)])
-        self._last_rays = [own[-1] for own in maps]
+        rays = torch.cat([packed_rays(own, before, stride) for own, before in zip(maps, [drawn.plucker for drawn in last], strict=True)])
         scenes = [static_scenes(block) for block in blocks] if self._config.static_scene else []
         known = [scene for scene in scenes if scene is not None]
         static = self._codec.encode_static(_stacked(known)) if len(known) == len(blocks) else None
-        control, rays = (x.repeat_interleave(self._num_seeds, 0) for x in (control, rays))
-        return BlockConditions(control, rays, None if static is None else static.repeat_interleave(self._num_seeds, 0))
+        places = moved_places(self._config, [block[0] for block in blocks], last)
+        return BlockConditions(control, rays, static, places).repeated(self._num_seeds)
 
 
 def _stacked(clips: Sequence[Sequence[Image]]) -> UInt8[ndarray, "N T H W 3"]:

@@ -16,7 +16,7 @@ ConfigT = TypeVar("ConfigT")
 CodecKind = Literal["folded", "framewise", "wan"]
 AspectRule = Literal["per_axis", "released"]
 KeyMode = Literal["rotated", "relative"]
-Prediction = Literal["velocity", "x0", "residual", "composite"]
+Prediction = Literal["velocity", "x0", "residual", "layers"]
 
 RAY_CHANNELS = 6
 
@@ -135,8 +135,9 @@ class RolloutConfig:
     shift s' = shift s / (1 + (shift - 1) s); `first_block` replaces them for the first generated block. `commit` runs
     a clean pass (t = 0) over every finished block. `prediction` says what the network's output is: the flow's velocity, the
     clean latents, or ('residual') what they add to what is known without it: the static scene's latents where it is given (Dexterous World
-    Models, 2512.17907), else the last clean latent of the context; or ('composite') new latents and the opacity with which they lie
-    over it. Such networks start as "nothing changes".
+    Models, 2512.17907), else the last clean latent of the context; or ('layers') new latents and the weights by which they, what
+    is known, and the last clean latent where it now belongs (`motion`) make the picture up; `fold` by `fold` places of a latent have
+    weights of their own. Such networks start as "nothing changes".
     """
 
     window: int
@@ -149,11 +150,12 @@ class RolloutConfig:
     shift: float = 5.0
     commit: bool = True
     prediction: Prediction = "velocity"
+    fold: int = 1
 
     def __post_init__(self) -> None:
         _require_choice(self, "keys", KeyMode)
         _require_choice(self, "prediction", Prediction)
-        _require_positive(self, "window", "latents_per_block", "shift")
+        _require_positive(self, "window", "latents_per_block", "shift", "fold")
         if self.sink < 0:
             raise ValueError(f"sink must not be negative, got {self.sink}")
         if self.window < self.latents_per_block:
@@ -206,15 +208,32 @@ class GeneratorConfig:
             multiple = codec.spatial_stride * patch
             if size % multiple:
                 raise ValueError(f"{name} must be a multiple of {multiple} (codec stride {codec.spatial_stride} x patch {patch}), got {size}")
-        parts = 2 if self.rollout.prediction == "composite" else 1
-        _require_equal("transformer.out_dim", transformer.out_dim, f"{parts} x codec.latent_channels", parts * codec.latent_channels)
         groups = 4 if self.static_scene else 3
         _require_equal("transformer.in_dim", transformer.in_dim, f"{groups} groups of codec.latent_channels", groups * codec.latent_channels)
+        self._check_output()
         if transformer.add_control_adapter:
             rays = "in_dim_control_adapter", transformer.in_dim_control_adapter
             _require_equal(*rays, "6 ray channels x codec.temporal_stride", RAY_CHANNELS * codec.temporal_stride)
             down = "downscale_factor_control_adapter", transformer.downscale_factor_control_adapter
             _require_equal(*down, "codec.spatial_stride", codec.spatial_stride)
+
+    @property
+    def small_size(self) -> tuple[int, int]:
+        """Height and width of the picture whose places a latent frame holds, `rollout.fold` by `fold` in each."""
+        height, width = self.latent_size
+        return height * self.rollout.fold, width * self.rollout.fold
+
+    def _check_output(self) -> None:
+        """The network's output is a latent, and for every layer the logits of its places."""
+        out_dim, num_channels, rollout = self.transformer.out_dim, self.codec.latent_channels, self.rollout
+        if rollout.prediction != "layers":
+            _require_equal("transformer.out_dim", out_dim, "codec.latent_channels", num_channels)
+            return
+        _require_equal("transformer.out_dim", out_dim, "codec.latent_channels + 3 layers x fold^2", num_channels + 3 * rollout.fold**2)
+        if (rollout.latents_per_block, self.codec.temporal_stride, num_channels % rollout.fold**2, self.static_scene) != (1, 1, 0, True):
+            raise ValueError(
+                "prediction 'layers' needs blocks of one latent, a codec without temporal stride, fold^2 that divides its channels and a static scene"
+            )
 
     @property
     def latent_size(self) -> tuple[int, int]:

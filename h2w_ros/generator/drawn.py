@@ -11,14 +11,17 @@ from torch import Tensor
 
 from h2w_ros.camera import PluckerMap, pack_plucker
 from h2w_ros.condition import Image
+from h2w_ros.generator.config import GeneratorConfig
+from h2w_ros.generator.motion import Moment, places_before
 
 
 @dataclass(frozen=True, eq=False)
 class DrawnCondition:
-    """One condition at the generator's size: the hand render, the rays, the static scene."""
+    """One condition at the generator's size: the hand render, the rays, where everything is, the static scene."""
 
     hands: Image
     plucker: PluckerMap
+    moment: Moment
     static: Image | None = None
 
 
@@ -27,6 +30,14 @@ def packed_rays(maps: Sequence[PluckerMap], before: PluckerMap | None, temporal_
     history = [] if before is None else [before]
     packed = pack_plucker(np.stack([*history, *maps]), temporal_stride)[:, len(history) :]
     return torch.from_numpy(packed)[None]
+
+
+def moved_places(config: GeneratorConfig, now: Sequence[DrawnCondition], before: Sequence[DrawnCondition]) -> Tensor | None:
+    """For streams at their next frame, where everything stood at the frame before, (B, 1, V, H, W, 2); None for networks that don't ask."""
+    if config.rollout.prediction != "layers":
+        return None
+    now_all, before_all = (Moment.together([drawn.moment for drawn in frames]) for frames in (now, before))
+    return places_before(now_all, before_all, config.small_size)[:, None]
 
 
 def static_scenes(block: Sequence[DrawnCondition]) -> list[Image] | None:

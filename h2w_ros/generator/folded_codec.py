@@ -2,7 +2,7 @@
 
 A regression that is unsure answers with a mean. The mean of two learned latents decodes to anything; the mean of two small pictures
 is a picture between them. So a generator of few steps draws plausible hands from these latents long before it is sure of them,
-and can lay them over what it knows by weights of its own (`prediction` = 'composite').
+and can lay them over what it knows by weights of its own (`prediction` = 'layers').
 
 Legend: B batch, H W picture, h w latent (H / spatial_stride), Z = 3 fold^2 latent channels.
 """

@@ -27,7 +27,7 @@ TINY = GeneratorConfig(
     ),
     codec=CodecConfig(kind="folded", latent_channels=48, spatial_stride=8, temporal_stride=1, width=48, depth=2),
     rays=RaysConfig(anchor_lag=1, motion_gain=8.0),
-    rollout=RolloutConfig(window=8, sink=1, keys="relative", timesteps=(1000.0,), shift=1.0, prediction="composite"),
+    rollout=RolloutConfig(window=8, sink=1, keys="relative", timesteps=(1000.0,), shift=1.0, prediction="layers", fold=4),
     height_px=96,
     width_px=128,
     hand_style="solid",
@@ -42,7 +42,7 @@ DEBUG = replace(
         TINY.transformer, in_dim=48, dim=32, ffn_dim=64, out_dim=24, num_heads=2, num_layers=2, refiner_widths=(8, 8), refiner_depth=1
     ),
     codec=replace(TINY.codec, latent_channels=12, width=8),
-    rollout=replace(TINY.rollout, window=3),
+    rollout=replace(TINY.rollout, window=3, fold=2),
     height_px=32,
     width_px=48,
     domain="nothing: it is trained for a few steps, to see that everything fits together",

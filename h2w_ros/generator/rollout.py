@@ -12,6 +12,7 @@ from torch import Tensor
 
 from h2w_ros.generator.cache import KeyValueCache
 from h2w_ros.generator.config import RolloutConfig
+from h2w_ros.generator.motion import moved
 from h2w_ros.generator.schedule import Step, block_steps, clean_from_output, draw_noise, renoised
 from h2w_ros.generator.transformer import Modulation, TextKeys, Transformer
 
@@ -20,21 +21,28 @@ CLEAN = Step(0.0, 0.0)
 
 @dataclass(frozen=True, eq=False)
 class BlockConditions:
-    """What steers n latents of B streams: encoded hand pictures, packed rays, and the encoded static scene if it is known."""
+    """What steers n latents of B streams: encoded hand pictures, packed rays, the encoded static scene if it is known, and how things moved."""
 
     control: Float[Tensor, "B Z n h w"]
     plucker: Float[Tensor, "B c n H W"] | None = None
     static: Float[Tensor, "B Z n h w"] | None = None
+    places_before: Float[Tensor, "B n V y x 2"] | None = None  # see `motion.places_before`
 
     @property
     def num_latents(self) -> int:
         """n."""
         return self.control.shape[2]
 
+    def repeated(self, times: int) -> BlockConditions:
+        """Every stream so many times over, one after the other."""
+        plucker, static, places = (None if x is None else x.repeat_interleave(times, 0) for x in (self.plucker, self.static, self.places_before))
+        return BlockConditions(self.control.repeat_interleave(times, 0), plucker, static, places)
+
     def part(self, start: int, stop: int) -> BlockConditions:
         """The conditions of latents start .. stop-1."""
         plucker, static = (None if x is None else x[:, :, start:stop] for x in (self.plucker, self.static))
-        return BlockConditions(self.control[:, :, start:stop], plucker, static)
+        places = None if self.places_before is None else self.places_before[:, start:stop]
+        return BlockConditions(self.control[:, :, start:stop], plucker, static, places)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +143,9 @@ class Rollout:
         inputs, modulation = self._inputs(x, block), self._modulation(step)
         draft = self.transformer.forward_block(inputs, modulation, self.cache, block.ray_tokens, self._text)
         assert self._reference_control is not None  # the cache exists
-        output = self.transformer.refine(draft, inputs, self.previous, self._reference_control)
-        return clean_from_output(self.config.prediction, output.float(), x, step.sigma, self._known(conditions))
+        previous, layers = self._past(conditions)
+        output = self.transformer.refine(draft, inputs, previous, self._reference_control)
+        return clean_from_output(self.config.prediction, output.float(), x, step.sigma, layers)
 
     @torch.no_grad()
     def commit(self, latents: Float[Tensor, "B Z n h w"] | None = None) -> None:
@@ -172,11 +181,13 @@ class Rollout:
         assert self._reference is not None
         self._previous = previous_channels(clean[:, :, -1:].to(self.device, torch.float32), block.channels[:, :, -1:], self._reference)
 
-    def _known(self, conditions: BlockConditions) -> Tensor:
-        """The static scene's latents (B, Z, n, h, w), else the last clean latent of the context (B, Z, 1, h, w); float32."""
-        if conditions.static is not None:
-            return conditions.static.to(self.device, torch.float32)
-        return self.previous[:, : conditions.control.shape[1]]
+    def _past(self, conditions: BlockConditions) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What the refiner sees of the newest clean latent, and the layers that the output adds to or covers; float32."""
+        previous, static = self.previous, conditions.static
+        static = None if static is None else static.to(self.device, torch.float32)
+        if self.config.prediction != "layers":
+            return previous, (previous[:, : conditions.control.shape[1]] if static is None else static,)
+        return moved_past(previous, static, conditions.places_before, self.config.fold)
 
     def _prepare(self, conditions: BlockConditions, reference: Tensor) -> _Block:
         """Opens the next block in the cache and computes what all its steps share."""
@@ -237,6 +248,20 @@ def previous_channels(
     filled = channels.to(latents.dtype, copy=True)
     filled[:, num_channels : 2 * num_channels] = reference.to(latents.dtype)
     return torch.cat([latents, filled], dim=1)
+
+
+def moved_past(
+    previous: Float[Tensor, "B C n h w"], static: Float[Tensor, "B Z n h w"] | None, places: Tensor | None, fold: int
+) -> tuple[Float[Tensor, "B C n h w"], tuple[Tensor, ...]]:
+    """The previous frame's channels where things now are, and the layers: the static scene, what rests, and what is carried.
+
+    What is carried takes the place of the previous latent, what rests that of the previous static scene, and of an unknown one.
+    """
+    num_channels = previous.shape[1] // 4
+    latents = previous[:, :num_channels]
+    resting, carried = (latents, latents) if places is None else moved(latents, places.to(latents.device), fold)
+    seen = torch.cat([carried, previous[:, num_channels:-num_channels], resting], dim=1)
+    return seen, (resting if static is None else static, resting, carried)
 
 
 def roll_out(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from h2w_ros.generator.config import Prediction, RolloutConfig
 
 NUM_TIMESTEPS = 1000.0
-CLEAR_LOGIT = 2.0  # an output of zero lets 88% of what is known through
+KNOWN_LOGIT = 3.0  # an output of zero is known for 87%
 RELEASED_TIMESTEPS: dict[int, tuple[float, ...]] = {
     1: (1000.0,),
     2: (1000.0, 500.0),
@@ -56,27 +57,31 @@ def with_released_steps(config: RolloutConfig, num_steps: int) -> RolloutConfig:
     return replace(config, timesteps=RELEASED_TIMESTEPS[num_steps], first_block=first)
 
 
-def clean_from_output(prediction: Prediction, output: Tensor, noisy: Tensor, sigma: float | Tensor, known: Tensor) -> Tensor:
-    """The clean latents that the network's output stands for; `known` is what is known without it (see `RolloutConfig`)."""
+def clean_from_output(prediction: Prediction, output: Tensor, noisy: Tensor, sigma: float | Tensor, layers: Sequence[Tensor]) -> Tensor:
+    """The clean latents that the network's output stands for; the first of `layers` is what is known without it (see `RolloutConfig`)."""
     match prediction:
         case "velocity":
             return noisy - sigma * output
         case "x0":
             return output
         case "residual":
-            return known + output
-        case "composite":
-            return composite(output, known)
+            return layers[0] + output
+        case "layers":
+            return composite(output, layers)
 
 
-def composite(output: Tensor, known: Tensor) -> Tensor:
-    """New latents laid over what is known, by an opacity of every place and channel.
+def composite(output: Tensor, layers: Sequence[Tensor]) -> Tensor:
+    """New latents and `layers` (B, Z, n, h, w), by weights that sum to one at every place.
 
-    `output` (B, 2 Z, n, h, w) holds the new latents and the logits of their opacity. Video generation by masks over a
-    background: 1609.02612.
+    `output` (B, Z + L k, n, h, w) holds the new latents, and for each of the L layers the logits of the k places that are folded into
+    a latent; colours share them. An output of zero is nearly all the first layer. Video by masks over a background: 1609.02612.
     """
-    new, logit = output.chunk(2, dim=1)
-    return known + torch.sigmoid(logit - CLEAR_LOGIT) * (new - known)
+    num_channels = layers[0].shape[1]
+    new, logits = output[:, :num_channels], output[:, num_channels:].unflatten(1, (len(layers), -1))
+    known, others = logits[:, :1] + KNOWN_LOGIT, logits[:, 1:]
+    weights = torch.cat([torch.zeros_like(known), known, others], dim=1).softmax(dim=1)
+    of_channels = weights.repeat(1, 1, num_channels // weights.shape[2], 1, 1, 1)
+    return (of_channels * torch.stack([new, *(layer.expand_as(new) for layer in layers)], dim=1)).sum(dim=1)
 
 
 def renoised(clean: Tensor, sigma: float, noise: Tensor) -> Tensor:

@@ -16,11 +16,10 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from h2w_ros.camera import PluckerMap
 from h2w_ros.condition import Image
 from h2w_ros.generator.branches import BranchedCodec, StreamBranches
 from h2w_ros.generator.checkpoint import Generator
-from h2w_ros.generator.drawn import DrawnCondition, packed_rays, static_scenes
+from h2w_ros.generator.drawn import DrawnCondition, moved_places, packed_rays, static_scenes
 from h2w_ros.generator.rollout import BlockConditions, Rollout
 
 Pictures = UInt8[ndarray, "T H W 3"]
@@ -37,7 +36,7 @@ class GeneratorStream:
         self._rollout = Rollout(generator.transformer, generator.config.rollout, seeds=(seed,), text=generator.text)
         self._encode_hands, self._encode_static = (generator.codec.encoder_stream() for _ in range(2))
         self._decode = generator.codec.decoder_stream()
-        self._last_rays: PluckerMap | None = None
+        self._last_drawn: DrawnCondition | None = None
         self._last_latents: Tensor | None = None
         self._recent: list[Image] = []  # the pictures of the last latent, and the one before them
         self._unsettled = False
@@ -77,12 +76,12 @@ class GeneratorStream:
     @torch.inference_mode()
     def branch(self, num_candidates: int, seeds: Sequence[int]) -> StreamBranches:
         """Candidates that go on from here, each once a seed, in one batch; this stream answers as if they had never been."""
-        if self._last_rays is None:
+        if self._last_drawn is None:
             raise ValueError("nothing to branch from: the stream has no reference yet")
         self.settle()
         num_streams = num_candidates * len(seeds)
         codec = BranchedCodec(self._encode_hands.branch(num_candidates), self._encode_static.branch(num_candidates), self._decode.branch(num_streams))
-        return StreamBranches(self.config, self._rollout.branch([*seeds] * num_candidates), codec, num_candidates, self._last_rays)
+        return StreamBranches(self.config, self._rollout.branch([*seeds] * num_candidates), codec, num_candidates, self._last_drawn)
 
     @torch.inference_mode()
     def ground(self, seen: Pictures) -> None:
@@ -108,9 +107,10 @@ class GeneratorStream:
         control = self._encode_hands(np.stack([drawn.hands for drawn in block]))
         known = static_scenes(block) if self.config.static_scene else None
         static = None if known is None else self._encode_static(np.stack(known))
-        rays = packed_rays([drawn.plucker for drawn in block], self._last_rays, self.config.codec.temporal_stride)
-        self._last_rays = block[-1].plucker
-        return BlockConditions(control, rays, static)
+        last, self._last_drawn = self._last_drawn, block[-1]
+        rays = packed_rays([drawn.plucker for drawn in block], None if last is None else last.plucker, self.config.codec.temporal_stride)
+        places = None if last is None else moved_places(self.config, block[:1], [last])
+        return BlockConditions(control, rays, static, places)
 
     def _show(self, latents: Tensor) -> Pictures:
         with self._stage("decode"):

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
+POSES = ("T_world_camera", "T_world_grips")
 CAMERA_PICTURES = ("image", "static")
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -26,10 +27,12 @@ def augmented(pixels: Mapping[str, np.ndarray], rng: np.random.Generator) -> dic
 def mirrored(pixels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The episode in a world whose x points the other way: left hands become right ones, poses and camera follow."""
     width_px, height_px, fx, fy, cx, cy = pixels["camera"]
-    flipped = {name: array[:, :, ::-1] for name, array in pixels.items() if array.ndim >= 3 and name != "T_world_camera"}
+    flipped = {name: array[:, :, ::-1] for name, array in pixels.items() if array.ndim >= 3 and name not in POSES}
     hand = flipped["hand"][..., ::-1]  # red is right, blue is left
     camera = np.array([width_px, height_px, fx, fy, width_px - cx, cy])
-    return {**flipped, "hand": hand, "camera": camera, "T_world_camera": MIRROR @ pixels["T_world_camera"] @ MIRROR}
+    poses = {name: MIRROR @ pixels[name] @ MIRROR for name in POSES}
+    grips = poses["T_world_grips"][:, ::-1].astype(np.float32)  # left and right
+    return {**flipped, **poses, "hand": hand, "camera": camera, "T_world_grips": grips}
 
 
 def colour_matrix(rng: np.random.Generator) -> Float[ndarray, "3 3"]:

@@ -18,9 +18,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from h2w_ros.camera import intrinsics
 from h2w_ros.condition import Camera, Condition
 from h2w_ros.generator.codec import PictureCodec
+from h2w_ros.generator.config import GeneratorConfig
+from h2w_ros.generator.motion import Moment, places_before
 from h2w_ros.generator.pixels import to_tensor
+from h2w_ros.hands.grip import grips_world
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.scene.table_photo import TablePhoto
 from h2w_ros.training.augment import augmented
@@ -29,6 +33,7 @@ from h2w_ros.world.spec import TABLE_HEIGHT_M
 logger = logging.getLogger(__name__)
 
 PICTURES = ("image", "static", "hand")
+NUMBERS = ("hand_share", "object_share", "T_world_camera", "T_world_grips", "camera")
 VALIDATION_EVERY = 64
 """One seed of so many is never trained on: its loss tells when the others are learned by heart."""
 
@@ -39,7 +44,8 @@ class ClipSource:
 
     image, static, hand, photo: (N, T, Z, h, w) bfloat16, `photo` being frame 0 laid on the table, seen from every frame;
     hand_share, object_share: (N, T, h, w) in [0, 1];
-    T_world_camera: (N, T, 4, 4) float64; cameras: (N, 6) float64 as `Camera`'s fields.
+    T_world_camera: (N, T, 4, 4) float64; T_world_grips: (N, T, 2, 4, 4) float32, NaN where there is no hand;
+    cameras: (N, 6) float64 as `Camera`'s fields.
     """
 
     image: Tensor
@@ -49,11 +55,26 @@ class ClipSource:
     hand_share: Tensor
     object_share: Tensor
     T_world_camera: np.ndarray
+    T_world_grips: Tensor
     cameras: np.ndarray
 
     def camera(self, episode: int) -> Camera:
         """The episode's camera, corner origin."""
         return _camera(self.cameras[episode])
+
+    def moments(self, episodes: np.ndarray, frames: np.ndarray, table_is_known: bool | np.ndarray) -> Moment:
+        """Where camera and hands of these episodes are at these frames, one of each a stream."""
+        cameras = torch.from_numpy(np.stack([intrinsics(self.camera(episode)) for episode in episodes.tolist()])).float()
+        height = np.where(table_is_known, TABLE_HEIGHT_M, np.nan) * np.ones(len(episodes))
+        T_world_camera = torch.from_numpy(self.T_world_camera[episodes, frames]).float()
+        return Moment(cameras, T_world_camera, self.T_world_grips[episodes, frames], torch.from_numpy(height).float())
+
+    def places_before(self, model: GeneratorConfig, episodes: np.ndarray, frames: np.ndarray, table_is_known: bool | np.ndarray) -> Tensor | None:
+        """Where everything stood one frame before, (B, V, H, W, 2) (`motion.places_before`); None for models that don't ask."""
+        if model.rollout.prediction != "layers":
+            return None
+        now, before = (self.moments(episodes, index, table_is_known) for index in (frames, frames - 1))
+        return places_before(now, before, model.small_size)
 
 
 def episode_pixels(
@@ -69,6 +90,7 @@ def episode_pixels(
         "hand_share": _shares(hand_masks, latent_stride),
         "object_share": _shares(object_masks, latent_stride),
         "T_world_camera": np.stack([c.T_world_camera for c in conditions]),
+        "T_world_grips": np.stack([grips_world(c.hands) for c in conditions]).astype(np.float32),
         "camera": np.array([camera.width_px, camera.height_px, camera.fx, camera.fy, camera.cx, camera.cy]),
     }
 
@@ -110,7 +132,7 @@ def _encoded(codec: PictureCodec, pixels: Mapping[str, np.ndarray]) -> dict[str,
     """Every tensor of a latent file."""
     pictures = {name: pixels[name] for name in PICTURES} | {"photo": _photo_from_everywhere(pixels)}
     arrays = {name: codec.encode(to_tensor(frames, codec.dtype)).to(torch.bfloat16).contiguous() for name, frames in pictures.items()}
-    numbers = {name: torch.from_numpy(np.ascontiguousarray(pixels[name])) for name in ("hand_share", "object_share", "T_world_camera", "camera")}
+    numbers = {name: torch.from_numpy(np.ascontiguousarray(pixels[name])) for name in NUMBERS}
     return {**arrays, **numbers}
 
 
@@ -146,7 +168,8 @@ def load_clips(folder: Path, validation: bool = False) -> ClipSource:
             stacked[name][row] = tensor
     logger.info("%d episodes of %d frames from %s", len(files), stacked["image"].shape[1], folder)
     image, static, hand, photo, hand_share, object_share = (stacked[name] for name in (*PICTURES, "photo", "hand_share", "object_share"))
-    return ClipSource(image, static, hand, photo, hand_share, object_share, stacked["T_world_camera"].numpy(), stacked["camera"].numpy())
+    poses, grips, cameras = (stacked[name] for name in ("T_world_camera", "T_world_grips", "camera"))
+    return ClipSource(image, static, hand, photo, hand_share, object_share, poses.numpy(), grips, cameras.numpy())
 
 
 def _is_chosen(path: Path, validation: bool) -> bool:

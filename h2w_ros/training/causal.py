@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from h2w_ros.generator.config import GeneratorConfig
-from h2w_ros.generator.rollout import previous_channels
+from h2w_ros.generator.rollout import moved_past, previous_channels
 from h2w_ros.generator.schedule import clean_from_output
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.config import CausalTraining
-from h2w_ros.training.forcing import ClipBatch, Layout
+from h2w_ros.training.forcing import ClipBatch, ClipGeometry, Layout
 
 
 def causal_loss(
@@ -18,7 +18,7 @@ def causal_loss(
     model: GeneratorConfig,
     config: CausalTraining,
     batch: ClipBatch,
-    rays: Tensor,
+    geometry: ClipGeometry,
     layout: Layout,
     random: torch.Generator,
 ) -> Tensor:
@@ -26,7 +26,7 @@ def causal_loss(
 
     The network's own output may be a velocity; the loss is always on the x0 that the rollout would take from it.
     """
-    stream = _Sequence(transformer, model, batch, rays, layout)
+    stream = _Sequence(transformer, model, batch, geometry, layout)
     history = batch.history
     if torch.rand((), generator=random) < config.generated_history_share:
         num_passes = int(torch.randint(1, config.generated_passes + 1, (), generator=random))
@@ -67,9 +67,10 @@ def _with_generated_history(stream: _Sequence, history: Tensor, num_passes: int,
 class _Sequence:
     """A batch laid out as [reference | clean | noisy], ready for any history and noise levels."""
 
-    def __init__(self, transformer: Transformer, model: GeneratorConfig, batch: ClipBatch, rays: Tensor, layout: Layout) -> None:
+    def __init__(self, transformer: Transformer, model: GeneratorConfig, batch: ClipBatch, geometry: ClipGeometry, layout: Layout) -> None:
         self.transformer, self.model, self.batch, self.layout = transformer, model, batch, layout
         self._frames = layout.frames
+        rays, self._places = geometry.rays, geometry.places_before
         ray_tokens = transformer.embed_rays(rays).unflatten(1, (rays.shape[2], -1))
         self._ray_tokens = ray_tokens[:, self._frames].flatten(1, 2)
         reference = torch.zeros_like(batch.image[:, :, self._frames])
@@ -89,9 +90,15 @@ class _Sequence:
         t = torch.cat([torch.zeros(sigma.shape[0], clean.shape[2]), 1000.0 * sigma], dim=1)
         out = self.transformer(latents, t, ray_tokens=self._ray_tokens, positions=self.layout.positions, mask=self.layout.mask)
         inputs, before = latents[:, :, clean.shape[2] :], [frame - 1 for frame in self.layout.noisy]
-        previous = history[:, :, before]
-        seen = previous_channels(previous, self._conditions[:, :, before], self.batch.image[:, :, :1])
+        seen = previous_channels(history[:, :, before], self._conditions[:, :, before], self.batch.image[:, :, :1])
+        seen, layers = self._past(seen, self.batch.static[:, :, list(self.layout.noisy)])
         out = self.transformer.refine(out[:, :, clean.shape[2] :], inputs, seen, self.batch.control[:, :, :1]).float()
-        static = self.batch.static[:, :, list(self.layout.noisy)]
-        known = torch.where(self.batch.has_static[:, None, None, None, None], static, previous)
-        return clean_from_output(self.model.rollout.prediction, out, noisy, noise_level, known), target
+        return clean_from_output(self.model.rollout.prediction, out, noisy, noise_level, layers), target
+
+    def _past(self, previous: Tensor, static: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """As `Rollout` has them: what the refiner sees of the frames before, and the layers of the output."""
+        rollout, has_static = self.model.rollout, self.batch.has_static[:, None, None, None, None]
+        if rollout.prediction != "layers":
+            return previous, (torch.where(has_static, static, previous[:, : static.shape[1]]),)
+        seen, (unknown, *moved) = moved_past(previous, None, self._places, rollout.fold)
+        return seen, (torch.where(has_static, static, unknown), *moved)

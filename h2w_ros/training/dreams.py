@@ -41,9 +41,16 @@ class DreamBank:
         rays = np.stack([episode_rays(source, self._model, episode, np.arange(num_frames)) for episode in episodes])
         control, photo, image = (x[episodes].float().transpose(1, 2) for x in (source.hand, source.photo, source.image))
         rollout = Rollout(dreamer, self._model.rollout, seeds=rng.integers(2**31, size=len(episodes)).tolist())
-        dreamt = roll_out(rollout, image[:, :, :1], BlockConditions(control, torch.from_numpy(rays), photo))
+        dreamt = roll_out(rollout, image[:, :, :1], BlockConditions(control, torch.from_numpy(rays), photo, self._places(episodes)))
         for episode, latents in zip(episodes, dreamt.transpose(1, 2), strict=True):
             self.latents.pop(episode, None)
             self.latents[episode] = latents.nan_to_num(0.0).clamp(-self._config.limit, self._config.limit)
         for forgotten in list(self.latents)[: -self._config.episodes_kept]:
             del self.latents[forgotten]
+
+    def _places(self, episodes: list[int]) -> Tensor | None:
+        """Where everything stood a frame before, over whole episodes; at frame 0, where it is."""
+        num_frames = self._source.image.shape[1]
+        rows, frames = np.repeat(episodes, num_frames), np.tile(np.arange(num_frames), len(episodes))
+        places = self._source.places_before(self._model, rows, np.maximum(frames, 1), True)
+        return None if places is None else places.unflatten(0, (len(episodes), num_frames))

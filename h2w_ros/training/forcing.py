@@ -75,6 +75,19 @@ class ClipBatch:
     index: np.ndarray
 
 
+@dataclass(frozen=True)
+class ClipGeometry:
+    """What a batch's frames look from: rays (B, 6, 1 + m, H, W), and for the noisy ones where everything stood before."""
+
+    rays: Tensor
+    places_before: Tensor | None = None
+
+
+def clip_geometry(source: ClipSource, model: GeneratorConfig, batch: ClipBatch, layout: Layout) -> ClipGeometry:
+    """That of a batch."""
+    return ClipGeometry(batch_rays(source, model, batch), batch_places(source, model, batch, layout))
+
+
 def draw_layout(config: CausalTraining, window: int, sink: int, rng: np.random.Generator) -> Layout:
     """The layout of one step: early clips follow the reference, later ones fill the end of the window."""
     num_frames = int(rng.choice(config.clip_frames))
@@ -131,6 +144,15 @@ def batch_rays(source: ClipSource, model: GeneratorConfig, batch: ClipBatch) -> 
     """The rays of a batch's frames as a stream would have them there, (B, 6, 1 + m, H, W)."""
     rays = [episode_rays(source, model, episode, index) for episode, index in zip(batch.episodes.tolist(), batch.index, strict=True)]
     return torch.from_numpy(np.stack(rays))
+
+
+def batch_places(source: ClipSource, model: GeneratorConfig, batch: ClipBatch, layout: Layout) -> Tensor | None:
+    """Where everything stood a frame before each noisy frame, (B, n, V, H, W, 2); None for models that don't ask."""
+    frames = batch.index[:, list(layout.noisy)]
+    rows = (np.repeat(x, frames.shape[1]) for x in (batch.episodes, batch.has_static.numpy()))
+    episodes, has_static = rows
+    places = source.places_before(model, episodes, frames.reshape(-1), has_static)
+    return None if places is None else places.unflatten(0, frames.shape)
 
 
 def episode_rays(source: ClipSource, model: GeneratorConfig, episode: int, index: np.ndarray) -> np.ndarray:

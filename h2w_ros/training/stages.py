@@ -30,7 +30,7 @@ from h2w_ros.training.causal import causal_loss
 from h2w_ros.training.codec import PictureSource, codec_loss, normalise_latents
 from h2w_ros.training.config import RECIPES, CausalTraining, Recipe, StreamTraining
 from h2w_ros.training.dreams import DreamBank
-from h2w_ros.training.forcing import batch_rays, draw_batch, draw_layout
+from h2w_ros.training.forcing import clip_geometry, draw_batch, draw_layout
 from h2w_ros.training.run import Budget, RunFolder, optimisers, train
 from h2w_ros.training.streaming import StreamingLessons, validation_loss
 from h2w_ros.world.dataset import simulate_many
@@ -152,7 +152,7 @@ class Stages:
             layout = draw_layout(config, model.rollout.window, model.rollout.sink, rng)
             batch = draw_batch(source, layout, config, rng, dreams)
             with torch.autocast("cpu", torch.bfloat16):
-                return causal_loss(transformer, model, stage, batch, batch_rays(source, model, batch), layout, random)
+                return causal_loss(transformer, model, stage, batch, clip_geometry(source, model, batch, layout), layout, random)
 
         self._train_transformer(transformer, folder, loss, budget, config)
 

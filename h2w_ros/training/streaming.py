@@ -81,11 +81,14 @@ class StreamingLessons:
     def _conditions(self, tracks: list[RayTrack], episodes: np.ndarray, index: int, static: Tensor | None) -> BlockConditions:
         source = self._source
         control, scene = _frame(source.hand, episodes, index), None if static is None else _frame(static, episodes, index)
+        known = static is not None
+        places = source.places_before(self._model, episodes, np.full(len(episodes), index), known) if index else None
+        places = None if places is None else places[:, None]
         if not self._transformer.config.add_control_adapter:
-            return BlockConditions(control, None, scene)
+            return BlockConditions(control, None, scene, places)
         rays = [track.push(source.camera(e), source.T_world_camera[e, index]) for track, e in zip(tracks, episodes.tolist(), strict=True)]
         plucker = torch.from_numpy(np.stack(rays)).permute(0, 3, 1, 2)[:, :, None]
-        return BlockConditions(control, plucker, scene)
+        return BlockConditions(control, plucker, scene, places)
 
 
 @torch.no_grad()

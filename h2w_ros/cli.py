@@ -19,6 +19,7 @@ VERBS = {
     "repair": "give a bag whose recorder was killed its end back",
     "replay": "play an episode, a bag or an example into ROS topics",
     "run": "conditioner and generator in one process",
+    "soak": "run the whole graph under injected faults and check what must hold",
     "train": "train the codec and the generator",
     "world": "sample the simulated world",
 }

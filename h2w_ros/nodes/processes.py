@@ -27,22 +27,35 @@ class NodeProcess:
                 [sys.executable, "-c", code, *arguments], env=dict(environment), stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
 
+    @property
+    def pid(self) -> int:
+        """Of the process, also when it has ended."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
     def check(self) -> None:
         """ChildProcessError with the end of its log when it has ended by itself."""
-        code = self._process.poll()
-        if code is not None:
+        if self.exit_code is not None:
             lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
-            raise ChildProcessError(f"node {self.name} ended with exit code {code}; the end of {self.log}:\n" + "\n".join(lines))
+            raise ChildProcessError(f"node {self.name} ended with exit code {self.exit_code}; the end of {self.log}:\n" + "\n".join(lines))
 
-    def stop(self) -> None:
-        """Ctrl-C; killed when it does not end in time."""
+    def stop(self) -> int:
+        """Ctrl-C; killed when it does not end in time. The exit code."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
         try:
-            self._process.wait(STOP_S)
+            return self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            return self.kill()
+
+    def kill(self) -> int:
+        """Ends it as a crash does. The exit code."""
+        self._process.kill()
+        return self._process.wait()
 
     def __enter__(self) -> NodeProcess:
         return self

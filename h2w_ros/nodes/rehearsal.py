@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import random
 import struct
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image as ImageMsg
 
 from h2w_ros.condition import Image
 from h2w_ros.nodes import topics
+from h2w_ros.nodes.graph import context_in, environment_of, private_domain, spinning
 from h2w_ros.nodes.latency import Event, SentInputs, latencies_ms, percentile_ms
 from h2w_ros.nodes.middleware import make_room_for_pictures
 from h2w_ros.nodes.params import overrides
@@ -102,16 +97,16 @@ def rehearse(config: RehearsalConfig, on_frames: Callable[[int], None] = lambda 
     here, so latencies hold everything from the publishing of an input to the arrival of the picture in another process.
     """
     make_room_for_pictures()
-    domain = random.randint(1, 100)  # a demo must not talk to a robot on the default domain
-    environment = {**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    domain = private_domain()
+    environment = environment_of(domain)
     sent = SentInputs()
     with ExitStack() as stack:
         processes = [stack.enter_context(process) for process in _processes(config, environment)]
-        context = stack.enter_context(_ros(domain))
+        context = stack.enter_context(context_in(domain))
         listener = Listener(context=context)
         parameters = overrides(path=str(config.recording), rate=config.rate, autostart=False, publish_clock=False)
         player = Replay(lambda message: _note(sent, message), context=context, parameter_overrides=parameters)
-        stack.enter_context(_spinning([listener, player]))
+        stack.enter_context(spinning([listener, player]))
         player.trigger_configure()
         _wait_until(lambda: _everyone_listens(listener), processes, READY_S, "the nodes are up")
         player.trigger_activate()
@@ -129,40 +124,6 @@ def _processes(config: RehearsalConfig, environment: dict[str, str]) -> Iterator
     record = ["--ros-args", "-p", f"path:={config.out / 'bag'}", "-p", f"topics:=[{names}]"]
     yield NodeProcess("h2w_ros.nodes.compose", run, environment, config.out / "logs" / "run.log")
     yield NodeProcess("h2w_ros.nodes.recorder", record, environment, config.out / "logs" / "recorder.log")
-
-
-@contextmanager
-def _ros(domain: int) -> Iterator[Context]:
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    context = Context()
-    rclpy.init(context=context, domain_id=domain)
-    try:
-        yield context
-    finally:
-        rclpy.shutdown(context=context)
-
-
-@contextmanager
-def _spinning(nodes: list[Node]) -> Iterator[None]:
-    executor = SingleThreadedExecutor(context=nodes[0].context)
-    stop = threading.Event()
-
-    def spin() -> None:
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=POLL_S)
-
-    for node in nodes:
-        executor.add_node(node)
-    thread = threading.Thread(target=spin, name="rehearsal", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        for node in nodes:
-            node.destroy_node()
-        executor.shutdown()
 
 
 def _everyone_listens(listener: Listener) -> bool:

@@ -31,7 +31,7 @@ def source(model: GeneratorConfig) -> ClipSource:
 def random_source(model: GeneratorConfig) -> ClipSource:
     generator = torch.Generator().manual_seed(0)
     shape = (3, 20, model.codec.latent_channels, *model.latent_size)
-    latents = [torch.randn(shape, generator=generator).bfloat16() for _ in range(4)]
+    latents = [torch.randn(shape, generator=generator).clamp(-2, 2).bfloat16() for _ in range(4)]
     shares = [torch.rand(3, 20, *model.latent_size, generator=generator) for _ in range(2)]
     T_world_camera = np.tile(np.eye(4), (3, 20, 1, 1))
     T_world_camera[:, :, 0, 3] = 0.01 * np.arange(20)

@@ -60,11 +60,13 @@ def test_the_lessons_of_a_stream_are_its_rollout() -> None:
     source = random_source(MODEL)
     one = replace(source, **{name: getattr(source, name)[:1] for name in source.__dataclass_fields__})
     transformer = random_transformer(MODEL.transformer)
-    stream = StreamingLessons(transformer, MODEL, one, StreamTraining(streams=1, groups=1, seen_share=NEVER, limit=1e3), PHOTO_ONLY, 0)
+    stream = StreamingLessons(
+        transformer, MODEL, one, StreamTraining(streams=1, groups=1, seen_share=NEVER, limit=1e3, other_looks=False), PHOTO_ONLY, 0
+    )
     losses = [stream.loss().item() for _ in range(5)]
 
     rng = np.random.default_rng(0)
-    rng.choice(1, 1, replace=False), rng.choice(3, p=PHOTO_ONLY.scene_shares)  # the draws that come before the seed's
+    rng.choice(1, 1, replace=False), rng.choice(3, p=PHOTO_ONLY.scene_shares), rng.uniform(size=1)  # the draws that come before the seed's
     rollout = Rollout(transformer, MODEL.rollout, seeds=rng.integers(2**31, size=1).tolist())
     rays = torch.from_numpy(episode_rays(one, MODEL, 0, np.arange(20)))[None]
     places = one.places_before(MODEL, np.zeros(20, int), np.maximum(np.arange(20), 1), True)[None]

@@ -28,9 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", type=int, default=1000, help="simulate: how many (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="simulate: processes (default: %(default)s)")
     parser.add_argument(
-        "--variants", type=int, default=4, help="encode: appearances of each episode, mirrored and in other colours (default: %(default)s)"
-    )
-    parser.add_argument(
         "--start-from", type=Path, help="refiner, causal, stream: safetensors weights to start a new run from (default: those of the stage before)"
     )
     parser.add_argument("--threads", type=int, help="PyTorch threads (default: $OMP_NUM_THREADS, else 1)")
@@ -50,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     {
         "simulate": lambda: stages.simulate(args.episodes, args.workers),
         "codec": lambda: stages.codec(budget),
-        "encode": lambda: stages.encode(range(args.variants)),
+        "encode": stages.encode,
         "refiner": lambda: stages.refiner(budget, args.start_from),
         "causal": lambda: stages.causal(budget, args.start_from),
         "stream": lambda: stages.stream(budget, args.start_from),

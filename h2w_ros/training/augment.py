@@ -1,38 +1,92 @@
-"""More appearances from the same episode: mirrored worlds and other colours, exact in geometry.
+"""Other looks of the same episodes, as they are read: mirrored worlds and other colours, exact in geometry.
 
-What a small generator fits too closely is how few episodes look, not how they move; these cost a twentieth of a new episode.
+What a small generator learns by heart is how few episodes look, not how they move. Folded latents are pictures, so that a look costs
+next to nothing, and no episode need ever be seen twice in the same one.
+
+Legend: B streams, Z latent channels, n frames, h w latent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from numpy import ndarray
+from torch import Tensor
+
+from h2w_ros.condition import Camera
+from h2w_ros.generator.folded_codec import LATENT_SCALE
+from h2w_ros.generator.motion import Moment
+from h2w_ros.geometry import Transform
 
 MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
-POSES = ("T_world_camera", "T_world_grips")
-CAMERA_PICTURES = ("image", "static")
 LUMA = np.array([0.299, 0.587, 0.114])
+MIRRORED_SHARE = 0.5
+RECOLOURED_SHARE = 0.6
 
 
-def augmented(pixels: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The episode (arrays of `cache.episode_pixels`) in other colours and, half of the time, seen in a mirror."""
-    arrays = mirrored(pixels) if rng.uniform() < 0.5 else dict(pixels)
-    matrix, gamma = colour_matrix(rng), float(np.exp(rng.uniform(-0.25, 0.25)))
-    return arrays | {name: recoloured(arrays[name], matrix, gamma) for name in CAMERA_PICTURES if name in arrays}
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """How each of B streams looks: a matrix that its RGB are multiplied with, and whether its world is mirrored.
+
+    In a mirror x points the other way: left hands become right ones, poses and camera follow.
+    """
+
+    colours: Float[Tensor, "B 3 3"]
+    is_mirrored: Bool[Tensor, "B"]
+
+    def picture(self, latents: Float[Tensor, "B Z n h w"]) -> Float[Tensor, "B Z n h w"]:
+        """What a camera saw."""
+        rgb = latents.unflatten(1, (3, -1))
+        recoloured = torch.einsum("bij,bjknhw->biknhw", self.colours, rgb + LATENT_SCALE) - LATENT_SCALE
+        return self._where_mirrored(recoloured.clamp(-LATENT_SCALE, LATENT_SCALE).flatten(1, 2), mirrored)
+
+    def hands(self, latents: Float[Tensor, "B Z n h w"]) -> Float[Tensor, "B Z n h w"]:
+        """Hand renders: red is right, blue is left."""
+        return self._where_mirrored(latents, lambda seen: mirrored(seen).unflatten(1, (3, -1)).flip(1).flatten(1, 2))
+
+    def map(self, values: Float[Tensor, "B 1 n h w"]) -> Float[Tensor, "B 1 n h w"]:
+        """Numbers of places."""
+        return self._where_mirrored(values, lambda of_places: of_places.flip(-1))
+
+    def moment(self, moment: Moment) -> Moment:
+        """Where camera and hands are."""
+        mirror = torch.from_numpy(MIRROR).float()
+        fx, fy, cx, cy = moment.intrinsics.unbind(1)
+        intrinsics = self._where_mirrored(moment.intrinsics, lambda _: torch.stack([fx, fy, 1.0 - cx, cy], 1))
+        T_world_camera = self._where_mirrored(moment.T_world_camera, lambda T: mirror @ T @ mirror)
+        T_world_grips = self._where_mirrored(moment.T_world_grips, lambda T: (mirror @ T @ mirror).flip(1))
+        return replace(moment, intrinsics=intrinsics, T_world_camera=T_world_camera, T_world_grips=T_world_grips)
+
+    def view(self, stream: int, camera: Camera, T_world_camera: Transform) -> tuple[Camera, Transform]:
+        """One stream's camera, and where it is."""
+        if not self.is_mirrored[stream]:
+            return camera, T_world_camera
+        return replace(camera, cx=camera.width_px - camera.cx), MIRROR @ T_world_camera @ MIRROR
+
+    def _where_mirrored(self, plain: Tensor, mirror: Callable[[Tensor], Tensor]) -> Tensor:
+        return torch.where(self.is_mirrored.view(-1, *[1] * (plain.ndim - 1)), mirror(plain), plain)
 
 
-def mirrored(pixels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The episode in a world whose x points the other way: left hands become right ones, poses and camera follow."""
-    width_px, height_px, fx, fy, cx, cy = pixels["camera"]
-    flipped = {name: array[:, :, ::-1] for name, array in pixels.items() if array.ndim >= 3 and name not in POSES}
-    hand = flipped["hand"][..., ::-1]  # red is right, blue is left
-    camera = np.array([width_px, height_px, fx, fy, width_px - cx, cy])
-    poses = {name: MIRROR @ pixels[name] @ MIRROR for name in POSES}
-    grips = poses["T_world_grips"][:, ::-1].astype(np.float32)  # left and right
-    return {**flipped, **poses, "hand": hand, "camera": camera, "T_world_grips": grips}
+def draw_looks(rng: np.random.Generator, num_streams: int) -> Looks:
+    """Looks to train on; some keep their colours."""
+    colours = [colour_matrix(rng) if rng.uniform() < RECOLOURED_SHARE else np.eye(3) for _ in range(num_streams)]
+    return Looks(torch.from_numpy(np.stack(colours)).float(), torch.from_numpy(rng.uniform(size=num_streams) < MIRRORED_SHARE))
+
+
+def plain_looks(num_streams: int) -> Looks:
+    """Everything as it is."""
+    return Looks(torch.eye(3).expand(num_streams, 3, 3), torch.zeros(num_streams, dtype=torch.bool))
+
+
+def mirrored(latents: Float[Tensor, "B Z n h w"]) -> Float[Tensor, "B Z n h w"]:
+    """Folded pictures in a mirror: the order of places turns about, within latents too."""
+    fold = math.isqrt(latents.shape[1] // 3)
+    return latents.unflatten(1, (3, fold, fold)).flip(3, -1).flatten(1, 3)
 
 
 def colour_matrix(rng: np.random.Generator) -> Float[ndarray, "3 3"]:
@@ -42,9 +96,3 @@ def colour_matrix(rng: np.random.Generator) -> Float[ndarray, "3 3"]:
     turn = np.cos(angle) * np.eye(3) + (1 - np.cos(angle)) / 3 + np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     grey = np.tile(LUMA, (3, 1))
     return np.diag(gain) @ (grey + saturation * (turn - grey))
-
-
-def recoloured(pictures: np.ndarray, matrix: Float[ndarray, "3 3"], gamma: float) -> np.ndarray:
-    """uint8 pictures (..., 3) with the matrix applied to their RGB, then the gamma."""
-    linear = np.clip(pictures.astype(np.float32) / 255.0 @ matrix.T.astype(np.float32), 0.0, 1.0)
-    return (linear**gamma * 255.0 + 0.5).astype(np.uint8)

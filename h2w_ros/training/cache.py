@@ -1,7 +1,7 @@
 """Training data on disk: simulated episodes as pixels, then as latents of a frozen codec that many epochs read.
 
 One file an episode, so that workers write without locks and a killed run loses at most the file under way:
-`pixels/SEED.npz` (pictures uint8) and `latents/SEED-VARIANT.safetensors` (bfloat16); variant 0 is the episode as it was simulated.
+`pixels/SEED.npz` (pictures uint8) and `latents/SEED.safetensors` (bfloat16).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 import cv2
@@ -27,7 +26,6 @@ from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.hands.grip import grips_world
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.scene.table_photo import TablePhoto
-from h2w_ros.training.augment import augmented
 from h2w_ros.world.spec import TABLE_HEIGHT_M
 
 logger = logging.getLogger(__name__)
@@ -62,7 +60,7 @@ class ClipSource:
         """The episode's camera, corner origin."""
         return _camera(self.cameras[episode])
 
-    def moments(self, episodes: np.ndarray, frames: np.ndarray, table_is_known: bool | np.ndarray) -> Moment:
+    def moments(self, episodes: np.ndarray, frames: np.ndarray | int, table_is_known: bool | np.ndarray) -> Moment:
         """Where camera and hands of these episodes are at these frames, one of each a stream."""
         cameras = torch.from_numpy(np.stack([intrinsics(self.camera(episode)) for episode in episodes.tolist()])).float()
         height = np.where(table_is_known, TABLE_HEIGHT_M, np.nan) * np.ones(len(episodes))
@@ -107,23 +105,19 @@ def pixel_files(folder: Path) -> list[Path]:
 
 
 def _by_seed(files: Iterable[Path]) -> list[Path]:
-    numbered = {path: path.stem.split("-") for path in files}
-    return sorted(
-        (path for path, parts in numbered.items() if all(map(str.isdecimal, parts))), key=lambda path: [int(part) for part in numbered[path]]
-    )
+    return sorted((path for path in files if path.stem.isdecimal()), key=lambda path: int(path.stem))
 
 
 @torch.inference_mode()
-def encode_pixels(codec: PictureCodec, files: Iterable[Path], variants: Iterable[int], folder: Path) -> Iterator[Path]:
-    """Writes the latents that pixel files do not have yet, these variants of each; yields each file as it is done."""
+def encode_pixels(codec: PictureCodec, files: Iterable[Path], folder: Path) -> Iterator[Path]:
+    """Writes the latents that pixel files do not have yet; yields each file as it is done."""
     (folder / "latents").mkdir(parents=True, exist_ok=True)
-    for path, variant in product(files, variants):
-        out = folder / "latents" / f"{path.stem}-{variant}.safetensors"
+    for path in files:
+        out = folder / "latents" / f"{path.stem}.safetensors"
         if not out.exists():
             with np.load(path) as file:
-                pixels = dict(file)
-            seen = augmented(pixels, np.random.default_rng((int(path.stem), variant))) if variant else pixels
-            save_file(_encoded(codec, seen), out.with_suffix(".part"))
+                encoded = _encoded(codec, file)
+            save_file(encoded, out.with_suffix(".part"))
             out.with_suffix(".part").replace(out)
         yield out
 
@@ -150,11 +144,11 @@ def _camera(numbers: np.ndarray) -> Camera:
 
 def latent_files(folder: Path, validation: bool) -> list[Path]:
     """The files that `load_clips` reads."""
-    return [path for path in _by_seed((folder / "latents").glob("*-*.safetensors")) if _is_chosen(path, validation)]
+    return [path for path in _by_seed((folder / "latents").glob("*.safetensors")) if _is_chosen(path, validation)]
 
 
 def load_clips(folder: Path, validation: bool = False) -> ClipSource:
-    """The latent files of a folder in memory: all that are for training, or those that are kept back to validate on (unaugmented)."""
+    """The latent files of a folder in memory: all that are for training, or those that are kept back to validate on."""
     files = latent_files(folder, validation)
     if not files:
         raise FileNotFoundError(
@@ -173,6 +167,5 @@ def load_clips(folder: Path, validation: bool = False) -> ClipSource:
 
 
 def _is_chosen(path: Path, validation: bool) -> bool:
-    seed, variant = (int(number) for number in path.stem.split("-"))
-    is_kept_back = seed % VALIDATION_EVERY == VALIDATION_EVERY - 1
-    return (is_kept_back and variant == 0) if validation else not is_kept_back
+    is_kept_back = int(path.stem) % VALIDATION_EVERY == VALIDATION_EVERY - 1
+    return is_kept_back == validation

@@ -111,11 +111,11 @@ class Stages:
         if any(not torch.equal(value, trained[name]) for name, value in frozen.named_parameters()):
             raise ValueError(f"the codec was trained on after {self.folder / 'latents'} was filled; delete that folder and encode again")
 
-    def encode(self, variants: range) -> None:
-        """Fills `latents/` from `pixels/`: of every episode these variants, 0 being the episode itself."""
+    def encode(self) -> None:
+        """Fills `latents/` from `pixels/`."""
         codec = self.frozen_codec().to(torch.bfloat16)
         files = pixel_files(self.folder)
-        for _ in tqdm(encode_pixels(codec, files, variants, self.folder), total=len(files) * len(variants), desc="encode", unit="episode"):
+        for _ in tqdm(encode_pixels(codec, files, self.folder), total=len(files), desc="encode", unit="episode"):
             pass
 
     def refiner(self, budget: Budget, start_from: Path | None = None) -> None:

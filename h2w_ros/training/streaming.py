@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from h2w_ros.generator.config import GeneratorConfig
-from h2w_ros.generator.rays import RayTrack
-from h2w_ros.generator.rollout import BlockConditions, Rollout
+from h2w_ros.generator.rollout import Rollout
 from h2w_ros.generator.transformer import Transformer
+from h2w_ros.training.augment import draw_looks, plain_looks
 from h2w_ros.training.cache import ClipSource
 from h2w_ros.training.config import CausalTraining, StreamTraining
-from h2w_ros.training.forcing import frame_weight
+from h2w_ros.training.streamed import StreamedEpisodes
 
 
 class StreamingLessons:
@@ -55,22 +55,27 @@ class StreamingLessons:
 
     def _stream(self, num_blocks: int) -> Iterator[Tensor]:
         """Losses along one rollout of new episodes."""
-        source, rng, size = self._source, self._rng, self._config.streams
-        episodes = rng.choice(len(source.image), size, replace=len(source.image) < size)
-        static = (source.photo, source.static, None)[rng.choice(3, p=self._weights.scene_shares)]
-        rollout = Rollout(self._transformer, self._model.rollout, seeds=rng.integers(2**31, size=size).tolist())
-        tracks = [RayTrack(self._model.rays, self._model.width_px, self._model.height_px) for _ in episodes]
-        rarest, most_often = np.log(self._config.seen_share)
-        seen_share = np.exp(rng.uniform(rarest, most_often, size))
+        shown, seen_share = self._draw_streams()
+        rollout = Rollout(self._transformer, self._model.rollout, seeds=self._rng.integers(2**31, size=len(seen_share)).tolist())
         with torch.autocast("cpu", torch.bfloat16):
-            rollout.start(_frame(source.image, episodes, 0), self._conditions(tracks, episodes, 0, static))
+            rollout.start(shown.picture(0), shown.conditions(0))
         for index in range(1, num_blocks + 1):
-            target, weight = _frame(source.image, episodes, index), frame_weight(source, episodes, index, self._weights)
+            target, weight, conditions = shown.picture(index), shown.weight(index, self._weights), shown.conditions(index)
             with torch.autocast("cpu", torch.bfloat16):
-                predicted = rollout.generate(self._conditions(tracks, episodes, index, static))
+                predicted = rollout.generate(conditions)
             yield robust_error(predicted, target, weight, self._config.tolerance)
             with torch.autocast("cpu", torch.bfloat16):
                 rollout.commit(self._context(predicted.detach(), target, seen_share))
+
+    def _draw_streams(self) -> tuple[StreamedEpisodes, np.ndarray]:
+        """Random episodes, and how often each stream sees the truth."""
+        source, rng, size = self._source, self._rng, self._config.streams
+        episodes = rng.choice(len(source.image), size, replace=len(source.image) < size)
+        static = (source.photo, source.static, None)[rng.choice(3, p=self._weights.scene_shares)]
+        looks = draw_looks(rng, size) if self._config.other_looks else plain_looks(size)
+        shown = StreamedEpisodes(source, self._model, episodes, looks, static, self._transformer.config.add_control_adapter)
+        rarest, most_often = np.log(self._config.seen_share)
+        return shown, np.exp(rng.uniform(rarest, most_often, size))
 
     def _context(self, predicted: Tensor, target: Tensor, seen_share: np.ndarray) -> Tensor:
         """What goes on as history: the prediction, and for some streams the truth, as `observe` gives it."""
@@ -78,25 +83,13 @@ class StreamingLessons:
         limit = self._config.limit
         return torch.where(is_seen, target, predicted.nan_to_num(0.0).clamp(-limit, limit))
 
-    def _conditions(self, tracks: list[RayTrack], episodes: np.ndarray, index: int, static: Tensor | None) -> BlockConditions:
-        source = self._source
-        control, scene = _frame(source.hand, episodes, index), None if static is None else _frame(static, episodes, index)
-        known = static is not None
-        places = source.places_before(self._model, episodes, np.full(len(episodes), index), known) if index else None
-        places = None if places is None else places[:, None]
-        if not self._transformer.config.add_control_adapter:
-            return BlockConditions(control, None, scene, places)
-        rays = [track.push(source.camera(e), source.T_world_camera[e, index]) for track, e in zip(tracks, episodes.tolist(), strict=True)]
-        plucker = torch.from_numpy(np.stack(rays)).permute(0, 3, 1, 2)[:, :, None]
-        return BlockConditions(control, plucker, scene, places)
-
 
 @torch.no_grad()
 def validation_loss(
     transformer: Transformer, model: GeneratorConfig, source: ClipSource, config: StreamTraining, weights: CausalTraining, num_blocks: int = 24
 ) -> float:
     """Mean loss of streams that never see the truth, with the photo as their static scene: the same streams at every call."""
-    alone = replace(config, streams=len(source.image), groups=1, seen_share=(1e-9, 1e-9))
+    alone = replace(config, streams=len(source.image), groups=1, seen_share=(1e-9, 1e-9), other_looks=False)
     lessons = StreamingLessons(transformer, model, source, alone, replace(weights, photo_share=1.0, static_share=0.0), seed=0)
     return float(np.mean([lessons.loss().item() for _ in range(min(num_blocks, source.image.shape[1] - 1))]))
 
@@ -109,8 +102,3 @@ def robust_error(predicted: Tensor, target: Tensor, weight: Tensor, tolerance: f
     """
     distance = ((predicted - target).square().mean(1, keepdim=True) + tolerance**2).sqrt() - tolerance
     return (weight * distance).mean() / weight.mean()
-
-
-def _frame(latents: Tensor, episodes: np.ndarray, index: int) -> Tensor:
-    """One frame of some episodes, (B, Z, 1, h, w) float32."""
-    return latents[torch.from_numpy(episodes), index].float()[:, :, None]

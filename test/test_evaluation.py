@@ -1,5 +1,6 @@
 """Errors are counted in the region they belong to, and nobody is shown more than the first picture."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,6 +10,8 @@ import pytest
 from h2w_ros.condition import Camera, Condition, Image
 from h2w_ros.evaluation.contenders import warped
 from h2w_ros.evaluation.episodes import HeldOutEpisode, Source
+from h2w_ros.evaluation.estimator_network import EstimatorNetwork
+from h2w_ros.evaluation.estimators import Estimators
 from h2w_ros.evaluation.picture_metrics import flows, ssim_map
 from h2w_ros.evaluation.protocol import CEILING, Evaluation
 from h2w_ros.evaluation.regions import PERFECT_PSNR_DB, RegionErrors, regions_of
@@ -43,8 +46,15 @@ def episode_of(pictures: Sequence[Image], with_masks: bool = True) -> HeldOutEpi
     return HeldOutEpisode(conditions, 0.0, hand, thing)
 
 
+def evaluation_of(*names: str, episode: HeldOutEpisode) -> Evaluation:
+    """Contenders that answer with the truth."""
+    evaluation = Evaluation(Estimators(EstimatorNetwork()))
+    evaluation.add(episode, {name: lambda e: iter(e.pictures) for name in names})
+    return evaluation
+
+
 def table_of(predicted: Sequence[Image], episode: HeldOutEpisode) -> dict:
-    evaluation = Evaluation()
+    evaluation = Evaluation(Estimators(EstimatorNetwork()))
     evaluation.add(episode, {"answer": lambda _: iter(predicted)})
     return evaluation.table("answer")
 
@@ -100,6 +110,8 @@ def test_a_region_that_never_shows_has_no_number() -> None:
     table = table_of([texture()] * 2, episode_of([texture()] * 2, with_masks=False))
     assert table["hand"] == {"psnr": None, "ssim": None, "flow_error": None}
     assert table["overall"]["psnr"] == PERFECT_PSNR_DB
+    assert table["overall"]["hand_iou"] is None
+    assert table["overall"]["depth_error"] is None
 
 
 def test_the_given_first_frame_does_not_count() -> None:
@@ -113,19 +125,25 @@ def test_an_answer_of_too_few_frames_is_refused() -> None:
 
 
 def test_the_report_has_the_agreed_keys_and_keeps_the_ceiling_apart() -> None:
-    episode = episode_of([texture()] * 2)
-    evaluation = Evaluation()
-    evaluation.add(episode, {name: lambda e: iter(e.pictures) for name in ("model", "repeat", "warp", CEILING)})
-    report = evaluation.report("tiny", 900_000, 2)
-    assert list(report) == ["model", "seed", "episodes", "frames", "codec_ceiling", "results", "estimators"]
+    report = evaluation_of("model", "repeat", "warp", CEILING, episode=episode_of([texture()] * 2)).report("tiny", 900_000, 2)
+    assert list(report)[:7] == ["model", "seed", "episodes", "frames", "codec_ceiling", "results", "estimators"]
     assert list(report["results"]) == ["model", "repeat", "warp"]
     assert list(report["codec_ceiling"]) == ["overall", "hand", "object", "background"]
+    world = {"hand_iou", "object_error", "object_error_unmoved", "camera_error", "depth_error", "frechet_world", "drift"}
+    assert world <= set(report["results"]["model"]["overall"])
     assert report["episodes"] == 1
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_who_answers_with_the_truth_is_judged_as_the_true_pictures_are() -> None:
+    report = evaluation_of("model", CEILING, episode=episode_of([texture(), texture(1)])).report("tiny", 900_000, 2)
+    own = report["estimators"]
+    assert all(report["results"]["model"]["overall"][name] == own[name] for name in ("hand_iou", "camera_error", "object_error"))
 
 
 def test_nothing_measured_is_no_report() -> None:
     with pytest.raises(ValueError, match="no episode could be evaluated"):
-        Evaluation().report("tiny", 900_000, 2)
+        Evaluation(Estimators(EstimatorNetwork())).report("tiny", 900_000, 2)
 
 
 def test_the_warp_of_a_still_camera_without_hands_is_the_first_frame() -> None:
@@ -136,8 +154,9 @@ def test_the_warp_of_a_still_camera_without_hands_is_the_first_frame() -> None:
 
 
 def test_the_table_says_what_every_column_means() -> None:
-    printed = text_table({"answer": table_of([texture()] * 2, episode_of([texture()] * 2))})
-    assert all(f"{metric}: {MEANING[metric]}" in printed for metric in ("psnr", "ssim", "flow_error"))
+    printed = text_table(evaluation_of("model", CEILING, episode=episode_of([texture()] * 2)).report("tiny", 900_000, 2))
+    assert all(f"{metric}: {MEANING[metric]}" in printed for metric in ("psnr", "ssim", "flow_error", "hand_iou", "frechet_world"))
+    assert "windows only" in printed
 
 
 def test_seeds_that_may_have_been_trained_on_are_refused() -> None:

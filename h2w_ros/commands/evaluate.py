@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which model, which episodes, where results go."""
+    """Which model, which episodes, beside whom, where results go."""
     parser.epilog = (
         "Regions come from ground-truth masks: overall, hand, object (what moves in the episode), background. Beside the model stand repeat (the "
         "first frame for ever), warp (the first frame moved over the table plane as the camera moves, the hands' render pasted on) and "
-        "codec_ceiling (the truth through the codec). Frame 0 is given to everybody and does not count."
+        "codec_ceiling (the truth through the codec). Frame 0 is given to everybody and does not count. Hands, things, depth and camera motion "
+        "in generated pictures are judged by shipped estimators, whose errors on real pictures stand beside. Needs OpenGL, as `h2w world` does."
     )
     parser.add_argument("--model", default="tiny", help="shipped model's name or a model folder (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=900_000, help="seed of the first episode; evaluation's begin at 900000 (default: %(default)s)")
@@ -29,9 +30,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes-dir", type=Path, help="evaluate on the recordings of this folder instead of simulating")
     parser.add_argument("--table-height", type=float, help="the table's height in the recordings' world [m], for those that do not tell")
     parser.add_argument("--also", nargs="+", default=[], metavar="NAME", help="model_without_table, model_with_static_scene, static_scene")
+    parser.add_argument(
+        "--ablate",
+        nargs="+",
+        default=[],
+        metavar="NAME=MODEL",
+        help="other models beside this one; MODEL:without_table is not told the table's height; NAME is held against NAME_reference, where given",
+    )
+    parser.add_argument("--estimators", type=Path, help="folder of the estimators (default: the shipped ones)")
+    for name, what in (("lpips", "LPIPS"), ("fvd", "FVD's video"), ("dino", "DINO")):
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"your own {what} network as TorchScript; its number joins the table")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument("--strips", type=Path, help="write a PNG of truth and predictions, side by side")
-    parser.add_argument("--strip-episodes", type=int, default=4, help="episodes in the PNG (default: %(default)s)")
+    parser.add_argument("--strip-episodes", type=int, default=4, help="episodes in the pictures (default: %(default)s)")
+    parser.add_argument("--report", nargs="?", type=Path, const=Path("docs/results.md"), help="write the report, with its pictures beside it")
+    parser.add_argument("--beside", nargs="+", type=Path, default=[], metavar="JSON", help="report: earlier evaluations, such as longer ones")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,16 +53,22 @@ def run(args: argparse.Namespace) -> int:
     from h2w_ros.evaluation.text_table import text_table
     from h2w_ros.generator.checkpoint import load_generator
 
+    beside = [_read(path) for path in args.beside]
     generator = load_generator(args.model)
     source = Source(generator.config, args.frames)
     evaluation = _evaluation(args, generator, source)
-    print(text_table({name: evaluation.table(name) for name in evaluation.errors}))
+    report = evaluation.report(generator.config.name, args.seed, args.frames)
+    print(text_table(report))
     for reason, count in source.skipped.items():
         print(f"left out {count}: {reason}")
     if args.json:
-        args.json.write_text(json.dumps(evaluation.report(generator.config.name, args.seed, args.frames), indent=2) + "\n")
+        args.json.write_text(json.dumps(report, indent=2) + "\n")
     if args.strips:
         _write_strips(args.strips, evaluation)
+    if args.report:
+        from h2w_ros.evaluation.report import write_report
+
+        write_report(args.report, report, beside, evaluation.strips)
     return 0
 
 
@@ -57,11 +76,14 @@ def _evaluation(args: argparse.Namespace, generator: Generator, source: Source) 
     """All episodes, with a progress bar."""
     from tqdm import tqdm
 
-    from h2w_ros.evaluation.contenders import codec_ceiling, contenders
+    from h2w_ros.evaluation.contenders import ablated, codec_ceiling, contenders, parse_ablation
+    from h2w_ros.evaluation.estimators import load_estimators
     from h2w_ros.evaluation.protocol import CEILING, Evaluation
+    from h2w_ros.evaluation.user_networks import load_user_networks
 
-    table = contenders(generator, args.seed, args.also) | {CEILING: codec_ceiling(generator)}
-    evaluation = Evaluation()
+    ablations = [parse_ablation(text) for text in args.ablate]
+    table = contenders(generator, args.seed, args.also) | ablated(ablations, generator, args.seed) | {CEILING: codec_ceiling(generator)}
+    evaluation = Evaluation(load_estimators(args.estimators), load_user_networks(args.lpips, args.fvd, args.dino))
     for episode in tqdm(_episodes(args, source), total=args.episodes, unit="episode", desc="evaluate", disable=None):
         evaluation.add(episode, table, keep_frames=len(evaluation.strips) < args.strip_episodes)
     return evaluation
@@ -75,6 +97,14 @@ def _episodes(args: argparse.Namespace, source: Source) -> Iterator[HeldOutEpiso
     if args.episodes_dir is None:
         return source.simulated(args.seed, args.episodes, args.workers)
     return source.recorded(recordings_in(args.episodes_dir)[: args.episodes], args.table_height)
+
+
+def _read(path: Path) -> dict:
+    try:
+        report: dict = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} must be what `h2w evaluate --json` wrote, and is no JSON: {error}") from error
+    return report
 
 
 def _write_strips(path: Path, evaluation: Evaluation) -> None:

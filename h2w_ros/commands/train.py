@@ -1,9 +1,13 @@
-"""`h2w train STAGE`: simulate, codec, encode, refiner, causal, stream, ship; each resumes where it stopped."""
+"""`h2w train STAGE`: simulate, codec, encode, refiner, causal, stream, ship, and apart from these, estimators; each resumes where it stopped."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from h2w_ros.training.run import Budget
 
 STAGES = {
     "simulate": "fill the data folder with simulated episodes (needs GL, see README)",
@@ -13,6 +17,7 @@ STAGES = {
     "causal": "train the causal generator on clips of the latents",
     "stream": "train it on in its own stream",
     "ship": "write the averaged weights as a model folder",
+    "estimators": "by itself: simulate ground truth and train the networks that `h2w evaluate` measures with",
 }
 
 
@@ -20,18 +25,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Stage, folder and budget."""
     parser.epilog = "stages, in order: " + "; ".join(f"{name}: {text}" for name, text in STAGES.items())
     parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("--run", type=Path, default=Path("runs/tiny"), help="folder of the run (default: %(default)s)")
+    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/tiny, runs/estimators)")
     parser.add_argument("--recipe", default="tiny", help="named training configuration: tiny, debug (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=30.0, help="trained stages: time budget of this session (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="trained stages: end at this step of the whole run, if that comes first")
-    parser.add_argument("--episodes", type=int, default=1000, help="simulate: how many (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="simulate: processes (default: %(default)s)")
+    parser.add_argument("--episodes", type=int, default=1000, help="simulate, estimators: how many (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="simulate, estimators: processes (default: %(default)s)")
     parser.add_argument(
         "--start-from", type=Path, help="refiner, causal, stream: safetensors weights to start a new run from (default: those of the stage before)"
     )
     parser.add_argument("--threads", type=int, help="PyTorch threads (default: $OMP_NUM_THREADS, else 1)")
-    parser.add_argument("--out", type=Path, default=Path("models/tiny"), help="ship: where the model goes (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="ship, estimators: where the weights go (default: models/tiny, models/estimators)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,7 +48,10 @@ def run(args: argparse.Namespace) -> int:
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    stages, budget = Stages(args.run, args.recipe, args.seed), Budget(args.minutes, args.steps)
+    budget = Budget(args.minutes, args.steps)
+    if args.stage == "estimators":
+        return _estimators(args, budget)
+    stages = Stages(args.run or Path("runs/tiny"), args.recipe, args.seed)
     {
         "simulate": lambda: stages.simulate(args.episodes, args.workers),
         "codec": lambda: stages.codec(budget),
@@ -51,6 +59,14 @@ def run(args: argparse.Namespace) -> int:
         "refiner": lambda: stages.refiner(budget, args.start_from),
         "causal": lambda: stages.causal(budget, args.start_from),
         "stream": lambda: stages.stream(budget, args.start_from),
-        "ship": lambda: stages.ship(args.out),
+        "ship": lambda: stages.ship(args.out or Path("models/tiny")),
     }[args.stage]()
+    return 0
+
+
+def _estimators(args: argparse.Namespace, budget: Budget) -> int:
+    from h2w_ros.training.estimators import train_estimators
+
+    folder, out = args.run or Path("runs/estimators"), args.out or Path("models/estimators")
+    print(train_estimators(folder, args.episodes, args.workers, budget, out, args.seed))
     return 0

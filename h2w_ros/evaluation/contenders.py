@@ -6,13 +6,13 @@ Every baseline passes through the codec like the model, so that nobody is judged
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from h2w_ros.condition import Image
 from h2w_ros.evaluation.episodes import HeldOutEpisode, picture_of
-from h2w_ros.generator.checkpoint import Generator
+from h2w_ros.generator.checkpoint import Generator, load_generator
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.scene.table_photo import TablePhoto
 from h2w_ros.session import Session
@@ -21,6 +21,45 @@ Contender = Callable[[HeldOutEpisode], Iterator[Image]]
 
 EXTRAS = ("model_without_table", "model_with_static_scene", "static_scene")
 """What may stand beside the model and its baselines."""
+WITHOUT_TABLE = "without_table"
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Another model beside the one that is evaluated, under a name; told the table's height, or not."""
+
+    name: str
+    path: str
+    knows_table: bool = True
+
+
+def parse_ablation(text: str) -> Ablation:
+    """Of NAME=MODEL or NAME=MODEL:without_table."""
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise ValueError(f"an ablation must be NAME=MODEL or NAME=MODEL:{WITHOUT_TABLE}, got {text!r}")
+    knows_table = not path.endswith(f":{WITHOUT_TABLE}")
+    return Ablation(name, path.removesuffix(f":{WITHOUT_TABLE}"), knows_table)
+
+
+def ablated(ablations: Sequence[Ablation], generator: Generator, seed: int) -> dict[str, Contender]:
+    """The ablations as contenders; ValueError for one that does not answer the same pictures as the generator, or takes a name that is used."""
+    taken = {"model", "repeat", "warp", *EXTRAS}
+    table: dict[str, Contender] = {}
+    for ablation in ablations:
+        if ablation.name in taken | set(table):
+            raise ValueError(f"an ablation's name must be new, got {ablation.name!r}")
+        table[ablation.name] = _ablated(ablation, generator, seed)
+    return table
+
+
+def _ablated(ablation: Ablation, generator: Generator, seed: int) -> Contender:
+    other = load_generator(ablation.path)
+    for rule in ("width_px", "height_px", "rate_hz"):
+        wanted, got = getattr(generator.config, rule), getattr(other.config, rule)
+        if wanted != got:
+            raise ValueError(f"{ablation.path} must have {rule} {wanted} as {generator.config.name} has, got {got}")
+    return lambda episode: _stream(other, _without_static(episode), seed, episode.table_height_m if ablation.knows_table else None)
 
 
 def contenders(generator: Generator, seed: int, extras: Sequence[str] = ()) -> dict[str, Contender]:

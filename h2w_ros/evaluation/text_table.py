@@ -1,26 +1,60 @@
-"""The numbers of an evaluation as text for a terminal."""
+"""The numbers of an evaluation as text for a terminal, and what each of them means."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from h2w_ros.evaluation.protocol import Table
+from h2w_ros.evaluation.frechet import FEWEST_WINDOWS
 
 MEANING = {
     "psnr": "peak signal to noise [dB], higher is better",
     "ssim": "structural similarity, 1 is perfect",
     "flow_error": "end-point error of the optical flow from each frame to the next [px], lower is better",
+    "hand_iou": "overlap of the hands that are seen with the true ones, 1 is perfect",
+    "object_error": "how far things that have moved are from where they should be [px]",
+    "object_error_unmoved": "the same had they stayed where they were [px]",
+    "object_error_still": "how far things that nothing moves are from where they stand [px]",
+    "camera_error": "how far the camera's turn since frame 0 is off [degrees]",
+    "camera_error_m": "how far its way since frame 0 is off [m]",
+    "depth_error": "relative error of the depth",
+    "frechet_world": "Fréchet distance of windows of 0.75 s, in features that know the world; with the middle 90% over episodes drawn again",
+    "drift": "PSNR of the first quarter less that of the last [dB]",
+    "lpips": "LPIPS by the given network, lower is better",
+    "fvd": "Fréchet video distance by the given network, lower is better",
+    "dino": "cosine of DINO features by the given network, 1 is perfect",
 }
-"""What every column says."""
+"""What every metric says."""
+HIGHER_IS_BETTER = ("psnr", "ssim", "hand_iou", "dino")
 
 
-def text_table(tables: Mapping[str, Table]) -> str:
-    """A block a region, a line a contender, and under it what each column means."""
-    regions = list(next(iter(tables.values())))
-    blocks = [_block(region, {name: table[region] for name, table in tables.items()}) for region in regions]
+def text_table(report: Mapping[str, Any]) -> str:
+    """Of what `Evaluation.report` tells: a block a region, a line a contender; last what the metrics mean."""
+    tables = {**report["results"], "codec_ceiling": report["codec_ceiling"]}
+    regions = list(report["codec_ceiling"])
+    blocks = [block(region, {name: picture_metrics(table[region]) for name, table in tables.items()}) for region in regions]
+    world = {name: world_metrics(table["overall"]) for name, table in tables.items()}
+    blocks.append(block("as the estimators see it", world | {"(the true pictures)": report["estimators"]}))
     used = {metric for table in tables.values() for row in table.values() for metric in row}
     meanings = [f"{metric}: {text}" for metric, text in MEANING.items() if metric in used]
-    return "\n".join([*blocks, *meanings])
+    return "\n".join([*blocks, *meanings, *warnings(report)])
+
+
+def picture_metrics(row: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Those that compare pictures pixel by pixel."""
+    return {name: value for name, value in row.items() if name in ("psnr", "ssim", "flow_error")}
+
+
+def world_metrics(row: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Those that look at what pictures show."""
+    return {name: value for name, value in row.items() if name in MEANING and name not in picture_metrics(row)}
+
+
+def warnings(report: Mapping[str, Any]) -> list[str]:
+    """What keeps numbers from meaning what they seem to."""
+    windows = report["estimators"]["windows"]
+    few = f"frechet_world is of {windows} windows only; it means little below {FEWEST_WINDOWS} (64 episodes of 49 frames have 2368)"
+    return [few] if windows < FEWEST_WINDOWS else []
 
 
 def number(value: float | None) -> str:
@@ -28,9 +62,10 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def _block(region: str, rows: Mapping[str, Mapping[str, float | None]]) -> str:
+def block(title: str, rows: Mapping[str, Mapping[str, float | None]]) -> str:
+    """A heading of metrics and a line a row; the first row says which metrics."""
     metrics = list(next(iter(rows.values())))
     widths = [max(10, len(metric) + 2) for metric in metrics]
-    head = f"{region:26}" + "".join(f"{metric:>{width}}" for metric, width in zip(metrics, widths, strict=True))
-    lines = ["".join([f"{name:26}", *(f"{number(row[m]):>{w}}" for m, w in zip(metrics, widths, strict=True))]) for name, row in rows.items()]
+    head = f"{title:26}" + "".join(f"{metric:>{width}}" for metric, width in zip(metrics, widths, strict=True))
+    lines = ["".join([f"{name:26}", *(f"{number(row.get(m)):>{w}}" for m, w in zip(metrics, widths, strict=True))]) for name, row in rows.items()]
     return "\n".join([head, *lines, ""])

@@ -1,0 +1,214 @@
+"""One small network that looks at pictures of the simulated world: where hands are, how far things are, where a thing went, how the camera moved.
+
+It measures generated pictures, whose truth cannot be asked. What it learned from is in `h2w_ros.training.estimator_lessons`.
+
+Shapes: n pictures of H x W; h x w is the size at one of the scales 1/2, 1/4, 1/8, 1/16; c channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from h2w_ros.generator.convolutions import GlobalContext
+
+PICTURE_CHANNELS = 5
+"""RGB and the two slopes (x/z, y/z) of the ray through each pixel: without them nobody can say how far or how wide."""
+MOTION_UNITS = (0.06, 0.06, 0.06, 0.015, 0.015, 0.015)
+"""Rotation [rad] and translation [m] that count as one."""
+
+
+@dataclass(frozen=True)
+class EstimatorConfig:
+    """The network's sizes; pictures of other sizes are brought to `width_px` x `height_px`."""
+
+    width_px: int = 128
+    height_px: int = 96
+    widths: tuple[int, ...] = (16, 32, 64, 96)
+    """Channels at 1/2, 1/4, 1/8 and 1/16 of the picture."""
+    embedding: int = 32
+    clip_pictures: int = 4
+    clip_interval_s: float = 0.25
+    clip_features: int = 16
+    """Few, so that 2,000 windows are enough to know their covariance."""
+    clip_answers: int = 57
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(self.widths))
+        if len(self.widths) != 4:
+            raise ValueError(f"widths must be four (1/2, 1/4, 1/8, 1/16 of the picture), got {self.widths}")
+        for name in ("width_px", "height_px"):
+            if getattr(self, name) % 16:
+                raise ValueError(f"{name} must be a multiple of 16 (the coarsest scale), got {getattr(self, name)}")
+        if self.clip_pictures < 2:
+            raise ValueError(f"clip_pictures must be at least 2 (one picture does not move), got {self.clip_pictures}")
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the network made of n pictures, at 1/2, 1/4 and 1/8 of their size."""
+
+    half: Tensor
+    quarter: Tensor
+    eighth: Tensor
+
+    def __getitem__(self, which: slice | Tensor) -> Seen:
+        return Seen(self.half[which], self.quarter[which], self.eighth[which])
+
+
+class Block(nn.Module):
+    """Two convolutions, normalised over the batch, and the input added. Without norms it learns several times slower."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x plus what the convolutions find."""
+        return x + self.convolutions(x)
+
+
+class EstimatorNetwork(nn.Module):
+    """A U-Net and five small readers of its features."""
+
+    def __init__(self, config: EstimatorConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or EstimatorConfig()
+        widths = config.widths
+        self.stem = nn.Conv2d(PICTURE_CHANNELS, widths[0], 4, stride=2, padding=1)
+        self.down = nn.ModuleList(nn.Sequential(*(Block(width) for _ in range(1 + (i > 0)))) for i, width in enumerate(widths))
+        self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in pairwise(widths))
+        self.whole = GlobalContext(widths[-1])
+        self.grow = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths))
+        self.up = nn.ModuleList(Block(width) for width in widths[:-1])
+        self.surface = nn.Sequential(nn.ReLU(), nn.Conv2d(widths[0], 2, 3, padding=1))
+        self.finder = Finder(widths[1], config.embedding)
+        self.motion = Motion(widths[2], config.embedding, (config.height_px // 8, config.width_px // 8))
+        self.clip = Clip(widths[2], config)
+
+    def forward(self, pictures: Float[Tensor, "n 5 H W"]) -> Seen:
+        """Features of every picture by itself."""
+        x, skips = self.stem(pictures), []
+        for blocks, shrink in zip(self.down, [*self.shrink, None], strict=True):
+            x = blocks(x)
+            if shrink is not None:
+                skips.append(x)
+                x = shrink(F.relu(x))
+        x, scales = self.whole(x), []
+        for blocks, grow in reversed(list(zip(self.up, self.grow, strict=True))):
+            fine = skips.pop()
+            x = blocks(fine + F.interpolate(grow(F.relu(x)), size=fine.shape[-2:]))
+            scales.append(x)
+        eighth, quarter, half = scales
+        return Seen(half, quarter, eighth)
+
+    def hands_and_depth(self, seen: Seen) -> Float[Tensor, "n 2 H W"]:
+        """Logit of a hand, and natural logarithm of the depth [m], at every pixel."""
+        return F.interpolate(self.surface(seen.half).float(), scale_factor=2, mode="bilinear")
+
+
+class Finder(nn.Module):
+    """Where a thing, shown under a mask in one picture, is in another."""
+
+    def __init__(self, width: int, embedding: int) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(width, embedding, 1)
+        self.compare = nn.Sequential(nn.Conv2d(2 * embedding + 1, embedding, 3, padding=1), Block(embedding), nn.ReLU())
+        self.score = nn.Conv2d(embedding, 1, 3, padding=1)
+
+    def forward(self, shown: Float[Tensor, "n c h w"], mask: Float[Tensor, "n 1 h w"], searched: Float[Tensor, "n c h w"]) -> Float[Tensor, "n h w"]:
+        """Logit of the thing at every cell of the searched pictures; `mask` holds the share of each cell that shows it."""
+        known, found = self.embed(shown), self.embed(searched)
+        likeness = (known * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True).clamp(min=1e-3)
+        alike = F.cosine_similarity(likeness, found, dim=1)[:, None]
+        return self.score(self.compare(torch.cat([found, found * likeness, alike], dim=1)))[:, 0]
+
+
+class Motion(nn.Module):
+    """How the camera moved from one picture to another: every cell is looked for, then the still ones vote."""
+
+    def __init__(self, width: int, embedding: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(width, embedding, 1)
+        self.sharpness = nn.Parameter(torch.tensor(3.0))
+        self.context = nn.Conv2d(width, 8, 1)
+        self.vote = nn.Sequential(
+            nn.Conv2d(14, 48, 3, padding=1), Block(48), nn.ReLU(), nn.Conv2d(48, 32, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten()
+        )
+        cells = -(-size[0] // 2) * -(-size[1] // 2)
+        self.decide = nn.Sequential(nn.Linear(32 * cells, 128), nn.ReLU(), nn.Linear(128, 6))
+
+    def match(self, a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> Float[Tensor, "n hw hw"]:
+        """For every cell of a, how likely each cell of b shows the same."""
+        known, found = (F.normalize(self.embed(x).flatten(2), dim=1) for x in (a, b))
+        return (known.transpose(1, 2) @ found * self.sharpness.exp()).float().softmax(-1)
+
+    def forward(
+        self, a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"], slopes: Float[Tensor, "n 2 h w"], log_depth: Float[Tensor, "n 1 h w"]
+    ) -> tuple[Float[Tensor, "n 6"], Float[Tensor, "n hw hw"]]:
+        """Motion T_a_b as axis-angle and translation in MOTION_UNITS, and how likely each cell of a is each cell of b.
+
+        `slopes` are those of the cells, `log_depth` that of a.
+        """
+        likely = self.match(a, b)
+        places = (likely @ slopes.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(slopes.shape)
+        seen = [places - slopes, slopes, likely.amax(-1).reshape(log_depth.shape), log_depth, self.context(a)]
+        return self.decide(self.vote(torch.cat(seen, dim=1))), likely
+
+
+class Clip(nn.Module):
+    """A few numbers about a window of pictures, and what is learned through them."""
+
+    mean: Tensor
+    whitening: Tensor
+
+    def __init__(self, width: int, config: EstimatorConfig) -> None:
+        super().__init__()
+        self.look = nn.Conv2d(width, 16, 1)
+        self.over_time = nn.Sequential(
+            nn.Conv2d(16 * config.clip_pictures, 64, 3, stride=2, padding=1),
+            Block(64),
+            nn.ReLU(),
+            nn.Conv2d(64, 24, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
+        cells = -(-config.height_px // 32) * -(-config.width_px // 32)
+        self.features = nn.Linear(24 * cells, config.clip_features)
+        self.answers = nn.Sequential(nn.ReLU(), nn.Linear(config.clip_features, 96), nn.ReLU(), nn.Linear(96, config.clip_answers))
+        self.register_buffer("mean", torch.zeros(config.clip_features))
+        self.register_buffer("whitening", torch.eye(config.clip_features))
+
+    def forward(self, pictures: Sequence[Float[Tensor, "n c h w"]]) -> Float[Tensor, "n f"]:
+        """The features of n windows, given as their first, second, ... pictures."""
+        return self.features(self.over_time(torch.cat([self.look(x) for x in pictures], dim=1)))
+
+    def standardised(self, pictures: Sequence[Float[Tensor, "n c h w"]]) -> Float[Tensor, "n f"]:
+        """The features, uncorrelated and of unit spread over real windows."""
+        return (self(pictures).float() - self.mean) @ self.whitening
+
+    def standardise(self, features: Float[Tensor, "n f"]) -> None:
+        """Learns from the features of real windows what `standardised` takes away."""
+        self.mean.copy_(features.mean(0))
+        values, vectors = torch.linalg.eigh(torch.cov(features.T))
+        self.whitening.copy_(vectors / values.clamp(min=1e-4 * float(values.max())).sqrt())
+
+
+def mean_place(logits: Float[Tensor, "n h w"]) -> Float[Tensor, "n 2"]:
+    """Where the logits' softmax is on average, as shares (x, y) of the picture's width and height."""
+    n, h, w = logits.shape
+    likely = logits.float().flatten(1).softmax(-1).reshape(n, h, w)
+    x, y = ((torch.arange(size, device=logits.device) + 0.5) / size for size in (w, h))
+    return torch.stack([(likely.sum(1) * x).sum(-1), (likely.sum(2) * y).sum(-1)], dim=-1)

@@ -1,0 +1,122 @@
+"""Asks the estimators about clips: NumPy in, NumPy out, at any picture size."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Float32
+from numpy import ndarray
+from torch import Tensor
+
+from h2w_ros.camera import Resize
+from h2w_ros.condition import Camera, Image
+from h2w_ros.evaluation.estimator_input import cell_slopes, slopes_of, with_slopes
+from h2w_ros.evaluation.estimator_network import MOTION_UNITS, EstimatorConfig, EstimatorNetwork, Seen, mean_place
+from h2w_ros.generator.config import from_json
+from h2w_ros.generator.tensors import fill, read_file, write_file
+from h2w_ros.geometry import Transform, rotation_from_axis_angle, transform
+from h2w_ros.paths import models_dir
+
+FILE = "estimators.safetensors"
+PICTURES_AT_ONCE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """A clip of T pictures as the estimators saw it; `size_px` is (height, width) of the pictures themselves."""
+
+    seen: Seen
+    surfaces: Tensor  # (T, 2, H, W): logit of a hand, log depth
+    slopes: Tensor  # (T, 2, h, w) of the cells
+    size_px: tuple[int, int]
+
+
+class Estimators:
+    """The trained network; one thread uses it at a time."""
+
+    def __init__(self, network: EstimatorNetwork) -> None:
+        self.config = network.config
+        self._network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def watch(self, pictures: Sequence[Image], cameras: Sequence[Camera]) -> Watched:
+        """Looks at every picture of a clip."""
+        resize = Resize(self.config.width_px, self.config.height_px)
+        slopes = np.stack([slopes_of(resize.camera(camera)) for camera in cameras])
+        shown = [with_slopes(resize.picture(picture)[None], slope) for picture, slope in zip(pictures, slopes, strict=True)]
+        parts = torch.from_numpy(np.concatenate(shown)).contiguous(memory_format=torch.channels_last).split(PICTURES_AT_ONCE)
+        seen = [self._network(part) for part in parts]
+        together = Seen(*(torch.cat([getattr(part, scale) for part in seen]) for scale in ("half", "quarter", "eighth")))
+        cells = torch.from_numpy(np.stack([cell_slopes(slope) for slope in slopes]))
+        return Watched(together, self._network.hands_and_depth(together), cells, pictures[0].shape[:2])
+
+    def hand_masks(self, clip: Watched) -> Bool[ndarray, "T H W"]:
+        """Pixels that show a hand or forearm."""
+        return _sized(clip.surfaces[:, 0], clip.size_px) > 0
+
+    def depth_m(self, clip: Watched) -> Float32[ndarray, "T H W"]:
+        """How far along the optical axis what each pixel shows is."""
+        return np.exp(_sized(clip.surfaces[:, 1], clip.size_px))
+
+    @torch.inference_mode()
+    def places_px(self, shown: Watched, mask: Bool[ndarray, "H W"], searched: Watched) -> Float[ndarray, "T 2"]:
+        """Where the thing under the mask of the first picture of `shown` is in every picture of `searched`: its mean pixel, corner origin."""
+        cells = cv2.resize(mask.astype(np.float32), tuple(shown.seen.quarter.shape[:1:-1]), interpolation=cv2.INTER_AREA)
+        count = len(searched.surfaces)
+        known = shown.seen.quarter[:1].expand(count, -1, -1, -1)
+        logits = self._network.finder(known, torch.from_numpy(cells)[None, None].expand(count, -1, -1, -1), searched.seen.quarter)
+        height_px, width_px = searched.size_px
+        return mean_place(logits).double().numpy() * (width_px, height_px)
+
+    @torch.inference_mode()
+    def motions(self, start: Watched, clip: Watched) -> list[Transform]:
+        """T_start_other: how the camera moved from the first picture of `start` to every picture of the clip."""
+        count = len(clip.surfaces)
+        first, slopes = (x[:1].expand(count, -1, -1, -1) for x in (start.seen.eighth, start.slopes))
+        depth = F.avg_pool2d(start.surfaces[:1, 1:], 8).expand(count, -1, -1, -1)
+        numbers = self._network.motion(first, clip.seen.eighth, slopes, depth)[0].double().numpy() * MOTION_UNITS
+        return [transform(rotation_from_axis_angle(row[:3]), row[3:]) for row in numbers]
+
+    @torch.inference_mode()
+    def windows(self, clip: Watched, rate_hz: float) -> Float[ndarray, "n f"]:
+        """The features of every window of pictures `clip_interval_s` apart, each dimension of unit spread on real pictures."""
+        step = max(1, round(self.config.clip_interval_s * rate_hz))
+        count = len(clip.surfaces) - step * (self.config.clip_pictures - 1)
+        if count < 1:
+            return np.zeros((0, self.config.clip_features))
+        pictures = [clip.seen.eighth[i * step : i * step + count] for i in range(self.config.clip_pictures)]
+        return self._network.clip.standardised(pictures).double().numpy()
+
+
+def load_estimators(folder: Path | None = None) -> Estimators:
+    """The shipped estimators, or those of a folder; FileNotFoundError tells how to make them."""
+    path = (folder or models_dir() / "estimators") / FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"No estimators at {path}; `h2w train estimators --out {path.parent}` makes them")
+    state, metadata = read_file(path)
+    with torch.device("meta"):
+        network = EstimatorNetwork(from_json(EstimatorConfig, metadata.get("config", "{}"), str(path)))
+    fill(network, {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}, str(path))
+    return Estimators(network)
+
+
+def save_estimators(folder: Path, network: EstimatorNetwork, training: dict[str, object]) -> Path:
+    """Writes weights (half precision) with their config and what made them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    metadata = {"config": json.dumps(asdict(network.config)), "training": json.dumps(training)}
+    state = {name: tensor.half() if tensor.ndim == 4 else tensor for name, tensor in network.state_dict().items()}
+    write_file(folder / FILE, state, metadata)
+    return folder / FILE
+
+
+def _sized(maps: Tensor, size_px: tuple[int, int]) -> Float32[ndarray, "T H W"]:
+    if tuple(maps.shape[-2:]) == tuple(size_px):
+        return maps.numpy()
+    return F.interpolate(maps[:, None], size_px, mode="bilinear")[:, 0].numpy()

@@ -1,0 +1,158 @@
+"""What the estimators are asked, and the right answers: a clean picture of an episode, and a window of later or earlier ones that may be spoilt.
+
+Generated pictures are soft, noisy and haunted by the first picture; who measures them must have seen such pictures.
+Shapes: B episodes of one clean picture and K in the window; M = 1 + K; h x w are the cells of 8 pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy import ndarray
+from torch import Tensor
+
+from h2w_ros.condition import Camera
+from h2w_ros.evaluation.estimator_input import CELL_PX, SMALLEST_THING_PX, cell_slopes, mean_place, slopes_of, with_slopes
+from h2w_ros.evaluation.estimator_network import MOTION_UNITS, EstimatorConfig
+from h2w_ros.geometry import axis_angle_from_rotation, invert
+from h2w_ros.training.augment import MIRROR, colour_matrix
+
+FIRST_THING = 3
+"""Ids below are background and hands (`world.truth`)."""
+GRID = (3, 4)
+"""Rows and columns in which a window's contents are told."""
+FARTHEST_M, NEAREST_M = 5.0, 0.05
+
+Arrays = dict[str, ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """Pictures and answers."""
+
+    pictures: Tensor  # (B, M, 5, H, W): RGB in [-1, 1] and slopes; the clean one first
+    hand: Tensor  # (B, M, H, W) in {0, 1}
+    log_depth: Tensor  # (B, M, H, W)
+    thing: Tensor  # (B, M, H/4, W/4): share of the cell that shows the thing to be found
+    place: Tensor  # (B, K, 2): its mean place, as shares of width and height; nan where it is not seen
+    motion: Tensor  # (B, K, 6): T_clean_other in MOTION_UNITS
+    slopes: Tensor  # (B, 2, h, w) of the cells
+    seen_at: Tensor  # (B, K, 2, h, w): slopes at which the clean picture's still cells are seen in the others; nan for what moves
+    clip: Tensor  # (B, answers)
+
+
+def lessons(files: Sequence[Path], config: EstimatorConfig, batch: int, rng: np.random.Generator, spoil: bool = True) -> Iterator[Lesson]:
+    """Lessons from random episodes, without end."""
+    if not files:
+        raise FileNotFoundError("No episodes to train estimators on; `h2w train estimators --episodes N` simulates them first")
+    while True:
+        chosen = rng.integers(len(files), size=batch)
+        yield _stacked([lesson(_moments(files[i], config.clip_pictures, rng), rng, spoil) for i in chosen])
+
+
+def lesson(moments: Arrays, rng: np.random.Generator, spoil: bool) -> Arrays:
+    """One episode's part of a lesson, as arrays without B, from its first moment, the clean one, and those of the window."""
+    first, episode = moments["image"][0], {name: array if name == "camera" else array[1:] for name, array in moments.items()}
+    wrongs = rng.uniform(size=3) * (rng.uniform(size=3) < (0.6, 0.6, 0.3)) * spoil
+    pictures = [episode["image"][0], *spoilt(episode["image"][1:], first, wrongs, rng)]
+    slopes = slopes_of(Camera(*(int(size) for size in episode["camera"][:2]), *episode["camera"][2:].tolist()))
+    depth = np.clip(episode["depth_m"].astype(np.float32), NEAREST_M, FARTHEST_M)
+    thing = _thing(episode["ids"], episode["moving"], rng)
+    motions = invert(episode["T_world_camera"][0]) @ episode["T_world_camera"][1:]
+    still = ~(episode["hand"][0] | episode["moving"][0])
+    return {
+        "pictures": with_slopes(np.stack(pictures), slopes),
+        "hand": episode["hand"].astype(np.float32),
+        "log_depth": np.log(depth),
+        "thing": np.stack([cv2.resize(mask.astype(np.float32), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA) for mask in thing]),
+        "place": np.stack([mean_place(mask) for mask in thing[1:]]),
+        "motion": np.stack([motion_numbers(T) for T in motions]),
+        "slopes": cell_slopes(slopes),
+        "seen_at": np.stack([seen_at(slopes, depth[0], still, T) for T in motions]),
+        "clip": clip_answers(episode, np.log(depth[-1]), wrongs),
+    }
+
+
+def motion_numbers(T_a_b: ndarray) -> ndarray:
+    """Axis-angle and translation in MOTION_UNITS."""
+    numbers = np.concatenate([axis_angle_from_rotation(T_a_b[:3, :3]), T_a_b[:3, 3]])
+    return (numbers / MOTION_UNITS).astype(np.float32)
+
+
+def seen_at(slopes: ndarray, depth_m: ndarray, still: ndarray, T_a_b: ndarray) -> ndarray:
+    """(2, h, w): slopes at which camera b sees what the cells' middles show in a; nan where that moves or is behind b."""
+    half = CELL_PX // 2
+    middle = slopes[:, half::CELL_PX, half::CELL_PX]
+    depth, standing = depth_m[half::CELL_PX, half::CELL_PX], still[half::CELL_PX, half::CELL_PX]
+    points_a = np.stack([*(middle * depth), depth], axis=-1)
+    T_b_a = invert(T_a_b)
+    points_b = points_a @ T_b_a[:3, :3].T + T_b_a[:3, 3]
+    there = np.moveaxis(points_b[..., :2] / np.maximum(points_b[..., 2:], NEAREST_M), -1, 0)
+    usable = standing & (points_b[..., 2] > NEAREST_M)
+    return np.where(usable, cell_slopes(slopes) + there - middle, np.nan).astype(np.float32)
+
+
+def spoilt(pictures: ndarray, first: ndarray, wrongs: ndarray, rng: np.random.Generator) -> list[ndarray]:
+    """The pictures softened, made noisy and mixed with the first one, as far as `wrongs` (three shares of the worst) say."""
+    blur, noise, ghost = wrongs * (2.0, 25.0, 0.4)
+    result = []
+    for picture in pictures:
+        mixed = picture * (1 - ghost) + first * ghost
+        soft = cv2.GaussianBlur(mixed, (0, 0), blur) if blur > 0.1 else mixed
+        grain = cv2.resize(rng.normal(0, max(noise, 1e-6), (picture.shape[0] // 2, picture.shape[1] // 2, 3)), picture.shape[1::-1])
+        result.append((soft + grain).clip(0, 255).astype(np.uint8))
+    return result
+
+
+def clip_answers(episode: Arrays, last_log_depth: ndarray, wrongs: ndarray) -> ndarray:
+    """How the camera moved, where hands, moving things and depth are, on a coarse grid, and how the window was spoilt; all of order one."""
+    T = episode["T_world_camera"]
+    masks = (episode["hand"][1], episode["hand"][-1], episode["moving"][-1])
+    grids = [3.0 * _coarse(mask) for mask in masks] + [_coarse(last_log_depth) + 0.7]
+    return np.concatenate([motion_numbers(invert(T[1]) @ T[-1]), *grids, 2.0 * wrongs]).astype(np.float32)
+
+
+def _coarse(picture: ndarray) -> ndarray:
+    return cv2.resize(picture.astype(np.float32), GRID[::-1], interpolation=cv2.INTER_AREA).ravel()
+
+
+def _thing(ids: ndarray, moving: ndarray, rng: np.random.Generator) -> ndarray:
+    """(M, H, W): one of the things, or moving parts of things, that the clean picture shows; empty when it shows none."""
+    parts = [(k, moves) for k in range(FIRST_THING, ids[0].max() + 1) for moves in (True, False)]
+    shown = [(k, moves) for k, moves in parts if ((ids[0] == k) & (moving[0] == moves)).sum() >= SMALLEST_THING_PX]
+    if not shown:
+        return np.zeros_like(moving)
+    k, moves = shown[rng.integers(len(shown))]
+    return (ids == k) & (moving == moves)
+
+
+def _moments(path: Path, count: int, rng: np.random.Generator) -> Arrays:
+    """Of an episode its first moment, a clean one (often the first again) and `count` in a row; other colours, half of the time mirrored."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    num_frames = len(arrays["image"])
+    clean, start = int(rng.integers(num_frames)) * int(rng.random() < 0.5), int(rng.integers(num_frames - count + 1))
+    frames = [0, clean, *range(start, start + count)]
+    moments = {name: array if name == "camera" else array[frames] for name, array in arrays.items()}
+    matrix = 0.5 * np.eye(3) + 0.5 * colour_matrix(rng)
+    moments["image"] = np.stack([cv2.transform(picture, matrix) for picture in moments["image"]])
+    return _mirrored(moments) if rng.random() < 0.5 else moments
+
+
+def _mirrored(episode: Arrays) -> Arrays:
+    """The episode in a world whose x points the other way."""
+    width_px, height_px, fx, fy, cx, cy = episode["camera"]
+    flipped = {name: np.ascontiguousarray(episode[name][:, :, ::-1]) for name in ("image", "hand", "moving", "ids", "depth_m")}
+    return flipped | {
+        "camera": np.array([width_px, height_px, fx, fy, width_px - cx, cy]),
+        "T_world_camera": MIRROR @ episode["T_world_camera"] @ MIRROR,
+    }
+
+
+def _stacked(parts: Sequence[Arrays]) -> Lesson:
+    return Lesson(**{field.name: torch.from_numpy(np.stack([part[field.name] for part in parts])) for field in fields(Lesson)})

@@ -1,0 +1,155 @@
+"""Trains the estimators of `h2w evaluate` on the world's ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor
+
+from h2w_ros.evaluation.estimator_network import EstimatorNetwork, Seen, mean_place
+from h2w_ros.evaluation.estimators import save_estimators
+from h2w_ros.training.cache import VALIDATION_EVERY
+from h2w_ros.training.estimator_data import SEEDS_FROM, simulate_truth
+from h2w_ros.training.estimator_lessons import Lesson, lessons
+from h2w_ros.training.run import Budget, RunFolder, optimisers, train
+from h2w_ros.world.spec import WORLD_VERSION
+
+BATCH_EPISODES = 4
+LEARNING_RATE = 1.5e-3
+WARMUP_STEPS = 100
+WEIGHT_DECAY = 1e-3
+EMA_DECAY = 0.998
+VALIDATION_LESSONS = 16
+WINDOWS_TO_STANDARDISE, WINDOWS_AN_EPISODE = 1600, 12
+MATCH_WEIGHT, LEAST_LIKELY = 0.2, 1e-5
+
+
+def train_estimators(folder: Path, episodes: int, workers: int, budget: Budget, out: Path, seed: int = 0) -> Path:
+    """Simulates what is missing of `folder/truth`, goes on with the run in `folder`, and ships its averaged weights; the file's path."""
+    simulate_truth(folder / "truth", episodes, workers)
+    torch.manual_seed(seed)
+    network, run = EstimatorNetwork().to(memory_format=torch.channels_last), RunFolder(folder)  # type: ignore[call-overload]
+    taught, kept_back = truth_files(folder / "truth")
+    source = lessons(taught, network.config, BATCH_EPISODES, np.random.default_rng((seed, run.progress().step)))
+
+    def loss(_step: int) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return sum_of(losses(network, next(source)))
+
+    chosen = optimisers(network, LEARNING_RATE, None, WEIGHT_DECAY)
+    progress = train(network, run, loss, chosen, budget, WARMUP_STEPS, EMA_DECAY, _exam(network, kept_back, seed))
+    network.load_state_dict(load_file(folder / "average.safetensors"))
+    standardise(network, taught)
+    made = {"episodes": len(taught), "world_version": WORLD_VERSION, "seeds_from": SEEDS_FROM, **asdict(progress)}
+    return save_estimators(out, network, made)
+
+
+def _exam(network: EstimatorNetwork, files: Sequence[Path], seed: int) -> Callable[[], float] | None:
+    """The loss on the episodes that are kept back; None while there are none."""
+    if not files:
+        return None
+    questions = list(islice(lessons(files, network.config, BATCH_EPISODES, np.random.default_rng(seed)), VALIDATION_LESSONS))
+
+    @torch.inference_mode()
+    def loss() -> float:
+        network.eval()
+        mean = np.mean([float(sum_of(losses(network, lesson))) for lesson in questions])
+        network.train()
+        return float(mean)
+
+    return loss
+
+
+def truth_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Files to learn from, and those that are kept back to test with."""
+    files = sorted(path for path in folder.glob("*.npz") if path.stem.isdecimal())
+    kept_back = [path for path in files if int(path.stem) % VALIDATION_EVERY == VALIDATION_EVERY - 1]
+    return [path for path in files if path not in set(kept_back)], kept_back
+
+
+def sum_of(parts: dict[str, Tensor]) -> Tensor:
+    """The loss that is trained on."""
+    return torch.stack(list(parts.values())).sum()
+
+
+def losses(network: EstimatorNetwork, lesson: Lesson) -> dict[str, Tensor]:
+    """Every reader's loss, weighted."""
+    seen = network(lesson.pictures.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+    count = lesson.pictures.shape[1]
+    surfaces = network.hands_and_depth(seen)
+    log_depth = surfaces[:, 1].unflatten(0, (-1, count))
+    return {
+        "hand": hand_loss(surfaces[:, 0], lesson.hand.flatten(0, 1)),
+        "depth": 2.0 * (log_depth - lesson.log_depth).abs().mean(),
+        "thing": thing_loss(network, seen, lesson, count),
+        "motion": motion_loss(network, seen, lesson, log_depth.detach(), count),
+        "clip": clip_loss(network, seen, lesson, count),
+    }
+
+
+def hand_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy, and what is missing to full overlap (a soft Dice)."""
+    likely = logits.sigmoid()
+    overlap = (2 * (likely * truth).sum() + 1) / (likely.sum() + truth.sum() + 1)
+    return F.binary_cross_entropy_with_logits(logits, truth) + 0.5 * (1 - overlap)
+
+
+def thing_loss(network: EstimatorNetwork, seen: Seen, lesson: Lesson, count: int) -> Tensor:
+    """Where the thing is, cell by cell and on average; nothing for windows that do not show it."""
+    quarter = seen.quarter.unflatten(0, (-1, count))
+    mask = lesson.thing[:, 0, None].repeat_interleave(count - 1, 0)
+    logits = network.finder(quarter[:, 0].repeat_interleave(count - 1, 0), mask, quarter[:, 1:].flatten(0, 1)).float()
+    shown, place = lesson.thing[:, 1:].flatten(0, 1), lesson.place.flatten(0, 1)
+    known = place.isfinite().all(-1) & (mask.sum((1, 2, 3)) > 0)
+    if not known.any():
+        return logits.sum() * 0.0
+    cells = F.binary_cross_entropy_with_logits(logits[known], shown[known], pos_weight=logits.new_tensor(4.0))
+    return cells + 4.0 * (mean_place(logits[known]) - place[known]).abs().mean()
+
+
+def motion_loss(network: EstimatorNetwork, seen: Seen, lesson: Lesson, log_depth: Tensor, count: int) -> Tensor:
+    """The camera's motion, and how unlikely it seems that each still cell is where it truly is."""
+    eighth = seen.eighth.unflatten(0, (-1, count))
+    first, others, slopes = eighth[:, 0].repeat_interleave(count - 1, 0), eighth[:, 1:].flatten(0, 1), lesson.slopes.repeat_interleave(count - 1, 0)
+    coarse = F.avg_pool2d(log_depth[:, :1], 8).repeat_interleave(count - 1, 0)
+    motion, likely = network.motion(first, others, slopes, coarse)
+    surprise = match_surprise(likely, slopes, lesson.seen_at.flatten(0, 1))
+    return F.smooth_l1_loss(motion.float(), lesson.motion.flatten(0, 1), beta=0.1) + MATCH_WEIGHT * surprise
+
+
+def match_surprise(likely: Tensor, slopes: Tensor, seen_at: Tensor) -> Tensor:
+    """Mean negative logarithm of the likelihood (n, hw, hw) at the true places; those that are unknown or out of sight do not count."""
+    n, _, h, w = slopes.shape
+    near, far = slopes[:, :, :1, :1], slopes[:, :, -1:, -1:]
+    grid = (2 * (seen_at - near) / (far - near) - 1).permute(0, 2, 3, 1).reshape(n * h * w, 1, 1, 2)  # -1 and 1 at the outer cells' centres
+    known = (grid.abs() <= 1).all(-1).flatten()  # comparisons with nan are false
+    if not known.any():
+        return likely.sum() * 0.0
+    return -F.grid_sample(likely.reshape(n * h * w, 1, h, w)[known], grid[known], align_corners=True).clamp(min=LEAST_LIKELY).log().mean()
+
+
+def clip_loss(network: EstimatorNetwork, seen: Seen, lesson: Lesson, count: int) -> Tensor:
+    """What the window's features let answer."""
+    features = network.clip(list(seen.eighth.unflatten(0, (-1, count))[:, 1:].unbind(1)))
+    return F.smooth_l1_loss(network.clip.answers(features).float(), lesson.clip, beta=0.2)
+
+
+@torch.inference_mode()
+def standardise(network: EstimatorNetwork, files: Sequence[Path]) -> None:
+    """Gives the features of clean windows zero mean, unit spread, and no correlation."""
+    network.eval()
+    num_windows = min(WINDOWS_TO_STANDARDISE, WINDOWS_AN_EPISODE * len(files))
+    clean = islice(lessons(files, network.config, BATCH_EPISODES, np.random.default_rng(0), spoil=False), num_windows // BATCH_EPISODES)
+    features = []
+    for lesson in clean:
+        shown = lesson.pictures[:, 1:]
+        eighth = network(shown.flatten(0, 1).contiguous(memory_format=torch.channels_last)).eighth
+        features.append(network.clip(list(eighth.unflatten(0, shown.shape[:2]).unbind(1))).float())
+    network.clip.standardise(torch.cat(features))

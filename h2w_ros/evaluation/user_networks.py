@@ -10,6 +10,7 @@ Each is a TorchScript file, as such networks are commonly handed on. What it is 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +86,9 @@ def _load(path: Path) -> Network:
     if not path.is_file():
         raise FileNotFoundError(f"No network at {path}")
     try:
-        module = torch.jit.load(str(path), map_location="cpu").eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch would rather export; the networks there are were made before
+            module = torch.jit.load(str(path), map_location="cpu").eval()
     except RuntimeError as error:
         raise ValueError(f"{path} must be a TorchScript file (torch.jit.save), got something else: {str(error).splitlines()[0]}") from error
     options = {argument.name for argument in module.forward.schema.arguments}

@@ -30,8 +30,8 @@ class Branches:
     Like a session it is not thread-safe; it may be driven by another thread than the session it comes from.
     """
 
-    def __init__(self, stream: StreamBranches, drawer: ConditionDrawer, num_candidates: int, frames_per_block: int) -> None:
-        self.num_candidates, self.frames_per_block = num_candidates, frames_per_block
+    def __init__(self, stream: StreamBranches, drawer: ConditionDrawer, num_candidates: int, frames_per_block: int, rate_hz: float) -> None:
+        self.num_candidates, self.frames_per_block, self.rate_hz = num_candidates, frames_per_block, rate_hz
         self._stream = stream
         self._drawers = [drawer.branch()] * num_candidates  # one for all, for as long as all look from one place
         self._pending: list[list[DrawnCondition]] = []

@@ -5,6 +5,7 @@ A session is not thread-safe: one thread drives it.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,6 +95,12 @@ class Session:
                 self._drawer.take_photo(self._seen[-1], self._answered_view)
             self._seen = []
 
+    def beside(self) -> Session:
+        """Another session of the same generator, settings included, that has seen nothing."""
+        other = copy.copy(self)
+        other.reset()
+        return other
+
     def branch(self, num_candidates: int, seeds: Sequence[int] = (0,)) -> Branches:
         """Candidates that go on after the last answered frame, each once a seed; this session answers as if they had never been.
 
@@ -102,7 +109,7 @@ class Session:
         if self._pending or num_candidates < 1 or not seeds:
             got = f"{len(self._pending)} waiting conditions, {num_candidates} candidates and {len(seeds)} seeds"
             raise ValueError(f"a session branches between blocks, into at least one candidate with at least one seed; got {got}")
-        return Branches(self._stream.branch(num_candidates, seeds), self._drawer, num_candidates, self.frames_per_block)
+        return Branches(self._stream.branch(num_candidates, seeds), self._drawer, num_candidates, self.frames_per_block, self.config.rate_hz)
 
     def resized(self, picture: Image) -> Image:
         """The picture at the generator's size."""

@@ -15,6 +15,7 @@ from h2w_msgs.msg import Condition as ConditionMsg
 from h2w_msgs.msg import Prediction
 from h2w_msgs.srv import ResetSession
 from h2w_ros.camera import ResizePolicy
+from h2w_ros.condition import Image
 from h2w_ros.hardware import share_cores
 from h2w_ros.nodes import lifecycle, topics
 from h2w_ros.nodes.diagnostics import Diagnostics, Health
@@ -24,6 +25,8 @@ from h2w_ros.nodes.images import header, image_to_compressed, image_to_msg, stam
 from h2w_ros.nodes.live_session import Answer, StreamingSession
 from h2w_ros.nodes.messages import Moment, condition_from_msg
 from h2w_ros.nodes.params import check_choices, read, setting
+from h2w_ros.nodes.predict_server import PredictServer
+from h2w_ros.nodes.predictor import BranchingSession, Predictor
 from h2w_ros.nodes.worker import InferenceWorker, WorkerConfig
 from h2w_ros.ros_messages import NS_PER_S, image_from_msg
 
@@ -39,6 +42,7 @@ class GeneratorConfig:
     device: str = setting("auto", "where the network runs: cpu, cuda, cuda:1 and so on, or auto for a GPU where there is one")
     num_threads: int = setting(0, "threads of the network on a CPU; 0: $OMP_NUM_THREADS, else 1", 0, 256)
     jpeg_quality: int = setting(90, "quality of predicted/compressed", 1, 100, live=True)
+    max_futures: int = setting(64, "most futures of one goal of `predict`, candidates times seeds: what memory holds", 1, 4096)
     failures_dir: str = setting("", "folder for the last inputs of a session that failed; empty: h2w_failures in ROS's log folder")
 
     def __post_init__(self) -> None:
@@ -95,6 +99,8 @@ class Generator(lifecycle.ManagedNode):
         self._compressed = self.create_lifecycle_publisher(CompressedImage, topics.PREDICTED_COMPRESSED, **out)
         self._predictions = self.create_lifecycle_publisher(Prediction, topics.PREDICTION, **out)
         self._service = self.create_service(ResetSession, topics.RESET_SESSION, self._on_reset)
+        self._latest_image: Image | None = None
+        self._server = PredictServer(self, lambda: self._latest_image, lambda: self._config.jpeg_quality)
         self._diagnostics = Diagnostics(self, self._health)
         self._num_refused = 0
 
@@ -105,6 +111,8 @@ class Generator(lifecycle.ManagedNode):
         keep = partial(keep_inputs, failures_dir(self._config.failures_dir))
         self._worker = InferenceWorker(session, read(self, WorkerConfig), self._publish, keep)
         self._worker.start()
+        if isinstance(session, BranchingSession):
+            self._server.open(Predictor(session, self._worker, self._config.max_futures))
         self._hearing = Hearing(read(self, lifecycle.NodeConfig).stale_after_s)
         if self._listens:
             self._input = self.create_subscription(
@@ -114,7 +122,9 @@ class Generator(lifecycle.ManagedNode):
         self.get_logger().info(f"model {self._config.model} is ready")
 
     def tear_down(self) -> None:
-        """Ends the inference thread."""
+        """Ends the prediction and inference threads."""
+        self._server.close()
+        self._latest_image = None
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
@@ -132,6 +142,7 @@ class Generator(lifecycle.ManagedNode):
     def accept(self, moment: Moment) -> None:
         """A condition from the same process."""
         if self.is_active and self._worker is not None:
+            self._latest_image = self._latest_image if moment.condition.image is None else moment.condition.image
             self._worker.put(moment)
 
     def _on_condition(self, msg: ConditionMsg) -> None:

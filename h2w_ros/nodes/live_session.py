@@ -136,9 +136,21 @@ class LiveSession:
         self._grounded_ns: int | None = None
         self._num_blocks = 0
         self._pending: list[Moment] = []
+        self._newest: Image | None = None
         self._recent: deque[Moment] = deque(maxlen=NUM_KEPT)
         self.has_ended, self.problem = False, ""
         self._attempt(lambda: self._session.reset(self._start.image, self._start.seed))
+
+    @property
+    def is_between_blocks(self) -> bool:
+        """Whether no condition waits for others to be answered with."""
+        return not self._pending
+
+    def newest_image(self) -> Image:
+        """The last predicted picture; ValueError where no session is under way."""
+        if self.has_ended or self._newest is None:
+            raise ValueError(f"there is no live session to go on from: {self.problem or 'it has not answered anything yet'}")
+        return self._newest
 
     def push(self, moment: Moment) -> None:
         """Takes a condition; answers as soon as a block is full."""
@@ -228,7 +240,7 @@ class LiveSession:
         latency_ns = time.time_ns() - received_ns if received_ns else None
         stamps_ns = tuple(sorted(moments))
         self.num_frames += len(frames)
-        session_id = self._start.session_id
+        self._newest, session_id = frames[-1].image, self._start.session_id
         self._on_answers([Answer(frame, moments.get(frame.stamp_ns, block[-1]), session_id, stamps_ns, latency_ns) for frame in frames])
 
 

@@ -6,7 +6,11 @@ import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +23,9 @@ log = logging.getLogger(__name__)
 
 NUM_LATENCIES = 512
 NUM_WARM_UP = 9
+TASK_TIMEOUT_S = 10.0
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,8 @@ class InferenceWorker:
         self._live = LiveSession(session, config, self._take_answers, keep)
         self._inbox: deque[Moment] = deque()
         self._wish: Start | None = None
+        self._tasks: deque[Callable[[], None]] = deque()
+        self._is_busy = False
         self._is_stopped = False
         self._changed = threading.Condition()
         self._is_warm = threading.Event()
@@ -65,7 +74,7 @@ class InferenceWorker:
         """Ends after the condition that is being worked on."""
         with self._changed:
             self._is_stopped = True
-            self._changed.notify()
+            self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -106,7 +115,7 @@ class InferenceWorker:
                 self._inbox.popleft()
                 self._dropped["inbox_full"] += 1
             self._inbox.append(moment)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def restart(self, image: Image | None, seed: int) -> str:
         """Begins a new session before the next condition; what waits is dropped. Returns the new session's id."""
@@ -115,8 +124,25 @@ class InferenceWorker:
             self._dropped["restart"] += len(self._inbox)
             self._inbox.clear()
             self._wish = wish
-            self._changed.notify()
+            self._changed.notify_all()
         return wish.session_id
+
+    def between_blocks(self, task: Callable[[LiveSession, StreamingSession], Result]) -> Result:
+        """Runs a task on the inference thread, when no condition waits for its block to fill up; its result, or what it raises."""
+        future: Future[Result] = Future()
+        with self._changed:
+            self._tasks.append(lambda: _settle(future, lambda: task(self._live, self._session)))
+            self._changed.notify_all()
+        try:
+            return future.result(TASK_TIMEOUT_S)
+        except FutureTimeoutError as error:
+            future.cancel()
+            raise ValueError(f"the live session did not reach the end of a block within {TASK_TIMEOUT_S:g} s: it waits for conditions") from error
+
+    def wait_until_idle(self, timeout_s: float) -> bool:
+        """Returns when there is nothing to do, or after the time; whether there is nothing to do."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._is_stopped or self._end) or not (self._is_busy or self._inbox), timeout_s)
 
     def latency_ms(self, percent: float) -> float:
         """Percentile of the last latencies [ms]; nan before the first."""
@@ -126,8 +152,8 @@ class InferenceWorker:
     def _run(self) -> None:
         try:
             self._warm_up()
-            while (moment := self._next()) is not None:
-                self._live.push(moment)
+            while (work := self._next()) is not None:
+                work()
         except Exception as error:  # a dead thread must not look like a quiet one
             self._end = f"inference stopped: {type(error).__name__}: {error}"
             log.exception("inference stopped")
@@ -143,23 +169,41 @@ class InferenceWorker:
         self._live.begin()
         self._is_warm.set()
 
-    def _next(self) -> Moment | None:
-        """Waits for the next condition; None when it is time to end."""
+    def _next(self) -> Callable[[], None] | None:
+        """Waits for the next piece of work; None when it is time to end."""
         with self._changed:
-            while True:
-                self._changed.wait_for(lambda: self._is_stopped or self._wish is not None or bool(self._inbox))
-                if self._is_stopped:
-                    return None
-                if self._wish is None:
-                    return self._inbox.popleft()
-                self._live.begin(self._wish)
-                self._wish = None
+            self._is_busy = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._is_stopped or self._wish is not None or bool(self._inbox) or self._may_run_tasks)
+            self._is_busy = True
+            return None if self._is_stopped else self._chosen()
+
+    @property
+    def _may_run_tasks(self) -> bool:
+        return bool(self._tasks) and self._live.is_between_blocks
+
+    def _chosen(self) -> Callable[[], None]:
+        """A new session before anything else, tasks before the next condition."""
+        if self._wish is not None:
+            wish, self._wish = self._wish, None
+            return partial(self._live.begin, wish)
+        return self._tasks.popleft() if self._may_run_tasks else partial(self._live.push, self._inbox.popleft())
 
     def _take_answers(self, answers: list[Answer]) -> None:
         latency_ns = answers[0].latency_ns
         if latency_ns is not None:
             self._latencies_ms.append(latency_ns / 1e6)
         self._on_answers(answers)
+
+
+def _settle(future: Future[Result], task: Callable[[], Result]) -> None:
+    """Gives the future what the task returns or raises, if anybody still waits for it."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(task())
+    except Exception as error:  # noqa: BLE001  it belongs to who waits for the result
+        future.set_exception(error)
 
 
 def idle_conditions(num_conditions: int) -> list[Condition]:

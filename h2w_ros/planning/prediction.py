@@ -40,6 +40,7 @@ class Prediction:
             raise ValueError(f"the generator answers in blocks of {branches.frames_per_block}: ask for a multiple of that, got {got}")
         self.question, self.start = question, start
         self.stopped = ""
+        self.rate_hz = branches.rate_hz
         self._branches, self._start_hands, self._goal = branches, start_hands, goal
         self._blocks: list[BranchedBlock] = []
 
@@ -52,6 +53,11 @@ class Prediction:
     def is_complete(self) -> bool:
         """Whether everything that was asked for is there."""
         return self.num_frames == self.question.num_frames
+
+    @property
+    def newest(self) -> UInt8[ndarray, "C S T H W 3"]:
+        """The last block's pictures."""
+        return self._blocks[-1].pictures
 
     def advance(self) -> BranchedBlock:
         """Predicts the next block of all candidates."""
@@ -92,23 +98,28 @@ def go_on(session: Session, question: Question, newest: Image) -> Prediction:
     return Prediction(question, branches, newest, session.hand_render(question.start), goal)
 
 
-def run(prediction: Prediction, why_stop: Callable[[Prediction], str] = lambda _: "") -> None:
-    """Predicts block after block. `why_stop`, asked before every block, ends it with the reason that it gives."""
+def run(
+    prediction: Prediction, why_stop: Callable[[Prediction], str] = lambda _: "", advanced: Callable[[Prediction], object] = lambda _: None
+) -> None:
+    """Predicts block after block. `why_stop`, asked before every block, ends it with the reason that it gives; `advanced` hears of each."""
     while not prediction.is_complete:
         prediction.stopped = why_stop(prediction)
         if prediction.stopped:
             return
         prediction.advance()
+        advanced(prediction)
 
 
 class Deadline:
     """Stops a prediction before the block that would, if it takes as long as the longest so far, end too late."""
 
-    def __init__(self, seconds: float, now_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, seconds: float, now_s: Callable[[], float] = time.monotonic, began_s: float | None = None) -> None:
+        """The time runs from `began_s` on this clock, or from now."""
         if not seconds > 0:
             raise ValueError(f"a deadline must be in the future, got {seconds} s from now; leave it out to wait for everything")
         self._seconds, self._now_s = seconds, now_s
-        self._began_s = self._last_s = now_s()
+        self._last_s = now_s()
+        self._began_s = self._last_s if began_s is None else began_s
         self._longest_s = 0.0
 
     def why_stop(self, prediction: Prediction) -> str:

@@ -15,8 +15,10 @@ from h2w_ros.generator.drawn import DrawnCondition
 from h2w_ros.generator.motion import Moment
 from h2w_ros.generator.rays import RayTrack
 from h2w_ros.geometry import Transform
+from h2w_ros.hands.cover import hidden_by_hands
 from h2w_ros.hands.grip import grips_world
 from h2w_ros.hands.render import HandRenderer
+from h2w_ros.scene.behind import without
 from h2w_ros.scene.table_photo import TablePhoto
 
 View = tuple[Camera, Transform]
@@ -74,10 +76,17 @@ class ConditionDrawer:
         """Rays and static scene of the stream's next condition."""
         return Surroundings(self._rays.push(self.resize.kept(condition.camera), condition.T_world_camera), self._static_scene(condition))
 
-    def take_photo(self, picture: Image, view: View) -> None:
-        """From now on the table looks as in this picture of the generator's size, taken from this view."""
-        if self._table_height_m is not None:
-            self._photo = TablePhoto(picture, *view, self._table_height_m)
+    def take_photo(self, picture: Image, condition: Condition) -> None:
+        """From now on the table looks as in this picture of the generator's size, taken at this moment.
+
+        Hands are no part of it. What they hide stays as it was known before.
+        """
+        if self._table_height_m is None:
+            return
+        view = self.view_of(condition)
+        hidden = hidden_by_hands(picture, self.hands(condition), grips_world(condition.hands), *view)
+        behind = None if self._photo is None else self._photo.render(*view)
+        self._photo = TablePhoto(without(picture, hidden, behind), *view, self._table_height_m)
 
     def view_of(self, condition: Condition) -> View:
         """The camera at the generator's size, and where it is."""

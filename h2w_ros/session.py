@@ -15,7 +15,7 @@ import numpy as np
 from h2w_ros.branches import Branches
 from h2w_ros.camera import ResizePolicy
 from h2w_ros.condition import Condition, Image
-from h2w_ros.conditioning import ConditionDrawer, View
+from h2w_ros.conditioning import ConditionDrawer
 from h2w_ros.generator.checkpoint import Generator
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.drawn import DrawnCondition
@@ -65,8 +65,8 @@ class Session:
         self._drawer = self._drawer.begin()
         self._pending: list[tuple[int, DrawnCondition]] = []
         self._seen: list[Image] = []
-        self._drawn_view: View | None = None
-        self._answered_view: View | None = None
+        self._drawn: Condition | None = None
+        self._answered: Condition | None = None
 
     def push(self, condition: Condition) -> list[PredictedFrame]:
         """The frames that this condition completes: none while a block is filling up."""
@@ -91,8 +91,8 @@ class Session:
         self._seen.append(self._drawer.resize.picture(image))
         if len(self._seen) == self._pictures_of_last_latent:
             self._stream.ground(np.stack(self._seen))
-            if self._answered_view is not None:
-                self._drawer.take_photo(self._seen[-1], self._answered_view)
+            if self._answered is not None:
+                self._drawer.take_photo(self._seen[-1], self._answered)
             self._seen = []
 
     def beside(self) -> Session:
@@ -145,9 +145,9 @@ class Session:
             if condition.image is None:
                 raise ValueError("a session needs a picture to begin from: reset(image=...), or a first condition with its image")
             scene = self._drawer.resize.picture(condition.image)
-        self._drawer.take_photo(scene, self._drawer.view_of(condition))
+        self._drawer.take_photo(scene, condition)
         picture = self._stream.start(scene, self._draw(condition))
-        self._answered_view = self._drawn_view
+        self._answered = self._drawn
         return PredictedFrame(0, condition.stamp_ns, picture, is_reference=True)
 
     def _predict(self) -> list[PredictedFrame]:
@@ -155,13 +155,13 @@ class Session:
         first, (stamps_ns, block) = self._stream.num_frames, zip(*self._pending, strict=True)
         self._pending, self._seen = [], []
         pictures = self._stream.step(block)
-        self._answered_view = self._drawn_view
+        self._answered = self._drawn
         return [PredictedFrame(first + i, stamp_ns, pictures[i]) for i, stamp_ns in enumerate(stamps_ns)]
 
     def _draw(self, condition: Condition) -> DrawnCondition:
         """The condition as pictures and rays of the model's size."""
         began = time.perf_counter()
         drawn = self._drawer.draw(condition)
-        self._drawn_view = self._drawer.view_of(condition)
+        self._drawn = condition
         self._draw_ms = 1e3 * (time.perf_counter() - began)
         return drawn

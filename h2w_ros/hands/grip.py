@@ -24,12 +24,12 @@ def grips_world(hands: tuple[HandPose, ...]) -> Float[ndarray, "2 4 4"]:
 def T_world_grip(hand: HandPose) -> Transform:
     """The wrist's frame, moved to the middle of the stretched hand."""
     T_world_hand = hand.T_world_wrist.copy()
-    T_world_hand[:3, 3] += T_world_hand[:3, :3] @ _middle(hand.side)
+    T_world_hand[:3, 3] += T_world_hand[:3, :3] @ middle(hand.side)
     return T_world_hand
 
 
 @cache
-def _middle(side: Side) -> Float[ndarray, "3"]:
-    """The mean of the mean hand's joints and tips in the wrist's frame [m]."""
+def middle(side: Side) -> Float[ndarray, "3"]:
+    """From the wrist to the middle of the mean hand's joints and tips, in the wrist's frame [m]."""
     flat = HandPose(side, np.eye(4), np.zeros(45), np.zeros(10), 1.0)
     return hand_joints_and_tips_world(load_hand_model(side), flat).mean(axis=0)

@@ -1,0 +1,86 @@
+"""What hands and forearms hide of a picture.
+
+Hands are where their render is. No pose says where a forearm is, only where it should be if it went straight on; what of its
+surroundings looks like the hand and unlike the rest is found by graph cuts (GrabCut, Rother et al. 2004).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
+
+from h2w_ros.camera import project, scaled
+from h2w_ros.condition import Camera, Image, Side
+from h2w_ros.geometry import Transform, apply, invert
+from h2w_ros.hands.grip import middle
+
+SIDES: tuple[Side, Side] = ("left", "right")
+LIKELY_M = (0.12, 0.03)
+"""Length and radius of what is most probably forearm."""
+POSSIBLE_M = (0.4, 0.12)
+"""Length and radius of where it may be at all."""
+NEAREST_M = 0.05
+WIDTH_PX = 128
+"""Pictures are looked at in this width: outlines need no more, and cuts take ten times as long at four times the pixels."""
+ROUNDS = 2
+MARGIN_PX = 2
+
+
+def hidden_by_hands(
+    picture: Image, hand_render: Image, T_world_grips: Float[ndarray, "2 4 4"], camera: Camera, T_world_camera: Transform
+) -> Bool[ndarray, "H W"]:
+    """The pixels of a picture that show hands or forearms, with a margin. `hand_render` and `camera` are of the picture's size.
+
+    `T_world_grips` as `grip.grips_world` gives them; where no hand is known, the render alone counts.
+    """
+    size = WIDTH_PX, max(1, round(WIDTH_PX * camera.height_px / camera.width_px))
+    small, render = (cv2.resize(np.asarray(image), size, interpolation=cv2.INTER_AREA) for image in (picture, hand_render))
+    T_camera_grips = invert(T_world_camera) @ T_world_grips
+    guess = _guess(np.any(render, axis=2), T_camera_grips, scaled(camera, *size))
+    if not _has_both(guess):
+        hidden = (guess == cv2.GC_FGD).astype(np.uint8)
+    else:
+        cv2.grabCut(small, guess, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
+        hidden = np.isin(guess, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    grown = cv2.dilate(hidden, np.ones((2 * MARGIN_PX + 1, 2 * MARGIN_PX + 1), np.uint8))
+    return cv2.resize(grown, (camera.width_px, camera.height_px), interpolation=cv2.INTER_NEAREST).astype(bool)
+
+
+def _guess(is_hand: Bool[ndarray, "h w"], T_camera_grips: Float[ndarray, "2 4 4"], camera: Camera) -> ndarray:
+    """What cuts begin with: hands, likely forearms, where forearms may be, and surely none."""
+    guess = np.full(is_hand.shape, cv2.GC_BGD, np.uint8)
+    for (length_m, radius_m), label in ((POSSIBLE_M, cv2.GC_PR_BGD), (LIKELY_M, cv2.GC_PR_FGD)):
+        for side, T_camera_grip in zip(SIDES, T_camera_grips, strict=True):
+            if np.isfinite(T_camera_grip).all():
+                _draw_forearm(guess, _forearm_camera(side, T_camera_grip, length_m), radius_m, camera, label)
+    guess[is_hand] = cv2.GC_FGD
+    return guess
+
+
+def _has_both(guess: ndarray) -> bool:
+    """Whether there is a hand, and something else that may be forearm."""
+    return bool((guess == cv2.GC_FGD).any() and (guess == cv2.GC_BGD).any())
+
+
+def _forearm_camera(side: Side, T_camera_grip: Transform, length_m: float) -> Float[ndarray, "2 3"]:
+    """Wrist and a point of the forearm this far from it, as if the forearm went straight on from the hand [m]."""
+    to_wrist = -middle(side)
+    return apply(T_camera_grip, np.stack([to_wrist, to_wrist * (1.0 + length_m / float(np.linalg.norm(to_wrist)))]))
+
+
+def _draw_forearm(mask: ndarray, ends: Float[ndarray, "2 3"], radius_m: float, camera: Camera, label: int) -> None:
+    """Fills a forearm's outline in a picture; what is behind the camera is cut off."""
+    wrist, elbow = ends
+    if wrist[2] < NEAREST_M:
+        return
+    if elbow[2] < NEAREST_M:
+        elbow = wrist + (elbow - wrist) * (wrist[2] - NEAREST_M) / (wrist[2] - elbow[2])
+    along = elbow[:2] / elbow[2] - wrist[:2] / wrist[2]
+    across = np.array([-along[1], along[0], 0.0]) / max(float(np.hypot(*along)), 1e-9) * radius_m
+    corners = project(camera, np.stack([wrist + across, elbow + across, elbow - across, wrist - across]))
+    cv2.fillConvexPoly(mask, np.round(corners.clip(-1e4, 1e4)).astype(np.int32), label)
+    for end in (wrist, elbow):
+        (u, v), radius_px = project(camera, end[None])[0].clip(-1e4, 1e4), min(radius_m * camera.fx / end[2], 1e4)
+        cv2.circle(mask, (round(u), round(v)), round(radius_px), label, cv2.FILLED)

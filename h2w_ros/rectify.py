@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -45,7 +46,15 @@ class Lens:
             raise ValueError(f"focal lengths must be positive, got fx={self.K[0]} fy={self.K[1]}: the camera is not calibrated")
 
     def cut(self, left_px: int, top_px: int, width_px: int, height_px: int, binning_x: int = 1, binning_y: int = 1) -> Lens:
-        """The lens of a part of the sensor, binned: offsets and size in full pixels, as CameraInfo's roi and binning."""
+        """The lens of a part of the sensor, binned: offsets and size in full pixels, as CameraInfo's roi and binning.
+
+        ValueError for a part that is not within the sensor, or so binned that nothing is left.
+        """
+        if left_px + width_px > self.width_px or top_px + height_px > self.height_px:
+            part = f"{width_px}x{height_px} px at ({left_px}, {top_px})"
+            raise ValueError(f"roi must lie within the {self.width_px}x{self.height_px} px of camera_info, got {part}")
+        if min(width_px // binning_x, height_px // binning_y) < 1:
+            raise ValueError(f"binning must leave a pixel of {width_px}x{height_px} px, got {binning_x}x{binning_y}: size must be positive")
         offset, binning = np.array([left_px, top_px]), np.array([binning_x, binning_y])
 
         def moved(numbers: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
@@ -108,6 +117,15 @@ MODELS = {
 }
 
 
+@contextmanager
+def _as_value_error() -> Iterator[None]:
+    """What OpenCV says of numbers that no lens has."""
+    try:
+        yield
+    except cv2.error as error:
+        raise ValueError(f"calibration cannot be used, OpenCV says: {error.err}; calibrate the camera again") from error
+
+
 class Rectifier:
     """Takes pictures of one lens to its pinhole camera; the maps are made once, with the first picture."""
 
@@ -124,11 +142,13 @@ class Rectifier:
     def _K_new(self) -> Float[ndarray, "3 3"]:
         if self.lens.pinhole is not None:
             return _matrix(self.lens.pinhole)
-        return _matrix(self.lens.K) if self.lens.is_straight else MODELS[self.lens.model].pinhole(self.lens)
+        with _as_value_error():
+            return _matrix(self.lens.K) if self.lens.is_straight else MODELS[self.lens.model].pinhole(self.lens)
 
     @cached_property
     def _maps(self) -> Maps:
-        return MODELS[self.lens.model].maps(self.lens, self._K_new)
+        with _as_value_error():
+            return MODELS[self.lens.model].maps(self.lens, self._K_new)
 
     def __call__(self, picture: Image) -> Image:
         """The rectified picture, of the same size; a lens without distortion gives the picture itself."""

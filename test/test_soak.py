@@ -96,7 +96,7 @@ def life(seconds: int, mb_a_second: float) -> list[Usage]:
 
 
 def test_growth_is_what_a_settled_process_takes_from_its_first_quarter_to_its_last() -> None:
-    grown = growth(life(431, 0.1))
+    grown = growth(life(461, 0.1))
     assert grown is not None
     assert grown.memory_mb == pytest.approx(30.0, abs=0.5)
     assert (grown.files, grown.threads, grown.lived_s) == (6, 0, 400.0)

@@ -28,7 +28,7 @@ class Convention:
     def points(self) -> Int[ndarray, "n"]:
         """Place of every joint among our 21 points, -1 for joints that hand models have not."""
         places = [POINTS[name] for name in self.joint_names]
-        return np.array([-1 if place is None else place for place in places])
+        return np.array([-1 if place is None else place for place in places], dtype=np.int64)
 
 
 def _mano() -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from h2w_ros.geometry import QUATERNION_NORM_TOLERANCE, Transform, cross_matrix
 from h2w_ros.hands.skeleton import HandSkeleton
 from h2w_ros.hands.trackers.axes import to_ros
 from h2w_ros.hands.trackers.conventions import Convention, in_our_order
+from h2w_ros.ros_messages import MAX_POSITION_M
 
 SIDES: tuple[Side, ...] = ("left", "right")
 
@@ -90,7 +91,7 @@ def joints_of_poses(poses: Sequence[Any], is_valid: Bool[ndarray, "n"] | None = 
 def rotations_of(quaternions_xyzw: Sequence[Sequence[float]]) -> Float[ndarray, "n 3 3"]:
     """Rotation matrices; NaN for what is not a unit quaternion, as trackers send zeros where they know nothing."""
     q = np.array(quaternions_xyzw, dtype=np.float64).reshape(-1, 4)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         norm = np.linalg.norm(q, axis=1, keepdims=True)
         unit = np.where(np.abs(norm - 1.0) <= QUATERNION_NORM_TOLERANCE, q / np.where(norm > 0.0, norm, 1.0), np.nan)
     cross = cross_matrix(unit[:, :3])
@@ -106,8 +107,12 @@ def side_of(name: str, config: TrackerConfig) -> Side:
 
 
 def skeleton_of(side: str, row: Convention, joints: Joints, config: TrackerConfig, axes: str, confidence: float = 1.0) -> HandSkeleton:
-    """A hand from the joints that a convention lists, in metres and ROS's axes; ValueError for a side that is no side."""
-    positions, R = to_ros(config.axes or axes, config.metres_per_unit * np.where(np.isfinite(joints.positions), joints.positions, np.nan), joints.R)
+    """A hand from the joints that a convention lists, in metres and ROS's axes; ValueError for a side that is no side.
+
+    Joints that are at no place on earth are missing.
+    """
+    is_somewhere = np.abs(joints.positions) <= MAX_POSITION_M / config.metres_per_unit
+    positions, R = to_ros(config.axes or axes, config.metres_per_unit * np.where(is_somewhere, joints.positions, np.nan), joints.R)
     turns = in_our_order(row, R)[:16] if row.has_openxr_axes else np.full((16, 3, 3), np.nan)
     return HandSkeleton(side_of(side, config), in_our_order(row, positions), R_world_joint=turns, confidence=confidence)
 

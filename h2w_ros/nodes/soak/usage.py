@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-# A process has everything that it needs after so long; what it takes later is growth.
-SETTLE_S = 30.0
+# On a busy machine a model takes most of a minute to load and warm; what a process takes later is growth.
+SETTLE_S = 60.0
 # Shorter lives say nothing about growth.
 SHORTEST_S = 60.0
 

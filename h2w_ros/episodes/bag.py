@@ -29,7 +29,7 @@ from h2w_ros.frames import StaticFrames
 from h2w_ros.ros_messages import transform_from_msg
 
 # What rosbags lets through when bytes are wrong, besides its own errors.
-DAMAGE = (AnyReaderError, ReaderError, SerdeError, ZstdError, StructError, ArithmeticError, LookupError, UnicodeDecodeError, EOFError)
+DAMAGE = (AnyReaderError, ReaderError, SerdeError, ZstdError, StructError, ArithmeticError, LookupError, UnicodeDecodeError, EOFError, MemoryError)
 
 log = logging.getLogger(__name__)
 

@@ -44,8 +44,10 @@ class Episode(Recording):
         start, stop = check_range(start, stop, self.num_frames, self.path)
         videos = {name: self._pictures(name, start, stop) for name in self.manifest.pictures}
         for row in _rows(self.path / FRAMES, start, stop):
-            pictures = {name: next(video) for name, video in videos.items() if row[name] is not None}
-            yield condition_of(row, self.manifest.width_px, self.manifest.height_px, pictures)
+            with _naming(self.path):
+                pictures = {name: _next_of(video, name) for name, video in videos.items() if row[name] is not None}
+                condition = condition_of(row, self.manifest.width_px, self.manifest.height_px, pictures)
+            yield condition
 
     def masks(self, name: str, start: int = 0, stop: int | None = None) -> Bool[ndarray, "T H W"]:
         """One kind of mask, frames start .. stop - 1."""
@@ -59,7 +61,8 @@ class Episode(Recording):
 
     def _pictures(self, name: str, start: int, stop: int) -> Iterator[Image]:
         """Pictures of one kind that belong to these frames; they lie in their video one after the other."""
-        places = [row[name] for row in _rows(self.path / FRAMES, start, stop, [name]) if row[name] is not None]
+        with _naming(self.path):
+            places = [row[name] for row in _rows(self.path / FRAMES, start, stop, [name]) if row[name] is not None]
         return iterate_video(self.path / video_name(name), places[0], places[-1] + 1) if places else iter(())
 
 
@@ -71,13 +74,23 @@ def read_manifest(path: Path) -> Manifest:
         fields = json.loads((path / MANIFEST).read_text())
     except ValueError as error:
         raise ValueError(f"{path / MANIFEST} is damaged: {error}") from error
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path / MANIFEST} is damaged: it must hold a table, got {fields!r}")
     if fields.get("format") != FORMAT or fields.get("version") != VERSION:
         found = f"{fields.get('format')!r} version {fields.get('version')!r}"
         raise ValueError(f"{path} must be of format {FORMAT!r} version {VERSION}, got {found}; a newer h2w_ros may read it")
     try:
         return Manifest(**{**fields, "pictures": tuple(fields["pictures"]), "masks": tuple(fields["masks"])})
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{path / MANIFEST} is damaged: {error}") from error
+
+
+def _next_of(video: Iterator[Image], name: str) -> Image:
+    """The next picture; ValueError where the video ends before the table of frames does."""
+    picture = next(video, None)
+    if picture is None:
+        raise ValueError(f"{video_name(name)} ends before {FRAMES} does")
+    return picture
 
 
 def _rows(path: Path, start: int, stop: int, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
@@ -107,8 +120,8 @@ def _decoded(path: Path, file: pq.ParquetFile, group: int, columns: list[str] | 
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Turns the many ways in which Parquet fails into one that names the file."""
+    """Turns the many ways in which damaged files fail into one that names the file."""
     try:
         yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a readable Parquet file: {error}") from error
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{path} is not readable: {error}") from error

@@ -25,6 +25,7 @@ FRAMES = "frames.parquet"
 MASKS = "masks.parquet"
 PARTIAL_SUFFIX = ".partial"
 ROWS_PER_GROUP = 64
+MAX_COUNT = 2**31 - 1
 
 # Thin coloured lines do not survive 4:2:0, and a hand render is mostly black: losslessly it costs little.
 PICTURES: Mapping[str, Encoding] = {"image": TO_TRAIN, "static_render": TO_TRAIN, "hand_render": LOSSLESS}
@@ -70,6 +71,18 @@ class Manifest:
     description: Mapping[str, Any]
     format: str = FORMAT
     version: int = VERSION
+
+    def __post_init__(self) -> None:
+        for name in ("num_frames", "width_px", "height_px"):
+            value = getattr(self, name)
+            if type(value) is not int or not 0 <= value < MAX_COUNT:
+                raise ValueError(f"{name} must be a whole number from 0 to {MAX_COUNT}, got {value!r}")
+        if not isinstance(self.rate_hz, int | float) or not 0.0 < self.rate_hz < np.inf:
+            raise ValueError(f"rate_hz must be a positive number, got {self.rate_hz!r}")
+        if not set(self.pictures) <= set(PICTURES) or not all(isinstance(name, str) for name in self.masks):
+            raise ValueError(f"pictures must be among {', '.join(PICTURES)}, masks are names; got {self.pictures} and {self.masks}")
+        if not isinstance(self.domain, str) or not isinstance(self.dropped, Mapping) or not isinstance(self.description, Mapping):
+            raise ValueError(f"domain must be a word, dropped and description tables; got {self.domain!r}, {self.dropped!r}, {self.description!r}")
 
 
 class IncompleteEpisodeError(ValueError):

@@ -14,6 +14,9 @@ fps and realtime_factor: what this machine sustains without nodes. block_ms: fro
 for the next one; pixel_ms: until its pictures exist. input_to_pixel_ms: through the nodes, at the model's own rate, from the sending of the
 last input that a frame needs to the arrival of its picture in another process; nodes_realtime_factor is 1 when no frame was missed there.
 Numbers of the nodes are null when the nodes were left out, and `nodes` says why.
+With --ros: what ROS costs around a session that answers at once, pictures of 480x672: from a picture's message in the conditioner to its answer
+handed to the middleware by the generator in the same process, and from its sending in one process to the arrival of its answer from another; then
+the percent of a core that each node takes as a process that hears nothing.
 With --fit: the fitting of hands to noisy joints alone, beside SciPy on the same problems, in ms of one core; errors are mean distances of
 21 points from the truth.
 """
@@ -28,13 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=150, help="blocks that each session is timed for (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="PyTorch threads (default: $OMP_NUM_THREADS, else 1)")
     parser.add_argument("--no-nodes", action="store_true", help="leave the ROS nodes out: no input_to_pixel_ms")
+    parser.add_argument("--ros", action="store_true", help="measure only what ROS costs, and nodes that have nothing to do")
     parser.add_argument("--fit", action="store_true", help="measure only the fitting of hands to a tracker's joints")
     parser.add_argument("--json", type=Path, help="write the numbers to this file too")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measures, prints the numbers as JSON."""
-    report = fit_report() if args.fit else streaming_report(args)
+    report = fit_report() if args.fit else ros_report(args.model) if args.ros else streaming_report(args)
     text = json.dumps(report, indent=2)
     print(text)
     if args.json:
@@ -51,6 +55,15 @@ def fit_report() -> dict[str, object]:
     plan = FitPlan()
     with tqdm(total=len(SIDES) * plan.num_frames, unit="frame", desc="fitting") as bar:
         return measure_fit(plan, bar.update)
+
+
+def ros_report(model: str) -> dict[str, object]:
+    """What ROS costs, busy and idle."""
+    from h2w_ros.hardware import describe
+    from h2w_ros.nodes.idle import measure_idle
+    from h2w_ros.nodes.overhead import measure_overhead
+
+    return {"hardware": describe(), **measure_overhead(), "idle_percent_of_a_core": measure_idle(model)}
 
 
 def streaming_report(args: argparse.Namespace) -> dict[str, object]:

@@ -10,7 +10,7 @@ import torch
 from h2w_ros.condition import Camera, Condition, HandPose
 from h2w_ros.generator.checkpoint import Generator
 from h2w_ros.generator.config import CodecConfig
-from h2w_ros.generator.folded_codec import own_codec
+from h2w_ros.generator.folded_codec import FoldedCodec
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.geometry import transform
@@ -35,7 +35,7 @@ def small_tiny() -> Generator:
     transformer = Transformer(config.transformer).eval()
     for layer, spread in ((transformer.head.head, 0.1), (transformer.refiner.conv_out, 0.05)):
         torch.nn.init.normal_(layer.weight, std=spread)
-    return Generator(config, transformer, own_codec(config.codec).eval())
+    return Generator(config, transformer, FoldedCodec(config.codec).eval())
 
 
 def conditions(count: int, picture: bool = True) -> list[Condition]:

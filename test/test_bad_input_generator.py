@@ -26,7 +26,7 @@ from sensor_msgs.msg import Image as ImageMsg
 from h2w_msgs.msg import Prediction
 from h2w_ros.condition import Camera, Condition
 from h2w_ros.generator.checkpoint import save_generator
-from h2w_ros.generator.folded_codec import own_codec
+from h2w_ros.generator.folded_codec import FoldedCodec
 from h2w_ros.generator.presets import preset
 from h2w_ros.nodes import topics
 from h2w_ros.nodes.evidence import MAX_KEPT, keep_inputs
@@ -49,7 +49,7 @@ WEIGHTS = "transformer.safetensors"
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    save_generator(tmp_path / "model", SMALL, random_transformer(SMALL.transformer), own_codec(SMALL.codec), torch.float32)
+    save_generator(tmp_path / "model", SMALL, random_transformer(SMALL.transformer), FoldedCodec(SMALL.codec), torch.float32)
     return tmp_path / "model"
 
 

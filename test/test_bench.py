@@ -14,7 +14,7 @@ from h2w_ros.commands.bench import nodes_table, reason_against_nodes
 from h2w_ros.condition import Camera, Condition, HandPose
 from h2w_ros.evaluation.speed import SpeedPlan, measure_speed, speed_table
 from h2w_ros.generator.checkpoint import Generator
-from h2w_ros.generator.folded_codec import own_codec
+from h2w_ros.generator.folded_codec import FoldedCodec
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.geometry import transform
@@ -38,7 +38,7 @@ NUMBERS = {
 def generator() -> Generator:
     torch.manual_seed(0)
     config = preset("debug")
-    return Generator(config, Transformer(config.transformer).eval(), own_codec(config.codec).eval())
+    return Generator(config, Transformer(config.transformer).eval(), FoldedCodec(config.codec).eval())
 
 
 def conditions(count: int) -> list[Condition]:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from h2w_ros.generator.checkpoint import CONFIG_FILE, build_transformer, load_generator, load_transformer, save_generator, without_mask_channels
 from h2w_ros.generator.config import LoraConfig, to_json
-from h2w_ros.generator.folded_codec import own_codec
+from h2w_ros.generator.folded_codec import FoldedCodec
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.tensors import read_state, weight_files
 
@@ -25,7 +25,7 @@ WEIGHTS = "transformer.safetensors"
 @pytest.fixture
 def folder(tmp_path):
     torch.manual_seed(0)
-    save_generator(tmp_path / "small", SMALL, random_transformer(SMALL.transformer), own_codec(SMALL.codec), torch.float32)
+    save_generator(tmp_path / "small", SMALL, random_transformer(SMALL.transformer), FoldedCodec(SMALL.codec), torch.float32)
     return tmp_path / "small"
 
 
@@ -113,7 +113,7 @@ def test_a_folder_without_config_or_weights_says_so(folder):
 
 def test_large_tensors_are_stored_in_half_the_size_and_small_ones_exactly(tmp_path):
     transformer = random_transformer(SMALL.transformer)
-    save_generator(tmp_path, SMALL, transformer, own_codec(SMALL.codec))
+    save_generator(tmp_path, SMALL, transformer, FoldedCodec(SMALL.codec))
     stored = load_file(tmp_path / WEIGHTS)
     assert stored["time_projection.1.weight"].dtype == torch.bfloat16
     assert torch.equal(stored["head.head.bias"], transformer.head.head.bias)

@@ -1,22 +1,22 @@
-"""The frame-wise codec: shapes, streams, and the one crossing between pictures and tensors."""
+"""The folded codec: shapes, streams, and the one crossing between pictures and tensors."""
 
 import numpy as np
 import pytest
 import torch
 
-from h2w_ros.generator.codec import FramewiseCodec
 from h2w_ros.generator.config import CodecConfig
+from h2w_ros.generator.folded_codec import FoldedCodec
 from h2w_ros.generator.pixels import to_pictures, to_tensor
-from h2w_ros.training.codec import codec_loss, normalise_latents
+from h2w_ros.training.codec import codec_loss
 from h2w_ros.training.config import CodecTraining
 
-CONFIG = CodecConfig(kind="framewise", latent_channels=8, spatial_stride=8, temporal_stride=1, width=8, depth=1)
+CONFIG = CodecConfig(kind="folded", latent_channels=48, spatial_stride=8, temporal_stride=1, width=8, depth=1)
 
 
 @pytest.fixture
-def codec() -> FramewiseCodec:
+def codec() -> FoldedCodec:
     torch.manual_seed(0)
-    return FramewiseCodec(CONFIG)
+    return FoldedCodec(CONFIG)
 
 
 def pictures(count: int) -> np.ndarray:
@@ -45,25 +45,30 @@ def test_values_out_of_range_are_clamped() -> None:
 
 
 @torch.inference_mode()
-def test_streamed_frames_equal_the_batch(codec: FramewiseCodec) -> None:
+def test_streamed_frames_equal_the_batch(codec: FoldedCodec) -> None:
     encode, decode = codec.encoder_stream(), codec.decoder_stream()
     latents = torch.cat([encode(pictures(3)[i : i + 1]) for i in range(3)], dim=2)
-    assert latents.shape == (1, 8, 3, 4, 6)
+    assert latents.shape == (1, 48, 3, 4, 6)
     torch.testing.assert_close(latents[0].transpose(0, 1), codec.encode(to_tensor(pictures(3))), atol=1e-5, rtol=1e-5)
     assert decode(latents).shape == (3, 32, 48, 3)
 
 
-def test_latents_are_normalised_on_given_pictures(codec: FramewiseCodec) -> None:
-    batch = to_tensor(pictures(4))
-    normalise_latents(codec, [batch])
-    latents = codec.encode(batch)
-    torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(8), atol=1e-4, rtol=0)
-    torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(8), atol=1e-3, rtol=0)
+def test_latents_are_the_small_picture(codec: FoldedCodec) -> None:
+    """Two by two pixels to one, and four by four of these folded into a latent; black is -2 and white 2."""
+    latents = codec.encode(to_tensor(pictures(1)))
+    small = torch.nn.functional.pixel_shuffle(latents, 4)[0, :, 3, 5]
+    expected = pictures(1)[0, 6:8, 10:12].mean((0, 1)) / 255 * 4 - 2
+    np.testing.assert_allclose(small.numpy(), expected, atol=1e-4)
 
 
-def test_a_few_steps_lower_the_loss(codec: FramewiseCodec) -> None:
-    smooth = np.linspace(0, 255, 4 * 32 * 48 * 3).reshape(4, 32, 48, 3).astype(np.uint8)
-    batch, random = to_tensor(smooth), torch.Generator().manual_seed(0)
+def test_an_untrained_decoder_enlarges(codec: FoldedCodec) -> None:
+    flat = to_tensor(np.full((1, 32, 48, 3), 90, np.uint8))
+    torch.testing.assert_close(codec.decode(codec.encode(flat)), flat, atol=1e-5, rtol=0)
+
+
+def test_a_few_steps_lower_the_loss(codec: FoldedCodec) -> None:
+    blocks = np.kron(np.random.default_rng(0).integers(0, 256, (4, 8, 12, 3)), np.ones((1, 4, 4, 1))).astype(np.uint8)  # edges to sharpen
+    batch, random = to_tensor(blocks), torch.Generator().manual_seed(0)
     optimiser = torch.optim.AdamW(codec.parameters(), lr=3e-3)
     losses = []
     for _ in range(25):

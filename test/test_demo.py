@@ -95,7 +95,7 @@ def small_model(tmp_path_factory) -> Path:
     import torch
 
     from h2w_ros.generator.checkpoint import save_generator
-    from h2w_ros.generator.folded_codec import own_codec
+    from h2w_ros.generator.folded_codec import FoldedCodec
     from h2w_ros.generator.presets import preset
     from h2w_ros.generator.transformer import Transformer
 
@@ -109,7 +109,7 @@ def small_model(tmp_path_factory) -> Path:
     )
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
-    save_generator(folder, config, Transformer(config.transformer), own_codec(config.codec))
+    save_generator(folder, config, Transformer(config.transformer), FoldedCodec(config.codec))
     return folder
 
 

@@ -17,7 +17,6 @@ from h2w_ros.generator.transformer import Transformer
 from h2w_ros.paths import models_dir
 
 if TYPE_CHECKING:
-    from h2w_ros.generator.codec import FramewiseCodec
     from h2w_ros.generator.folded_codec import FoldedCodec
     from h2w_ros.generator.wan_codec import WanCodec
 
@@ -40,7 +39,7 @@ class Generator:
 
     config: GeneratorConfig
     transformer: Transformer
-    codec: FoldedCodec | FramewiseCodec | WanCodec
+    codec: FoldedCodec | WanCodec
     text: Tensor | None = None
 
 
@@ -60,7 +59,7 @@ def load_generator(path_or_name: str | Path, dtype: torch.dtype | None = None, d
 
 
 def save_generator(
-    folder: Path, config: GeneratorConfig, transformer: Transformer, codec: FoldedCodec | FramewiseCodec, dtype: torch.dtype = torch.bfloat16
+    folder: Path, config: GeneratorConfig, transformer: Transformer, codec: FoldedCodec, dtype: torch.dtype = torch.bfloat16
 ) -> None:
     """Writes a model folder that `load_generator` opens; large tensors in `dtype`, small ones in float32.
 
@@ -147,16 +146,16 @@ def _load_text(config: GeneratorConfig, folder: Path) -> Tensor:
     return context[None]
 
 
-def _load_codec(config: GeneratorConfig, folder: Path, dtype: torch.dtype, device: torch.device | str) -> FoldedCodec | FramewiseCodec | WanCodec:
+def _load_codec(config: GeneratorConfig, folder: Path, dtype: torch.dtype, device: torch.device | str) -> FoldedCodec | WanCodec:
     if config.codec.kind == "wan":
         from h2w_ros.generator.wan_codec import WanCodec
 
         return WanCodec.load(folder / WAN_CODEC_FOLDER, device)
-    from h2w_ros.generator.folded_codec import own_codec
+    from h2w_ros.generator.folded_codec import FoldedCodec
 
     files = weight_files(folder, (CODEC_STEM,))
     with torch.device("meta"):
-        codec = own_codec(config.codec)
+        codec = FoldedCodec(config.codec)
     fill(codec, read_state(files), str(files[0]))
     for parameter in codec.parameters():
         parameter.data = parameter.data.to(memory_format=torch.channels_last) if parameter.ndim == 4 else parameter.data

@@ -1,11 +1,4 @@
-"""A small frame-wise autoencoder for `tiny`: one picture in, one latent out, no memory between frames.
-
-Space is folded into channels at both ends (pixel unshuffle), and every change of resolution carries a parameter-free
-shortcut that folds the same way (DC-AE, arXiv 2410.10733), so that training starts near the identity. The same weights
-encode camera images, hand renders and static renders.
-
-Legend: B batch, C channels, H W picture, h w latent (H / spatial_stride), Z latent channels.
-"""
+"""Codecs without memory between frames, such as `tiny` has: one picture in, one latent out."""
 
 from __future__ import annotations
 
@@ -15,10 +8,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import UInt8
 from numpy import ndarray
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from h2w_ros.generator.config import CodecConfig
 from h2w_ros.generator.pixels import Decode, Encode, to_pictures, to_tensor
 
 
@@ -39,68 +30,6 @@ class PictureCodec(Protocol):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures of latents; not clamped."""
-
-
-class FramewiseCodec(nn.Module):
-    """Pictures (B, 3, H, W) in [-1, 1] to latents (B, Z, h, w) of zero mean and unit variance a channel, and back."""
-
-    latent_mean: Tensor
-    latent_std: Tensor
-
-    def __init__(self, config: CodecConfig) -> None:
-        super().__init__()
-        if config.spatial_stride != 8 or config.temporal_stride != 1:
-            strides = (config.spatial_stride, config.temporal_stride)
-            raise ValueError(f"the frame-wise codec has spatial stride 8 and temporal stride 1, got {strides}")
-        self.config = config
-        width, depth = config.width, config.depth
-        self.encoder = nn.Sequential(
-            nn.PixelUnshuffle(2),
-            nn.Conv2d(12, width, 3, padding=1),
-            Fold(width, 2 * width),
-            *(Residual(2 * width) for _ in range(depth)),
-            Fold(2 * width, 4 * width),
-            *(Residual(4 * width) for _ in range(depth)),
-            nn.Conv2d(4 * width, config.latent_channels, 1),
-        )
-        self.decoder = nn.Sequential(
-            nn.Conv2d(config.latent_channels, 4 * width, 3, padding=1),
-            *(Residual(4 * width) for _ in range(2 * depth)),
-            Unfold(4 * width, 2 * width),
-            *(Residual(2 * width) for _ in range(depth)),
-            Unfold(2 * width, width),
-            *(Residual(width) for _ in range(depth)),
-            nn.Conv2d(width, 12, 3, padding=1),
-            nn.PixelShuffle(2),
-        )
-        self.register_buffer("latent_mean", torch.zeros(1, config.latent_channels, 1, 1))
-        self.register_buffer("latent_std", torch.ones(1, config.latent_channels, 1, 1))
-
-    def encode(self, pictures: Tensor) -> Tensor:
-        """Normalised latents of pictures."""
-        return (self.encoder(pictures) - self.latent_mean) / self.latent_std
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Pictures of normalised latents; not clamped."""
-        return self.decoder(latents * self.latent_std + self.latent_mean)
-
-    def encoder_stream(self) -> FramewiseEncoder:
-        """Encodes a stream of pictures, block by block."""
-        return FramewiseEncoder(self)
-
-    def decoder_stream(self) -> FramewiseDecoder:
-        """Decodes a stream of latents, block by block."""
-        return FramewiseDecoder(self)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights."""
-        return next(self.encoder.parameters()).dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.latent_mean.device
 
 
 @dataclass(frozen=True)
@@ -137,43 +66,3 @@ class FramewiseDecoder:
             return pictures.reshape(num_streams, -1, *pictures.shape[1:])
 
         return decode
-
-
-class Residual(nn.Module):
-    """x + conv(silu(conv(x))); the second convolution starts at zero, so the block starts as the identity."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) to the same shape."""
-        return x + self.conv2(F.silu(self.conv1(x)))
-
-
-class Fold(nn.Module):
-    """Halves the resolution: a strided convolution beside a shortcut that folds space and averages channel groups."""
-
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=1)
-        self.channels_out = channels_out
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) to (B, channels_out, h / 2, w / 2)."""
-        return self.conv(x) + F.pixel_unshuffle(x, 2).unflatten(1, (self.channels_out, -1)).mean(2)
-
-
-class Unfold(nn.Module):
-    """Doubles the resolution: a convolution whose channels become space, beside a shortcut that repeats channels."""
-
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels_in, 4 * channels_out, 3, padding=1)
-        self.repeats = 4 * channels_out // channels_in
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) to (B, channels_out, 2 h, 2 w)."""
-        return F.pixel_shuffle(self.conv(x) + x.repeat_interleave(self.repeats, dim=1), 2)

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 ConfigT = TypeVar("ConfigT")
 
-CodecKind = Literal["folded", "framewise", "wan"]
+CodecKind = Literal["folded", "wan"]
 AspectRule = Literal["per_axis", "released"]
 KeyMode = Literal["rotated", "relative"]
 Prediction = Literal["velocity", "x0", "residual", "layers"]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from h2w_ros.generator.codec import FramewiseCodec, FramewiseDecoder, FramewiseEncoder, Residual
+from h2w_ros.generator.codec import FramewiseDecoder, FramewiseEncoder
 from h2w_ros.generator.config import CodecConfig
 
 LATENT_SCALE = 2.0
@@ -69,6 +69,16 @@ class FoldedCodec(nn.Module):
         return self.decoder[0].get_parameter("weight").device
 
 
-def own_codec(config: CodecConfig) -> FoldedCodec | FramewiseCodec:
-    """A new codec of one of our own kinds."""
-    return FoldedCodec(config) if config.kind == "folded" else FramewiseCodec(config)
+
+class Residual(nn.Module):
+    """x + conv(silu(conv(x))); the second convolution starts at zero, so the block starts as the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to the same shape."""
+        return x + self.conv2(F.silu(self.conv1(x)))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from h2w_ros.generator.codec import FramewiseCodec, PictureCodec
+from h2w_ros.generator.codec import PictureCodec
 from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.training.config import CodecTraining
 
@@ -54,10 +54,3 @@ def codec_loss(codec: PictureCodec, pictures: Tensor, config: CodecTraining, ran
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     return error.abs().mean() + error.square().mean() + config.edge_weight * edges + config.latent_penalty * raw.square().mean()
 
-
-@torch.inference_mode()
-def normalise_latents(codec: FramewiseCodec, batches: list[Tensor]) -> None:
-    """Sets the buffers that give latents of camera pictures zero mean and unit variance a channel."""
-    raw = torch.cat([codec.encoder(batch).float() for batch in batches])
-    codec.latent_mean.copy_(raw.mean((0, 2, 3), keepdim=True))
-    codec.latent_std.copy_(raw.std((0, 2, 3), keepdim=True))

@@ -41,7 +41,7 @@ class StreamTraining:
     shortest_stream: int = 8  # blocks
     # How often a stream's newest frame becomes the truth, as `observe` would give it: drawn for each stream between these,
     # evenly in the logarithm, so that clean pasts and long own ones are both always learned from.
-    seen_share: tuple[float, float] = (0.02, 0.2)
+    seen_share: tuple[float, float] = (0.02, 0.4)
     other_looks: bool = True  # every stream in its own colours, half of them mirrored
     tolerance: float = 0.5  # error from which the loss grows linearly only, in standard deviations of the latents
     limit: float = 4.0  # latents that go on as history are clamped to so many standard deviations
@@ -55,7 +55,7 @@ class StreamTraining:
 class RefinerTraining:
     """The refiner alone, in the stream; scene shares and weights are those of `CausalTraining`."""
 
-    stream: StreamTraining = StreamTraining(streams=48, groups=24, warmup_steps=50, adam_learning_rate=1.5e-3)
+    stream: StreamTraining = StreamTraining(streams=48, groups=24, warmup_steps=100, adam_learning_rate=5e-4)
     weight_decay: float = 0.01
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,17 +17,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from h2w_ros.generator.checkpoint import save_generator
-from h2w_ros.generator.codec import FramewiseCodec
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.convolutions import Refiner
-from h2w_ros.generator.folded_codec import FoldedCodec, own_codec
-from h2w_ros.generator.pixels import to_tensor
+from h2w_ros.generator.folded_codec import FoldedCodec
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.training.cache import encode_pixels, episode_pixels, latent_files, load_clips, pixel_files
 from h2w_ros.training.causal import causal_loss
-from h2w_ros.training.codec import PictureSource, codec_loss, normalise_latents
+from h2w_ros.training.codec import PictureSource, codec_loss
 from h2w_ros.training.config import RECIPES, CausalTraining, Recipe, StreamTraining
 from h2w_ros.training.dreams import DreamBank
 from h2w_ros.training.forcing import clip_geometry, draw_batch, draw_layout
@@ -77,7 +75,7 @@ class Stages:
         """Trains the codec on what `pixels/` holds."""
         config = self.recipe.codec
         torch.manual_seed(self.seed)
-        codec = own_codec(self.model.codec).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forgot it
+        codec = FoldedCodec(self.model.codec).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forgot it
         folder = RunFolder(self.folder / "codec")
         rng, random = self._random(folder)
         batches = iter(PictureSource(pixel_files(self.folder), config, rng))
@@ -89,19 +87,17 @@ class Stages:
         chosen = optimisers(codec, config.learning_rate, None, 0.0)
         train(codec, folder, loss, chosen, budget, config.warmup_steps, config.ema_decay)
 
-    def frozen_codec(self) -> FoldedCodec | FramewiseCodec:
-        """The codec that the latents are made with; frozen, together with its normalisation, when the first of them is."""
+    def frozen_codec(self) -> FoldedCodec:
+        """The codec that the latents are made with; frozen when the first of them is."""
         trained, frozen = self.folder / "codec" / "average.safetensors", self.folder / "latents" / "codec.safetensors"
         if not trained.exists():
             raise FileNotFoundError(f"No codec at {trained}; run `h2w train codec` first")
-        codec = own_codec(self.model.codec)
+        codec = FoldedCodec(self.model.codec)
         if frozen.exists():
             codec.load_state_dict(load_file(frozen))
             self._check_same_codec(codec, load_file(trained))
         else:
             codec.load_state_dict(load_file(trained))
-            if isinstance(codec, FramewiseCodec):
-                normalise_latents(codec, list(_camera_pictures(pixel_files(self.folder)[:24])))
             frozen.parent.mkdir(parents=True, exist_ok=True)
             save_file(codec.state_dict(), frozen)
         return codec.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -217,10 +213,3 @@ class Stages:
         stages = {stage: json.loads(path.read_text()) for stage, path in progress.items() if path.exists()}
         return {"recipe": self.recipe_name, "seed": self.seed, "episodes": len(pixel_files(self.folder)), **stages}
 
-
-def _camera_pictures(files: Sequence[Path], per_file: int = 4) -> Iterator[Tensor]:
-    """A few camera pictures of each file, for statistics."""
-    for path in files:
-        with np.load(path) as pixels:
-            image = pixels["image"]
-        yield to_tensor(image[:: max(1, len(image) // per_file)])

@@ -9,13 +9,14 @@ import torch
 
 from h2w_ros.camera import project
 from h2w_ros.condition import Camera, Condition
+from h2w_ros.evaluation.camera_motion import solve_motion
 from h2w_ros.evaluation.episodes import HeldOutEpisode, PixelTruth
 from h2w_ros.evaluation.estimator_input import cell_slopes, mean_place, slopes_of
 from h2w_ros.evaluation.estimator_network import EstimatorConfig, EstimatorNetwork
 from h2w_ros.evaluation.estimator_network import mean_place as place_of_logits
 from h2w_ros.evaluation.estimators import Estimators, load_estimators, save_estimators
 from h2w_ros.evaluation.things import things_of
-from h2w_ros.geometry import invert, rotation_from_axis_angle, transform
+from h2w_ros.geometry import invert, rotation_angle_rad, rotation_from_axis_angle, transform
 from h2w_ros.training.estimator_lessons import lessons, seen_at
 from h2w_ros.training.estimators import losses, sum_of, train_estimators, truth_files
 from h2w_ros.training.run import Budget
@@ -65,6 +66,27 @@ def test_a_cell_is_seen_where_its_point_projects_after_the_camera_moved() -> Non
     got = there[:, 5, 7] * (CAMERA.fx, CAMERA.fy) + (CAMERA.cx, CAMERA.cy)
     assert got == pytest.approx(wanted, abs=0.6)  # a cell's centre is half a pixel from its middle pixel's
     assert seen_at(slopes, depth_m, np.ones((96, 128), bool), np.eye(4)) == pytest.approx(cell_slopes(slopes), abs=1e-6)
+
+
+def sights(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Points before a camera, and the slopes at which it sees them after MOVED."""
+    points = np.concatenate([rng.uniform(-0.4, 0.4, (150, 2)), rng.uniform(0.4, 1.0, (150, 1))], axis=1)
+    seen = points @ invert(MOVED)[:3, :3].T + invert(MOVED)[:3, 3]
+    return points, seen[:, :2] / seen[:, 2:]
+
+
+def test_the_cameras_motion_comes_back_though_a_third_of_the_sights_are_wrong() -> None:
+    rng = np.random.default_rng(0)
+    points, seen = sights(rng)
+    seen[:50] += rng.normal(0, 0.5, (50, 2))
+    solved = solve_motion(points, seen, np.ones(150))
+    assert np.degrees(rotation_angle_rad(invert(MOVED)[:3, :3] @ solved[:3, :3])) < 0.3
+    assert np.linalg.norm(solved[:3, 3] - MOVED[:3, 3]) < 0.005
+
+
+def test_sights_without_weight_say_nothing_and_the_camera_stands() -> None:
+    points, seen = sights(np.random.default_rng(0))
+    assert solve_motion(points, seen, np.zeros(150)) == pytest.approx(np.eye(4), abs=1e-9)
 
 
 def test_what_moves_is_seen_nowhere() -> None:

@@ -2,7 +2,7 @@
 
 It measures generated pictures, whose truth cannot be asked. What it learned from is in `h2w_ros.training.estimator_lessons`.
 
-Shapes: n pictures of H x W; h x w is the size at one of the scales 1/2, 1/4, 1/8, 1/16; c channels.
+Shapes: n pictures of H x W; h x w is the size at one of the scales 1/4, 1/8, 1/16; c channels.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from h2w_ros.generator.convolutions import GlobalContext
 
 PICTURE_CHANNELS = 5
 """RGB and the two slopes (x/z, y/z) of the ray through each pixel: without them nobody can say how far or how wide."""
-MOTION_UNITS = (0.06, 0.06, 0.06, 0.015, 0.015, 0.015)
-"""Rotation [rad] and translation [m] that count as one."""
+STRIDE = 4
+"""Of the finest scale: what is finer is packed into channels on the way in, and unpacked on the way out."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class EstimatorConfig:
 
     width_px: int = 128
     height_px: int = 96
-    widths: tuple[int, ...] = (16, 32, 64, 96)
-    """Channels at 1/2, 1/4, 1/8 and 1/16 of the picture."""
+    widths: tuple[int, ...] = (48, 64, 96)
+    """Channels at 1/4, 1/8 and 1/16 of the picture. No finer: few wide channels cost a CPU less than many thin ones, and learn sooner."""
     embedding: int = 32
     clip_pictures: int = 4
     clip_interval_s: float = 0.25
@@ -41,8 +41,8 @@ class EstimatorConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
-        if len(self.widths) != 4:
-            raise ValueError(f"widths must be four (1/2, 1/4, 1/8, 1/16 of the picture), got {self.widths}")
+        if len(self.widths) != 3:
+            raise ValueError(f"widths must be three (1/4, 1/8, 1/16 of the picture), got {self.widths}")
         for name in ("width_px", "height_px"):
             if getattr(self, name) % 16:
                 raise ValueError(f"{name} must be a multiple of 16 (the coarsest scale), got {getattr(self, name)}")
@@ -52,14 +52,10 @@ class EstimatorConfig:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What the network made of n pictures, at 1/2, 1/4 and 1/8 of their size."""
+    """What the network made of n pictures, at 1/4 and 1/8 of their size."""
 
-    half: Tensor
     quarter: Tensor
     eighth: Tensor
-
-    def __getitem__(self, which: slice | Tensor) -> Seen:
-        return Seen(self.half[which], self.quarter[which], self.eighth[which])
 
 
 class Block(nn.Module):
@@ -81,22 +77,22 @@ class Block(nn.Module):
 
 
 class EstimatorNetwork(nn.Module):
-    """A U-Net and five small readers of its features."""
+    """A U-Net and four small readers of its features."""
 
     def __init__(self, config: EstimatorConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or EstimatorConfig()
         widths = config.widths
-        self.stem = nn.Conv2d(PICTURE_CHANNELS, widths[0], 4, stride=2, padding=1)
-        self.down = nn.ModuleList(nn.Sequential(*(Block(width) for _ in range(1 + (i > 0)))) for i, width in enumerate(widths))
+        self.stem = nn.Sequential(nn.Conv2d(PICTURE_CHANNELS, widths[0], STRIDE, stride=STRIDE), nn.BatchNorm2d(widths[0]))
+        self.down = nn.ModuleList(nn.Sequential(Block(width), Block(width)) for width in widths)
         self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in pairwise(widths))
         self.whole = GlobalContext(widths[-1])
         self.grow = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths))
         self.up = nn.ModuleList(Block(width) for width in widths[:-1])
-        self.surface = nn.Sequential(nn.ReLU(), nn.Conv2d(widths[0], 2, 3, padding=1))
-        self.finder = Finder(widths[1], config.embedding)
-        self.motion = Motion(widths[2], config.embedding, (config.height_px // 8, config.width_px // 8))
-        self.clip = Clip(widths[2], config)
+        self.surface = nn.Sequential(nn.ReLU(), nn.Conv2d(widths[0], 2 * STRIDE**2, 3, padding=1))
+        self.finder = Finder(widths[0], config.embedding)
+        self.matcher = Matcher(widths[1], config.embedding)
+        self.clip = Clip(widths[1], config)
 
     def forward(self, pictures: Float[Tensor, "n 5 H W"]) -> Seen:
         """Features of every picture by itself."""
@@ -111,12 +107,12 @@ class EstimatorNetwork(nn.Module):
             fine = skips.pop()
             x = blocks(fine + F.interpolate(grow(F.relu(x)), size=fine.shape[-2:]))
             scales.append(x)
-        eighth, quarter, half = scales
-        return Seen(half, quarter, eighth)
+        eighth, quarter = scales
+        return Seen(quarter, eighth)
 
     def hands_and_depth(self, seen: Seen) -> Float[Tensor, "n 2 H W"]:
         """Logit of a hand, and natural logarithm of the depth [m], at every pixel."""
-        return F.interpolate(self.surface(seen.half).float(), scale_factor=2, mode="bilinear")
+        return F.pixel_shuffle(self.surface(seen.quarter).float(), STRIDE)
 
 
 class Finder(nn.Module):
@@ -136,36 +132,18 @@ class Finder(nn.Module):
         return self.score(self.compare(torch.cat([found, found * likeness, alike], dim=1)))[:, 0]
 
 
-class Motion(nn.Module):
-    """How the camera moved from one picture to another: every cell is looked for, then the still ones vote."""
+class Matcher(nn.Module):
+    """Which cell of one picture shows what a cell of another one shows."""
 
-    def __init__(self, width: int, embedding: int, size: tuple[int, int]) -> None:
+    def __init__(self, width: int, embedding: int) -> None:
         super().__init__()
         self.embed = nn.Conv2d(width, embedding, 1)
         self.sharpness = nn.Parameter(torch.tensor(3.0))
-        self.context = nn.Conv2d(width, 8, 1)
-        self.vote = nn.Sequential(
-            nn.Conv2d(14, 48, 3, padding=1), Block(48), nn.ReLU(), nn.Conv2d(48, 32, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten()
-        )
-        cells = -(-size[0] // 2) * -(-size[1] // 2)
-        self.decide = nn.Sequential(nn.Linear(32 * cells, 128), nn.ReLU(), nn.Linear(128, 6))
 
-    def match(self, a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> Float[Tensor, "n hw hw"]:
+    def forward(self, a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> Float[Tensor, "n hw hw"]:
         """For every cell of a, how likely each cell of b shows the same."""
         known, found = (F.normalize(self.embed(x).flatten(2), dim=1) for x in (a, b))
         return (known.transpose(1, 2) @ found * self.sharpness.exp()).float().softmax(-1)
-
-    def forward(
-        self, a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"], slopes: Float[Tensor, "n 2 h w"], log_depth: Float[Tensor, "n 1 h w"]
-    ) -> tuple[Float[Tensor, "n 6"], Float[Tensor, "n hw hw"]]:
-        """Motion T_a_b as axis-angle and translation in MOTION_UNITS, and how likely each cell of a is each cell of b.
-
-        `slopes` are those of the cells, `log_depth` that of a.
-        """
-        likely = self.match(a, b)
-        places = (likely @ slopes.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(slopes.shape)
-        seen = [places - slopes, slopes, likely.amax(-1).reshape(log_depth.shape), log_depth, self.context(a)]
-        return self.decide(self.vote(torch.cat(seen, dim=1))), likely
 
 
 class Clip(nn.Module):

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from h2w_ros.camera import Resize
 from h2w_ros.condition import Camera, Image
-from h2w_ros.evaluation.estimator_input import cell_slopes, slopes_of, with_slopes
-from h2w_ros.evaluation.estimator_network import MOTION_UNITS, EstimatorConfig, EstimatorNetwork, Seen, mean_place
+from h2w_ros.evaluation.camera_motion import solve_motion
+from h2w_ros.evaluation.estimator_input import CELL_PX, cell_slopes, slopes_of, with_slopes
+from h2w_ros.evaluation.estimator_network import EstimatorConfig, EstimatorNetwork, Seen, mean_place
 from h2w_ros.generator.config import from_json
 from h2w_ros.generator.tensors import fill, read_file, write_file
-from h2w_ros.geometry import Transform, rotation_from_axis_angle, transform
+from h2w_ros.geometry import Transform
 from h2w_ros.paths import models_dir
 
 FILE = "estimators.safetensors"
@@ -53,7 +54,7 @@ class Estimators:
         shown = [with_slopes(resize.picture(picture)[None], slope) for picture, slope in zip(pictures, slopes, strict=True)]
         parts = torch.from_numpy(np.concatenate(shown)).contiguous(memory_format=torch.channels_last).split(PICTURES_AT_ONCE)
         seen = [self._network(part) for part in parts]
-        together = Seen(*(torch.cat([getattr(part, scale) for part in seen]) for scale in ("half", "quarter", "eighth")))
+        together = Seen(*(torch.cat([getattr(part, scale) for part in seen]) for scale in ("quarter", "eighth")))
         cells = torch.from_numpy(np.stack([cell_slopes(slope) for slope in slopes]))
         return Watched(together, self._network.hands_and_depth(together), cells, pictures[0].shape[:2])
 
@@ -77,12 +78,16 @@ class Estimators:
 
     @torch.inference_mode()
     def motions(self, start: Watched, clip: Watched) -> list[Transform]:
-        """T_start_other: how the camera moved from the first picture of `start` to every picture of the clip."""
-        count = len(clip.surfaces)
-        first, slopes = (x[:1].expand(count, -1, -1, -1) for x in (start.seen.eighth, start.slopes))
-        depth = F.avg_pool2d(start.surfaces[:1, 1:], 8).expand(count, -1, -1, -1)
-        numbers = self._network.motion(first, clip.seen.eighth, slopes, depth)[0].double().numpy() * MOTION_UNITS
-        return [transform(rotation_from_axis_angle(row[:3]), row[3:]) for row in numbers]
+        """T_start_other: how the camera moved from the first picture of `start` to every picture of the clip.
+
+        Cells are found again by what they show; those with hands count less, and strays hardly.
+        """
+        slopes, surfaces = start.slopes[0].double().numpy(), F.avg_pool2d(start.surfaces[:1], CELL_PX)[0].double().numpy()
+        depth_m = np.exp(surfaces[1])
+        points = np.stack([*(slopes * depth_m), depth_m], axis=-1).reshape(-1, 3)
+        without_hand = 1.0 / (1.0 + np.exp(surfaces[0].ravel().clip(-30, 30)))
+        likely = self._network.matcher(start.seen.eighth[:1].expand_as(clip.seen.eighth), clip.seen.eighth).double().numpy()
+        return [solve_motion(points, _sharpened(rows, slopes), without_hand * rows.max(-1)) for rows in likely]
 
     @torch.inference_mode()
     def windows(self, clip: Watched, rate_hz: float) -> Float[ndarray, "n f"]:
@@ -114,6 +119,16 @@ def save_estimators(folder: Path, network: EstimatorNetwork, training: dict[str,
     state = {name: tensor.half() if tensor.ndim == 4 else tensor for name, tensor in network.state_dict().items()}
     write_file(folder / FILE, state, metadata)
     return folder / FILE
+
+
+def _sharpened(likely: Float[ndarray, "hw hw"], slopes: Float[ndarray, "2 h w"]) -> Float[ndarray, "hw 2"]:
+    """The mean slopes around the likeliest cell of each row: finer than a cell, and blind to far cells that look alike."""
+    h, w = slopes.shape[1:]
+    row, column = np.divmod(np.arange(h * w), w)
+    best = likely.argmax(-1)
+    near = (np.abs(row[best][:, None] - row) <= 1) & (np.abs(column[best][:, None] - column) <= 1)
+    weights = likely * near
+    return weights @ slopes.reshape(2, -1).T / weights.sum(-1, keepdims=True)
 
 
 def _sized(maps: Tensor, size_px: tuple[int, int]) -> Float32[ndarray, "T H W"]:

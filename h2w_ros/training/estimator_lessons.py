@@ -18,7 +18,7 @@ from torch import Tensor
 
 from h2w_ros.condition import Camera
 from h2w_ros.evaluation.estimator_input import CELL_PX, SMALLEST_THING_PX, cell_slopes, mean_place, slopes_of, with_slopes
-from h2w_ros.evaluation.estimator_network import MOTION_UNITS, EstimatorConfig
+from h2w_ros.evaluation.estimator_network import EstimatorConfig
 from h2w_ros.geometry import axis_angle_from_rotation, invert
 from h2w_ros.training.augment import MIRROR, colour_matrix
 
@@ -27,6 +27,11 @@ FIRST_THING = 3
 GRID = (3, 4)
 """Rows and columns in which a window's contents are told."""
 FARTHEST_M, NEAREST_M = 5.0, 0.05
+MOTION_UNITS = (0.06, 0.06, 0.06, 0.015, 0.015, 0.015)
+"""Rotation [rad] and translation [m] that count as one."""
+WORST_BLUR_PX, WORST_NOISE, WORST_GHOST = 2.0, 16.0, 0.35
+SPOILT_SHARES = (0.5, 0.4, 0.25)
+"""How often windows are soft, noisy, haunted."""
 
 Arrays = dict[str, ndarray]
 
@@ -40,7 +45,6 @@ class Lesson:
     log_depth: Tensor  # (B, M, H, W)
     thing: Tensor  # (B, M, H/4, W/4): share of the cell that shows the thing to be found
     place: Tensor  # (B, K, 2): its mean place, as shares of width and height; nan where it is not seen
-    motion: Tensor  # (B, K, 6): T_clean_other in MOTION_UNITS
     slopes: Tensor  # (B, 2, h, w) of the cells
     seen_at: Tensor  # (B, K, 2, h, w): slopes at which the clean picture's still cells are seen in the others; nan for what moves
     clip: Tensor  # (B, answers)
@@ -58,7 +62,7 @@ def lessons(files: Sequence[Path], config: EstimatorConfig, batch: int, rng: np.
 def lesson(moments: Arrays, rng: np.random.Generator, spoil: bool) -> Arrays:
     """One episode's part of a lesson, as arrays without B, from its first moment, the clean one, and those of the window."""
     first, episode = moments["image"][0], {name: array if name == "camera" else array[1:] for name, array in moments.items()}
-    wrongs = rng.uniform(size=3) * (rng.uniform(size=3) < (0.6, 0.6, 0.3)) * spoil
+    wrongs = rng.uniform(size=3) * (rng.uniform(size=3) < SPOILT_SHARES) * spoil
     pictures = [episode["image"][0], *spoilt(episode["image"][1:], first, wrongs, rng)]
     slopes = slopes_of(Camera(*(int(size) for size in episode["camera"][:2]), *episode["camera"][2:].tolist()))
     depth = np.clip(episode["depth_m"].astype(np.float32), NEAREST_M, FARTHEST_M)
@@ -71,7 +75,6 @@ def lesson(moments: Arrays, rng: np.random.Generator, spoil: bool) -> Arrays:
         "log_depth": np.log(depth),
         "thing": np.stack([cv2.resize(mask.astype(np.float32), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA) for mask in thing]),
         "place": np.stack([mean_place(mask) for mask in thing[1:]]),
-        "motion": np.stack([motion_numbers(T) for T in motions]),
         "slopes": cell_slopes(slopes),
         "seen_at": np.stack([seen_at(slopes, depth[0], still, T) for T in motions]),
         "clip": clip_answers(episode, np.log(depth[-1]), wrongs),
@@ -99,7 +102,7 @@ def seen_at(slopes: ndarray, depth_m: ndarray, still: ndarray, T_a_b: ndarray) -
 
 def spoilt(pictures: ndarray, first: ndarray, wrongs: ndarray, rng: np.random.Generator) -> list[ndarray]:
     """The pictures softened, made noisy and mixed with the first one, as far as `wrongs` (three shares of the worst) say."""
-    blur, noise, ghost = wrongs * (2.0, 25.0, 0.4)
+    blur, noise, ghost = wrongs * (WORST_BLUR_PX, WORST_NOISE, WORST_GHOST)
     result = []
     for picture in pictures:
         mixed = picture * (1 - ghost) + first * ghost

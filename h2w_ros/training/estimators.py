@@ -22,10 +22,10 @@ from h2w_ros.training.run import Budget, RunFolder, optimisers, train
 from h2w_ros.world.spec import WORLD_VERSION
 
 BATCH_EPISODES = 4
-LEARNING_RATE = 1.5e-3
-WARMUP_STEPS = 100
+LEARNING_RATE = 2.5e-3
+WARMUP_STEPS = 50
 WEIGHT_DECAY = 1e-3
-EMA_DECAY = 0.998
+EMA_DECAY = 0.995
 VALIDATION_LESSONS = 16
 WINDOWS_TO_STANDARDISE, WINDOWS_AN_EPISODE = 1600, 12
 MATCH_WEIGHT, LEAST_LIKELY = 0.2, 1e-5
@@ -89,7 +89,7 @@ def losses(network: EstimatorNetwork, lesson: Lesson) -> dict[str, Tensor]:
         "hand": hand_loss(surfaces[:, 0], lesson.hand.flatten(0, 1)),
         "depth": 2.0 * (log_depth - lesson.log_depth).abs().mean(),
         "thing": thing_loss(network, seen, lesson, count),
-        "motion": motion_loss(network, seen, lesson, log_depth.detach(), count),
+        "match": match_loss(network, seen, lesson, count),
         "clip": clip_loss(network, seen, lesson, count),
     }
 
@@ -114,14 +114,11 @@ def thing_loss(network: EstimatorNetwork, seen: Seen, lesson: Lesson, count: int
     return cells + 4.0 * (mean_place(logits[known]) - place[known]).abs().mean()
 
 
-def motion_loss(network: EstimatorNetwork, seen: Seen, lesson: Lesson, log_depth: Tensor, count: int) -> Tensor:
-    """The camera's motion, and how unlikely it seems that each still cell is where it truly is."""
+def match_loss(network: EstimatorNetwork, seen: Seen, lesson: Lesson, count: int) -> Tensor:
+    """How unlikely it seems to the matcher that each still cell is where it truly is."""
     eighth = seen.eighth.unflatten(0, (-1, count))
-    first, others, slopes = eighth[:, 0].repeat_interleave(count - 1, 0), eighth[:, 1:].flatten(0, 1), lesson.slopes.repeat_interleave(count - 1, 0)
-    coarse = F.avg_pool2d(log_depth[:, :1], 8).repeat_interleave(count - 1, 0)
-    motion, likely = network.motion(first, others, slopes, coarse)
-    surprise = match_surprise(likely, slopes, lesson.seen_at.flatten(0, 1))
-    return F.smooth_l1_loss(motion.float(), lesson.motion.flatten(0, 1), beta=0.1) + MATCH_WEIGHT * surprise
+    likely = network.matcher(eighth[:, 0].repeat_interleave(count - 1, 0), eighth[:, 1:].flatten(0, 1))
+    return MATCH_WEIGHT * match_surprise(likely, lesson.slopes.repeat_interleave(count - 1, 0), lesson.seen_at.flatten(0, 1))
 
 
 def match_surprise(likely: Tensor, slopes: Tensor, seen_at: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from h2w_ros.evaluation.over_time import OverTime
 from h2w_ros.evaluation.picture_metrics import flows
 from h2w_ros.evaluation.regions import REGIONS, RegionErrors
 from h2w_ros.evaluation.user_networks import UserErrors, UserNetworks
-from h2w_ros.evaluation.world_errors import WorldErrors, watch_episode
+from h2w_ros.evaluation.world_errors import WorldErrors, watch_episode, watch_pictures
 
 CEILING = "codec_ceiling"
 
@@ -51,13 +51,13 @@ class Evaluation:
         """Measures one episode; ValueError when a contender answers fewer frames than were asked for."""
         truth, regions = episode.pictures, episode.regions
         true_flows, watched, strip = flows(truth), watch_episode(self.estimators, episode), {"truth": truth}
-        self.real.add(self.estimators, watched, truth)
+        self.real.add(self.estimators, watched, watched.clip)
         for name, contender in table.items():
             frames = _all_frames(name, list(contender(episode)), truth)
             score = self.scores.setdefault(name, Score())
             score.regions.add_clip(frames, truth, regions, true_flows)
             score.over_time.add(frames, truth)
-            score.world.add(self.estimators, watched, frames)
+            score.world.add(self.estimators, watched, watch_pictures(self.estimators, episode, frames))
             score.user.add(self.user_networks, frames, truth)
             strip[name] = frames
         self.num_episodes += 1

@@ -50,7 +50,12 @@ class WatchedEpisode:
 
 def watch_episode(estimators: Estimators, episode: HeldOutEpisode) -> WatchedEpisode:
     """The episode, seen by the estimators."""
-    return WatchedEpisode(episode, _watch(estimators, episode, episode.pictures), things_of(episode))
+    return WatchedEpisode(episode, watch_pictures(estimators, episode, episode.pictures), things_of(episode))
+
+
+def watch_pictures(estimators: Estimators, episode: HeldOutEpisode, pictures: Sequence[Image]) -> Watched:
+    """Pictures of the episode's moments, the true ones or a contender's, seen by the estimators."""
+    return estimators.watch(pictures, [condition.camera for condition in episode.conditions])
 
 
 @dataclass
@@ -67,9 +72,8 @@ class WorldErrors:
     shift_m: Mean = field(default_factory=Mean)
     windows: list[Float[ndarray, "n f"]] = field(default_factory=list)
 
-    def add(self, estimators: Estimators, truth: WatchedEpisode, pictures: Sequence[Image]) -> None:
-        """Counts one episode of these pictures."""
-        clip = _watch(estimators, truth.episode, pictures)
+    def add(self, estimators: Estimators, truth: WatchedEpisode, clip: Watched) -> None:
+        """Counts one episode, as the estimators saw the contender's pictures."""
         self._add_hands(estimators.hand_masks(clip)[1:], truth.episode)
         self._add_depth(estimators.depth_m(clip)[1:], truth.episode)
         for thing in truth.things:
@@ -129,7 +133,3 @@ def rate_hz_of(episode: HeldOutEpisode) -> float:
     """Pictures a second, by the stamps."""
     stamps = [condition.stamp_ns for condition in episode.conditions]
     return 1e9 * (len(stamps) - 1) / (stamps[-1] - stamps[0])
-
-
-def _watch(estimators: Estimators, episode: HeldOutEpisode, pictures: Sequence[Image]) -> Watched:
-    return estimators.watch(pictures, [condition.camera for condition in episode.conditions])

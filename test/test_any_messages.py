@@ -119,8 +119,8 @@ change_lists = st.lists(st.tuples(st.floats(0.0, 1.0, exclude_max=True), st.inte
 
 
 def many(max_examples: int) -> Any:
-    """As many cases, however long the slowest takes."""
-    return settings(max_examples=max_examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    """As many cases, the same in every run, however long the slowest takes."""
+    return settings(max_examples=max_examples, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.slow

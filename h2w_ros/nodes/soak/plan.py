@@ -27,7 +27,7 @@ class SoakConfig:
     fault_s: float = 4.0
     pause_s: float = 3.0
     max_latency_s: float = 5.0
-    max_recovery_s: float = 30.0
+    max_recovery_s: float = 60.0
     max_growth_mb: float = 24.0
     max_new_files: int = 4
     max_new_threads: int = 2

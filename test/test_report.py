@@ -101,6 +101,7 @@ def test_the_page_keeps_what_was_written_by_hand_and_its_pictures_exist(tmp_path
     assert page.startswith("# Results\n\n`tiny` on 2 episodes")
     assert page.partition(KEPT_BELOW)[2].strip() == "By hand."
     assert "Not measured: camera rays matter" in page
+    assert "| 1 (0.9 to 1.2) |" in page  # the Fréchet distance and its interval
     for name in ("by_frame.png", "regions.png", "strip_0.png"):
         assert f"results/{name}" in page
         assert cv2.imread(str(tmp_path / "results" / name)) is not None

@@ -80,19 +80,19 @@ def _claims(found: Sequence[Claim]) -> list[str]:
 def _regions(report: Report, folder: str) -> list[str]:
     lines = ["## Pictures against the truth", "", "PSNR [dB] and SSIM: higher is better. Flow error [px a frame]: lower is better.", ""]
     for region, name in REGION_NAMES.items():
-        tables = {contender: picture_metrics(table[region]) for contender, table in _tables(report).items()}
-        lines += [f"**{name}**", "", *_metrics_table(tables)]
+        tables = {contender: table[region] for contender, table in _tables(report).items()}
+        lines += [f"**{name}**", "", *_metrics_table(tables, list(picture_metrics(tables["model"])))]
     return [*lines, f"![PSNR by region]({folder}/regions.png)", "", f"![PSNR by frame]({folder}/by_frame.png)", ""]
 
 
 def _world(report: Report) -> list[str]:
-    tables = {name: world_metrics(table["overall"]) for name, table in _tables(report).items()}
-    own = {"*true pictures: the estimators' own error*": world_metrics(report["estimators"])}
-    used = next(iter(tables.values()))
+    tables = {name: table["overall"] for name, table in _tables(report).items()}
+    own = {"*true pictures: the estimators' own error*": report["estimators"]}
+    used = list(world_metrics(tables["model"]))
     return [
         "## What the pictures show",
         "",
-        *_metrics_table(tables | own),
+        *_metrics_table(tables | own, used),
         *(f"- `{metric}`: {MEANING[metric]}" for metric in used),
         "- `frechet_world` of the true pictures is that between every other episode and the rest",
         "",
@@ -140,9 +140,14 @@ def _tables(report: Report) -> dict[str, Mapping[str, Mapping[str, float | None]
     return {**report["results"], "codec_ceiling": report["codec_ceiling"]}
 
 
-def _metrics_table(tables: Mapping[str, Mapping[str, float | None]]) -> list[str]:
-    metrics = list(next(iter(tables.values())))
-    return _table(["", *metrics], [[name, *(number(row.get(metric)) for metric in metrics)] for name, row in tables.items()])
+def _metrics_table(rows: Mapping[str, Mapping[str, float | None]], metrics: Sequence[str]) -> list[str]:
+    return _table(["", *metrics], [[name, *(_cell(row, metric) for metric in metrics)] for name, row in rows.items()])
+
+
+def _cell(row: Mapping[str, float | None], metric: str) -> str:
+    """The number, with its interval where there is one."""
+    low, high = (row.get(f"{metric}_{end}") for end in ("low", "high"))
+    return number(row.get(metric)) + ("" if low is None else f" ({number(low)} to {number(high)})")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -18,13 +18,15 @@ MEANING = {
     "camera_error": "how far the camera's turn since frame 0 is off [degrees]",
     "camera_error_m": "how far its way since frame 0 is off [m]",
     "depth_error": "relative error of the depth",
-    "frechet_world": "Fréchet distance of windows of 0.75 s, in features that know the world; with the middle 90% over episodes drawn again",
+    "frechet_world": "Fréchet distance of windows of 0.75 s, in features that know the world; in brackets the middle 90% over episodes drawn again",
     "drift": "PSNR of the first quarter less that of the last [dB]",
     "lpips": "LPIPS by the given network, lower is better",
     "fvd": "Fréchet video distance by the given network, lower is better",
     "dino": "cosine of DINO features by the given network, 1 is perfect",
 }
 """What every metric says."""
+WELL_SEEN_IOU = 0.9
+"""Estimators that find true hands less well than that say little about generated ones."""
 HIGHER_IS_BETTER = ("psnr", "ssim", "hand_iou", "dino")
 
 
@@ -52,9 +54,10 @@ def world_metrics(row: Mapping[str, float | None]) -> dict[str, float | None]:
 
 def warnings(report: Mapping[str, Any]) -> list[str]:
     """What keeps numbers from meaning what they seem to."""
-    windows = report["estimators"]["windows"]
+    windows, own_iou = (report["estimators"].get(name) for name in ("windows", "hand_iou"))
     few = f"frechet_world is of {windows} windows only; it means little below {FEWEST_WINDOWS} (64 episodes of 49 frames have 2368)"
-    return [few] if windows < FEWEST_WINDOWS else []
+    blunt = f"The estimators find the hands of true pictures with an IoU of {number(own_iou)} only: a hand_iou near that is as good as can be told"
+    return [few] * (windows < FEWEST_WINDOWS) + [blunt] * (own_iou is not None and own_iou < WELL_SEEN_IOU)
 
 
 def number(value: float | None) -> str:

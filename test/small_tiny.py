@@ -9,7 +9,7 @@ import torch
 
 from h2w_ros.condition import Camera, Condition, HandPose
 from h2w_ros.generator.checkpoint import Generator
-from h2w_ros.generator.config import CodecConfig
+from h2w_ros.generator.config import CodecConfig, RefinerConfig
 from h2w_ros.generator.folded_codec import FoldedCodec
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.transformer import Transformer
@@ -25,7 +25,14 @@ def small_tiny() -> Generator:
     config = replace(
         tiny,
         transformer=replace(
-            tiny.transformer, dim=32, ffn_dim=64, num_heads=2, num_layers=2, in_dim=48, out_dim=24, refiner_widths=(16,), refiner_depth=2
+            tiny.transformer,
+            dim=32,
+            ffn_dim=64,
+            num_heads=2,
+            num_layers=2,
+            in_dim=48,
+            out_dim=24,
+            refiner=RefinerConfig(16, 2, fold=2, detail_width=4),
         ),
         codec=CodecConfig("folded", 12, 8, 1, width=8, depth=1),
         rollout=replace(tiny.rollout, window=3, fold=2),

@@ -8,7 +8,7 @@ import torch
 from generators import random_conditions, random_latents, random_transformer, small_config
 from test_forcing import random_source
 
-from h2w_ros.generator.config import RolloutConfig
+from h2w_ros.generator.config import RefinerConfig, RolloutConfig
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.rollout import BlockConditions, Rollout, roll_out
 from h2w_ros.generator.transformer import Transformer
@@ -22,10 +22,10 @@ PHOTO_ONLY = CausalTraining(photo_share=1.0, static_share=0.0)
 ALWAYS, NEVER = (1.0, 1.0), (1e-9, 1e-9)
 
 
-@pytest.mark.parametrize("refiner_widths", [(), (8,), (8, 16)])
-def test_a_block_with_gradients_is_the_block_without_them(refiner_widths: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("refiner", [None, RefinerConfig(8, 2), RefinerConfig(8, 2, fold=2, detail_width=4)])
+def test_a_block_with_gradients_is_the_block_without_them(refiner: RefinerConfig | None) -> None:
     """Past the window's end, so that the ring has wrapped and the open block's slot lies between others."""
-    transformer = random_transformer(small_config(refiner_widths=refiner_widths))
+    transformer = random_transformer(small_config(refiner=refiner))
     conditions, reference = random_conditions(8), random_latents(1)
     expected = roll_out(Rollout(transformer, ROLLOUT), reference, conditions)
     transformer.requires_grad_(True)
@@ -112,7 +112,7 @@ def test_a_model_with_longer_blocks_is_refused() -> None:
 
 def test_a_network_without_layers_drafts_nothing_and_refines() -> None:
     """Its stream is the refiner's alone: the same as with a transformer whose output is zero."""
-    config = small_config(refiner_widths=(8, 16, 8), refiner_depth=1)
+    config = small_config(refiner=RefinerConfig(8, 2, fold=2, detail_width=4))
     whole = random_transformer(config)
     torch.nn.init.zeros_(whole.head.head.weight)
     torch.nn.init.zeros_(whole.head.head.bias)

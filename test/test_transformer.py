@@ -7,6 +7,7 @@ import torch
 from generators import CHANNELS, HEIGHT, WIDTH, random_conditions, random_transformer, small_config
 
 from h2w_ros.generator.attention import causal_mask, teacher_forcing_mask
+from h2w_ros.generator.config import RefinerConfig
 from h2w_ros.generator.transformer import Transformer, sinusoid
 
 FRAMES = 4
@@ -114,7 +115,7 @@ def test_a_packed_network_still_trains():
 
 def test_the_refiner_does_not_blow_up_however_its_weights_grow():
     """Branches of branches multiply: with weights ten times as large, six of them made features of a billion."""
-    config = small_config(refiner_widths=(8,), refiner_depth=6)
+    config = small_config(refiner=RefinerConfig(8, 6))
     transformer = random_transformer(config)
     seen = []
     transformer.refiner.conv_out.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))

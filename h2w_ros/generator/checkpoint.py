@@ -58,9 +58,7 @@ def load_generator(path_or_name: str | Path, dtype: torch.dtype | None = None, d
     return Generator(config, transformer.to(device, dtype).eval().requires_grad_(False).pack(), codec, text)
 
 
-def save_generator(
-    folder: Path, config: GeneratorConfig, transformer: Transformer, codec: FoldedCodec, dtype: torch.dtype = torch.bfloat16
-) -> None:
+def save_generator(folder: Path, config: GeneratorConfig, transformer: Transformer, codec: FoldedCodec, dtype: torch.dtype = torch.bfloat16) -> None:
     """Writes a model folder that `load_generator` opens; large tensors in `dtype`, small ones in float32.
 
     LoRAs are taken as merged, so the config is written without them; config.json comes last and makes the folder whole.

@@ -22,15 +22,31 @@ RAY_CHANNELS = 6
 
 
 @dataclass(frozen=True)
+class RefinerConfig:
+    """Convolutions that improve the output: `depth` residual blocks of `width` channels at the latents' resolution, and `detail_depth` of
+    `detail_width` channels at that of the picture whose `fold` by `fold` places a latent holds; a width of 0 leaves those out.
+    """
+
+    width: int
+    depth: int
+    fold: int = 1
+    detail_width: int = 0
+    detail_depth: int = 2
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "width", "depth", "fold", "detail_depth")
+        if self.detail_width < 0:
+            raise ValueError(f"detail_width must not be negative, got {self.detail_width}")
+
+
+@dataclass(frozen=True)
 class TransformerConfig:
     """The network's sizes, by the released (Wan) names.
 
     `in_dim` counts every channel at the patch embedding: noise, hand control, reference and, with a static scene, its
     render. `text_dim` None makes a network without text: no text embedding and no cross-attention. The camera adapter
     takes `in_dim_control_adapter` ray channels at picture size and unshuffles them by `downscale_factor_control_adapter`.
-    A refiner improves the output at the latents' resolution and, one after the other, half, a quarter, ... of it, with these
-    `refiner_widths` (channels) and `refiner_depth` residual blocks on each way; no widths make a network without a refiner, as the
-    released ones are. Without layers there is a refiner only, which is how it is trained first.
+    The released networks have no refiner. One without layers is a refiner only, which is how it is trained first.
     """
 
     in_dim: int
@@ -49,24 +65,29 @@ class TransformerConfig:
     add_control_adapter: bool = True
     in_dim_control_adapter: int = 24
     downscale_factor_control_adapter: int = 8
-    refiner_widths: tuple[int, ...] = ()
-    refiner_depth: int = 2
+    refiner: RefinerConfig | None = None
 
     def __post_init__(self) -> None:
-        for name in ("patch_size", "refiner_widths"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "patch_size", tuple(self.patch_size))
         _require_positive(self, "in_dim", "dim", "ffn_dim", "out_dim", "num_heads", "freq_dim", "text_len")
-        _require_positive(self, "in_dim_control_adapter", "downscale_factor_control_adapter", "eps", "refiner_depth")
+        _require_positive(self, "in_dim_control_adapter", "downscale_factor_control_adapter", "eps")
         if self.num_layers < 0:
             raise ValueError(f"num_layers must not be negative, got {self.num_layers}")
-        if min(self.refiner_widths, default=1) < 1:
-            raise ValueError(f"refiner_widths must be positive, got {self.refiner_widths}")
         if len(self.patch_size) != 3 or self.patch_size[0] != 1 or min(self.patch_size) < 1:
             raise ValueError(f"patch_size must be (1, h, w): a latent frame is never split in time, got {self.patch_size}")
         if self.dim % self.num_heads or self.head_dim % 2:
             raise ValueError(f"dim must be num_heads times an even head size, got dim={self.dim}, num_heads={self.num_heads}")
         if self.freq_dim % 2:
             raise ValueError(f"freq_dim must be even (half cosines, half sines), got {self.freq_dim}")
+        self._check_fold()
+
+    def _check_fold(self) -> None:
+        """What is unfolded has whole channels at every place."""
+        if self.refiner is None or not self.refiner.detail_width:
+            return
+        for name, channels in (("in_dim", self.in_dim), ("out_dim", self.out_dim), ("refiner.width", self.refiner.width)):
+            if channels % self.refiner.fold**2:
+                raise ValueError(f"{name} must be a multiple of refiner.fold^2 = {self.refiner.fold**2}, got {channels}")
 
     @property
     def head_dim(self) -> int:

@@ -69,7 +69,6 @@ class FoldedCodec(nn.Module):
         return self.decoder[0].get_parameter("weight").device
 
 
-
 class Residual(nn.Module):
     """x + conv(silu(conv(x))); the second convolution starts at zero, so the block starts as the identity."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from h2w_ros.generator.config import CodecConfig, GeneratorConfig, RaysConfig, Riflex, RolloutConfig, TransformerConfig
+from h2w_ros.generator.config import CodecConfig, GeneratorConfig, RaysConfig, RefinerConfig, Riflex, RolloutConfig, TransformerConfig
 
 RELEASED_STEPS = (1000.0, 750.0, 500.0, 250.0)
 RELEASED_RIFLEX = Riflex(k=6, L_test=376, L_test_scale=4.886)
@@ -22,8 +22,7 @@ TINY = GeneratorConfig(
         num_layers=4,
         in_dim_control_adapter=6,
         downscale_factor_control_adapter=8,
-        refiner_widths=(128,),
-        refiner_depth=6,
+        refiner=RefinerConfig(width=128, depth=6, fold=4, detail_width=32, detail_depth=3),
     ),
     codec=CodecConfig(kind="folded", latent_channels=48, spatial_stride=8, temporal_stride=1, width=48, depth=2),
     rays=RaysConfig(anchor_lag=1, motion_gain=8.0),
@@ -39,7 +38,14 @@ DEBUG = replace(
     TINY,
     name="debug",
     transformer=replace(
-        TINY.transformer, in_dim=48, dim=32, ffn_dim=64, out_dim=24, num_heads=2, num_layers=2, refiner_widths=(8, 8), refiner_depth=1
+        TINY.transformer,
+        in_dim=48,
+        dim=32,
+        ffn_dim=64,
+        out_dim=24,
+        num_heads=2,
+        num_layers=2,
+        refiner=RefinerConfig(8, 2, fold=2, detail_width=4, detail_depth=1),
     ),
     codec=replace(TINY.codec, latent_channels=12, width=8),
     rollout=replace(TINY.rollout, window=3, fold=2),

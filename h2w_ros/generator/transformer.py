@@ -110,7 +110,7 @@ class Transformer(nn.Module):
         self.head = Head(config)
         if config.add_control_adapter:
             self.control_adapter = CameraAdapter(config)
-        self.refiner = Refiner(config) if config.refiner_widths else None
+        self.refiner = None if config.refiner is None else Refiner(config, config.refiner)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

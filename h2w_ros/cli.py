@@ -16,6 +16,7 @@ VERBS = {
     "evaluate": "measure a model on held-out simulated episodes, region by region",
     "generate": "predict a video from an episode, a bag or a Hand2World example (no ROS)",
     "parity": "compare our network with the released one's numbers",
+    "plan": "measure what a model is worth to a planner, in the simulated world",
     "repair": "give a bag whose recorder was killed its end back",
     "replay": "play an episode, a bag or an example into ROS topics",
     "run": "conditioner and generator in one process",

@@ -12,6 +12,7 @@ import torch
 
 from h2w_ros.commands.bench import nodes_table, reason_against_nodes
 from h2w_ros.condition import Camera, Condition, HandPose
+from h2w_ros.evaluation.branch_speed import BranchPlan, aside, measure_branches
 from h2w_ros.evaluation.speed import SpeedPlan, measure_speed, speed_table
 from h2w_ros.generator.checkpoint import Generator
 from h2w_ros.generator.folded_codec import FoldedCodec
@@ -101,3 +102,20 @@ def test_the_command_writes_what_it_prints(generator: Generator, tmp_path: Path,
     report = json.loads(out.read_text())
     assert report == json.loads(capsys.readouterr().out)
     assert {"block_ms_at_50", "rss_mb_at_50", "input_to_pixel_ms_p50", "input_to_pixel_ms_p95"} <= set(report)
+
+
+def test_branches_are_timed_block_by_block_beside_single_sessions(generator: Generator) -> None:
+    plan, heard = BranchPlan(num_candidates=3, num_past=2, num_blocks=4), []
+    report = measure_branches(generator, conditions(7), plan, heard.append)
+    assert (len(report.batch_ms), len(report.singles_ms), sum(heard)) == (4, 4, 4)
+    table = report.table(plan)
+    assert table["candidates"] == 3
+    assert table["batch_over_singles"] == pytest.approx(table["block_ms_batch"] / table["block_ms_singles"], rel=0.01)
+    assert table["batch_over_singles_with_past"] > 0
+    with pytest.raises(ValueError, match="need 7 conditions, got 6"):
+        measure_branches(generator, conditions(6), plan)
+
+
+def test_candidates_of_the_measurement_differ_by_their_hands() -> None:
+    here, there = (aside(conditions(1)[0], number).hands[0].T_world_wrist[0, 3] for number in (0, 3))
+    assert there - here == pytest.approx(0.03)

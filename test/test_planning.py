@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from dataclasses import replace
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -16,7 +18,7 @@ from h2w_ros.condition import Condition
 from h2w_ros.generator.checkpoint import Generator
 from h2w_ros.geometry import transform
 from h2w_ros.planning import scores
-from h2w_ros.planning.goal import picture_distance
+from h2w_ros.planning.goal import missing_change, picture_distance
 from h2w_ros.planning.hand_agreement import hand_agreement
 from h2w_ros.planning.prediction import Deadline, Future, Prediction, begin, go_on, run
 from h2w_ros.planning.question import Question
@@ -136,12 +138,27 @@ def test_a_candidate_equal_to_the_goal_is_nearest_to_it(generator: Generator) ->
     assert all(math.isnan(value) for value in score(plain.futures(), scorers(["goal_distance"]))[0].values)
 
 
-def test_a_thing_is_farther_from_its_goal_the_farther_it_stands_from_it() -> None:
-    def table(x_px: int) -> np.ndarray:
-        picture = np.full((96, 128, 3), 90, np.uint8)
-        picture[40:52, x_px : x_px + 12] = (220, 40, 40)
-        return picture
+def table(x_px: int) -> np.ndarray:
+    """A red thing on a grey table; beyond its edge, none."""
+    picture = np.full((96, 128, 3), 90, np.uint8)
+    picture[40:52, x_px : x_px + 12] = (220, 40, 40)
+    return picture
 
+
+def test_the_wanted_change_is_missing_at_the_start_and_there_at_the_goal_other_changes_count_less() -> None:
+    start, goal = table(20), table(80)
+    assert missing_change(start, goal, goal) == 0.0
+    assert missing_change(start, start, goal) == pytest.approx(1.0)
+    near, elsewhere, gone = (missing_change(start, end, goal) for end in (table(84), table(50), table(200)))
+    assert near < gone < 1.0
+    assert near < elsewhere < 1.0
+    corner = goal.copy()
+    corner[80:, :20] = 250
+    assert missing_change(start, corner, goal) < elsewhere
+    assert math.isnan(missing_change(start, goal, start))
+
+
+def test_a_thing_is_farther_from_its_goal_the_farther_it_stands_from_it() -> None:
     distances = [picture_distance(table(20 + shift), table(20)) for shift in (0, 4, 10, 20, 40)]
     assert distances[0] == 0.0
     assert distances == sorted(distances)
@@ -192,7 +209,7 @@ def install(monkeypatch: pytest.MonkeyPatch, name: str, scorer: object) -> None:
 def test_another_packages_scorer_is_found_by_name_and_runs_beside_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, "brightness", Scorer("brightness", "mean grey level", True, lambda future: float(future.pictures.mean())))
     values = {found.scorer.name: found.values for found in score([hand_future(True), hand_future(True, background=120)], scorers())}
-    assert set(values) == {"goal_distance", "hand_agreement", "spread", "brightness"}
+    assert set(values) == {"goal_distance", "goal_remaining", "hand_agreement", "spread", "brightness"}
     assert values["brightness"][1] > values["brightness"][0]
 
 
@@ -220,5 +237,17 @@ def test_an_installed_scorer_that_cannot_be_used_is_named(monkeypatch: pytest.Mo
 
 
 def test_an_unknown_scorer_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="no scorer 'luck'; there are goal_distance, hand_agreement, spread"):
+    with pytest.raises(ValueError, match="no scorer 'luck'; there are goal_distance, goal_remaining, hand_agreement, spread"):
         scorers(["luck"])
+
+
+@pytest.mark.slow
+def test_the_readmes_example_runs_and_scores_both_candidates(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    root = Path(__file__).resolve().parent.parent
+    monkeypatch.chdir(root)
+    example = (root / "README.md").read_text().split("## Planners")[1].split("```python\n")[1].split("```")[0]
+    exec(compile(example, "README.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [scorer.name for scorer in scorers()]
+    agreement = next(line for line in lines if line.startswith("hand_agreement"))
+    assert len(re.findall(r"0\.\d+", agreement.split("]")[0])) == 2

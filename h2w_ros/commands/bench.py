@@ -6,8 +6,13 @@ import argparse
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from h2w_ros.commands.generate import table_height_m
+
+if TYPE_CHECKING:
+    from h2w_ros.condition import Condition
+    from h2w_ros.generator.checkpoint import Generator
 
 EPILOG = """\
 fps and realtime_factor: what this machine sustains without nodes. block_ms: from a block's last condition until the context is ready
@@ -17,6 +22,8 @@ Numbers of the nodes are null when the nodes were left out, and `nodes` says why
 With --ros: what ROS costs around a session that answers at once, pictures of 480x672: from a picture's message in the conditioner to its answer
 handed to the middleware by the generator in the same process, and from its sending in one process to the arrival of its answer from another; then
 the percent of a core that each node takes as a process that hears nothing.
+With --candidates: one block of N futures, as one batch and one after the other; with_past counts the past that they share, which the batch
+computes once and the others each for themselves.
 With --fit: the fitting of hands to noisy joints alone, beside SciPy on the same problems, in ms of one core; errors are mean distances of
 21 points from the truth.
 """
@@ -32,18 +39,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="PyTorch threads (default: $OMP_NUM_THREADS, else 1)")
     parser.add_argument("--no-nodes", action="store_true", help="leave the ROS nodes out: no input_to_pixel_ms")
     parser.add_argument("--ros", action="store_true", help="measure only what ROS costs, and nodes that have nothing to do")
+    parser.add_argument("--candidates", type=int, metavar="N", help="measure only N futures of a session, as one batch against one after the other")
     parser.add_argument("--fit", action="store_true", help="measure only the fitting of hands to a tracker's joints")
     parser.add_argument("--json", type=Path, help="write the numbers to this file too")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measures, prints the numbers as JSON."""
-    report = fit_report() if args.fit else ros_report(args.model) if args.ros else streaming_report(args)
-    text = json.dumps(report, indent=2)
+    text = json.dumps(report_of(args), indent=2)
     print(text)
     if args.json:
         args.json.write_text(text + "\n")
     return 0
+
+
+def report_of(args: argparse.Namespace) -> dict[str, object]:
+    """The measurement that was asked for."""
+    if args.fit:
+        return fit_report()
+    if args.ros:
+        return ros_report(args.model)
+    return streaming_report(args) if args.candidates is None else branches_report(args)
 
 
 def fit_report() -> dict[str, object]:
@@ -66,28 +82,48 @@ def ros_report(model: str) -> dict[str, object]:
     return {"hardware": describe(), **measure_overhead(), "idle_percent_of_a_core": measure_idle(model)}
 
 
-def streaming_report(args: argparse.Namespace) -> dict[str, object]:
-    """The whole stream, with and without the nodes."""
-    import torch
+def branches_report(args: argparse.Namespace) -> dict[str, object]:
+    """Futures as one batch, and one after the other."""
     from tqdm import tqdm
 
-    from h2w_ros.episodes.recording import open_recording
-    from h2w_ros.evaluation.speed import SpeedPlan, condition_times_ms, measure_speed, speed_table
-    from h2w_ros.generator.checkpoint import load_generator
-    from h2w_ros.paths import models_dir
+    from h2w_ros.evaluation.branch_speed import BranchPlan, measure_branches
+    from h2w_ros.hardware import describe
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    generator = load_generator(args.model)
-    recording = args.recording or models_dir() / "demo" / "tabletop.mcap"
+    generator, conditions, table_m, _ = opened(args)
+    plan = BranchPlan(num_candidates=args.candidates)
+    with tqdm(total=plan.num_blocks, unit="block", desc="branching") as bar:
+        report = measure_branches(generator, conditions, plan, bar.update, table_m)
+    return {"model": generator.config.name, "hardware": describe()} | report.table(plan)
+
+
+def streaming_report(args: argparse.Namespace) -> dict[str, object]:
+    """The whole stream, with and without the nodes."""
+    from tqdm import tqdm
+
+    from h2w_ros.evaluation.speed import SpeedPlan, condition_times_ms, measure_speed, speed_table
+
+    generator, conditions, table_m, recording = opened(args)
     plan = SpeedPlan(old_block=args.old_block, num_samples=args.samples)
-    source = open_recording(recording)
-    conditions, table_m = list(source.conditions()), table_height_m(None, source)
     with tqdm(total=plan.num_blocks, unit="block", desc="streaming") as bar:
         speed = measure_speed(generator, conditions, plan, bar.update, table_m)
     report = speed_table(generator.config, plan, speed)
     report["conditions_ms_at_480x672"] = {name: round(value, 2) for name, value in condition_times_ms().items()}
     return report | nodes_table(recording, args.model, generator.config.rate_hz, table_m, reason_against_nodes(args.no_nodes))
+
+
+def opened(args: argparse.Namespace) -> tuple[Generator, list[Condition], float | None, Path]:
+    """The generator, what it is fed, the table's height in it where that is known, and where it comes from."""
+    import torch
+
+    from h2w_ros.episodes.recording import open_recording
+    from h2w_ros.generator.checkpoint import load_generator
+    from h2w_ros.paths import models_dir
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    recording = args.recording or models_dir() / "demo" / "tabletop.mcap"
+    source = open_recording(recording)
+    return load_generator(args.model), list(source.conditions()), table_height_m(None, source), recording
 
 
 def reason_against_nodes(unwanted: bool) -> str | None:

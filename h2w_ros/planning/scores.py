@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
-from h2w_ros.planning.goal import goal_distance
+from h2w_ros.planning.goal import goal_distance, goal_remaining
 from h2w_ros.planning.hand_agreement import hand_agreement
 from h2w_ros.planning.prediction import Future
 from h2w_ros.planning.spread import spread
@@ -52,6 +52,12 @@ BUILT_IN = (
         "how far the last picture is from the goal's: mean absolute difference over five scales, in grey levels; NaN without a goal",
         False,
         goal_distance,
+    ),
+    Scorer(
+        "goal_remaining",
+        "share of the wanted change, from the start to the goal, that the last picture lacks: 0 at the goal, 1 as at the start; NaN without a goal",
+        False,
+        goal_remaining,
     ),
     Scorer(
         "hand_agreement",

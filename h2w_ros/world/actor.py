@@ -68,6 +68,12 @@ class HandActor:
         self._queue.extend(steps)
         self.tasks.append((steps[0].task, steps[0].object_name))
 
+    def follow(self, steps: Sequence[Waypoint]) -> None:
+        """Does these steps from where it is now, instead of what it was about to do, and keeps what it holds."""
+        self._start = Waypoint(0.0, self.pose.T_world_wrist, self.pose.joint_angles_rad)
+        self._queue, self._elapsed_s = list(steps), 0.0
+        self.tasks.append((steps[0].task, steps[0].object_name))
+
     def advance(self, duration_s: float, table: Table) -> None:
         """Moves on by this time; plans from the table as it is now when nothing is left to do."""
         self._elapsed_s += duration_s

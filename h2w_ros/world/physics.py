@@ -116,10 +116,14 @@ class World:
                 contacts[side, column] = is_held or (actor.shape.side, self.model.body(thing.name).id) in touching
         return contacts
 
+    def table(self, actor: HandActor) -> Table:
+        """What this hand knows when it plans now."""
+        return self._table(actor.shape.side, len(self.actors))
+
     def advance(self) -> None:
         """One frame of hands and physics; UnstableSimulationError when an object shoots off."""
         for actor in self.actors:
-            actor.advance(1.0 / self._spec.rate_hz, self._table(actor.shape.side, len(self.actors)))
+            actor.advance(1.0 / self._spec.rate_hz, self.table(actor))
         self._let_pass()
         before, self._placements = self._placements, self._wanted_placements()
         for step in range(1, self._spec.substeps + 1):

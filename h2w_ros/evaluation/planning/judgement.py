@@ -58,17 +58,17 @@ class Judged:
         """How much farther the cheapest candidate ends than the best one."""
         return self.distances_m[int(np.argmin(costs))] - min(self.distances_m)
 
-    def succeeds(self, costs: Sequence[float]) -> bool:
-        """Whether the cheapest candidate brings the thing to its goal."""
-        return self.distances_m[int(np.argmin(costs))] < SUCCESS_M
+    def success(self, costs: Sequence[float]) -> float:
+        """1 where the cheapest candidate brings the thing to its goal, else 0."""
+        return float(self.distances_m[int(np.argmin(costs))] < SUCCESS_M)
 
 
 def judge(planner: Planner, scene: PlanScene) -> tuple[Judged, list[Trial], list[Future]]:
     """Asks the model about the scene's candidates, and tries them all in the simulator."""
     trials = [scene.attempt(motion) for motion in scene.motions()]
-    now = scene.stage.picture(scene.renderer)
+    now, resized = scene.stage.picture(scene.renderer), planner.session.resized
     futures = planner.futures([trial.conditions for trial in trials], now, scene.goal.picture)
-    true = [_as_it_was(future, now, trial.final_picture) for future, trial in zip(futures, trials, strict=True)]
+    true = [_as_it_was(future, resized(now), resized(trial.final_picture)) for future, trial in zip(futures, trials, strict=True)]
     distances_m = tuple(trial.distance_m for trial in trials)
     return Judged(scene.seed, distances_m, tuple(planner.costs(futures)), tuple(planner.costs(true))), trials, futures
 
@@ -100,10 +100,10 @@ class Tally:
                 "true_pictures": _mean([scene.regret_m(scene.true_costs) for scene in scenes]),
             },
             "success": {
-                "model": _mean([scene.succeeds(scene.costs) for scene in scenes]),
+                "model": _mean([scene.success(scene.costs) for scene in scenes]),
                 "random": _mean(random_success),
-                "simulator": _mean([scene.succeeds(scene.distances_m) for scene in scenes]),
-                "true_pictures": _mean([scene.succeeds(scene.true_costs) for scene in scenes]),
+                "simulator": _mean([scene.success(scene.distances_m) for scene in scenes]),
+                "true_pictures": _mean([scene.success(scene.true_costs) for scene in scenes]),
             },
         }
 

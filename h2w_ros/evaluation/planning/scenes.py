@@ -21,8 +21,8 @@ from h2w_ros.world.stage import Stage, stage_spec
 GOAL_TRIES = 12
 MIN_WAY_M, MAX_RISE_M = 0.06, 0.03
 """A goal is at least this far from where the thing is, and on the table as it is now."""
-MIN_PIXELS = 48
-"""Of 128x96: a thing that shows less cannot be told from its picture, neither now nor at its goal."""
+MIN_SHARE = 0.004
+"""Of the picture: a thing that shows less cannot be told from its picture, neither now nor at its goal."""
 SUCCESS_M = 0.05
 """A thing this near its goal is there."""
 
@@ -141,7 +141,7 @@ class SceneSource:
 def _thing_to_move(rng: np.random.Generator, stage: Stage, renderer: SceneRenderer) -> TableObject | None:
     """One that does not open, is seen, and that the hand can get at."""
     table = stage.world.table(stage.actor)
-    names = [name for name in table.usable if table.things[name].articulation is None and stage.shows(name, renderer) >= MIN_PIXELS]
+    names = [name for name in table.usable if table.things[name].articulation is None and stage.shows(name, renderer) > MIN_SHARE]
     return table.things[str(rng.choice(names))] if names else None
 
 
@@ -157,6 +157,6 @@ def _goal(rng: np.random.Generator, stage: Stage, thing: TableObject, duration_s
             pass
         after = there.position(thing.name)
         way_m, rise_m = np.linalg.norm((after - before)[:2]), abs(after[2] - before[2])
-        if way_m > MIN_WAY_M and rise_m < MAX_RISE_M and there.shows(thing.name, renderer) >= MIN_PIXELS:
+        if way_m > MIN_WAY_M and rise_m < MAX_RISE_M and there.shows(thing.name, renderer) > MIN_SHARE:
             return Goal(after, there.picture(renderer))
     return None

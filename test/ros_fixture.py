@@ -25,6 +25,7 @@ from rclpy.node import Node
 from h2w_ros.condition import Camera, Condition, HandPose
 from h2w_ros.geometry import transform
 from h2w_ros.nodes import topics
+from h2w_ros.nodes.graph import NUM_PRIVATE_DOMAINS
 
 CAMERA = Camera(64, 48, 60.0, 61.0, 33.0, 23.0)
 START_NS = 1_700_000_000_000_000_000
@@ -40,8 +41,8 @@ PATIENT = {
     },
 }
 
-# Domains above 101 collide with ephemeral ports. Parallel test processes start at different places.
-_domains = count(os.getpid() % 90)
+# Parallel test processes start at different places.
+_domains = count(os.getpid() % NUM_PRIVATE_DOMAINS)
 
 
 class Ros:
@@ -49,7 +50,7 @@ class Ros:
 
     def __init__(self) -> None:
         self.context = Context()
-        self.domain = 1 + next(_domains) % 100
+        self.domain = 1 + next(_domains) % NUM_PRIVATE_DOMAINS
         rclpy.init(context=self.context, domain_id=self.domain)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._nodes: list[Node] = []

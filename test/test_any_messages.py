@@ -124,6 +124,7 @@ def many(max_examples: int) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_conditioner_takes_or_drops_any_message_and_gives_out_only_what_makes_sense(ros: Ros) -> None:
     moments: list[Moment] = []
     node = Conditioner(moments.append, context=ros.context, parameter_overrides=overrides(drain_ms=0.0))
@@ -161,6 +162,7 @@ def check(moment: Moment) -> Moment:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # the type checker samples on the node's own thread
 def test_a_generator_takes_or_drops_any_condition_and_any_wish(ros: Ros) -> None:
     session = EchoSession()
@@ -189,13 +191,14 @@ def test_a_generator_takes_or_drops_any_condition_and_any_wish(ros: Ros) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_tracker_bridge_takes_or_drops_any_skeleton(ros: Ros) -> None:
     node = ros.add(TrackerBridge(context=ros.context, parameter_overrides=overrides(calibrate_after_s=10.0)))
     node.get_logger().set_level(50)
     [skeletons] = [one for one in node._inputs if one.topic_name == "/hand_skeletons"]
     base, numbers = skeleton_msg(moving_hand(5, 1, 20.0)[0], START_NS), itertools.count(1)
 
-    @many(300)
+    @many(150)
     @given(changes=change_lists)
     def feed(changes: list[Change]) -> None:
         skeletons.callback(changed(base, changes, START_NS + next(numbers) * PERIOD_NS))

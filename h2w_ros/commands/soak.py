@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="tiny", help="a shipped model's name or a model folder (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the faults (default: %(default)s)")
     parser.add_argument("--faults", nargs="+", metavar="FAULT", help="only these; a wrong name lists them all")
+    parser.add_argument("--domain", type=int, help="ROS domain; one of its own by default")
     parser.add_argument("--max-latency", type=float, metavar="S", help="the latest answer after its moment; more for a machine that is busy [s]")
     parser.add_argument("--out", type=Path, default=Path("out/soak"), help="where report, logs and bags go (default: %(default)s)")
 
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from h2w_ros.nodes.soak.run import soak
 
     limits = {} if args.max_latency is None else {"max_latency_s": args.max_latency}
-    config = SoakConfig(args.out, args.minutes, args.model, args.seed, tuple(args.faults or FAULTS), **limits)
+    config = SoakConfig(args.out, args.minutes, args.model, args.seed, args.domain, tuple(args.faults or FAULTS), **limits)
     _clear(args.out)
     report = soak(config, print)
     report.write(args.out)

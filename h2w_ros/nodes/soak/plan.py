@@ -17,12 +17,13 @@ FAULTS = (*DISTURBANCES, *ACCIDENTS)
 
 @dataclass(frozen=True)
 class SoakConfig:
-    """How long, with what, and the limits that hold throughout."""
+    """How long, with what, and the limits that hold throughout; without a domain it is one of its own."""
 
     out: Path
     minutes: float = 3.0
     model: str = "tiny"
     seed: int = 0
+    domain: int | None = None
     faults: tuple[str, ...] = FAULTS
     fault_s: float = 4.0
     pause_s: float = 3.0

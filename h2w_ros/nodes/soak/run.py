@@ -34,7 +34,7 @@ PERCENTS = (50.0, 95.0, 99.0, 100.0)
 def soak(config: SoakConfig, tell: Callable[[str], None] = lambda _: None) -> SoakReport:
     """Runs it all; `tell` hears a line a fault. TimeoutError when the graph does not come up at all."""
     make_room_for_pictures()
-    domain = private_domain()
+    domain = private_domain() if config.domain is None else config.domain
     with context_in(domain) as context:
         robot = Robot(context=context)
         witness = Witness(robot.lived_s, config.max_latency_s, context=context)

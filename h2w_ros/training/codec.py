@@ -53,4 +53,3 @@ def codec_loss(codec: PictureCodec, pictures: Tensor, config: CodecTraining, ran
     error = codec.decode(noisy).float() - pictures
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     return error.abs().mean() + error.square().mean() + config.edge_weight * edges + config.latent_penalty * raw.square().mean()
-

@@ -19,6 +19,9 @@ from h2w_ros.generator.rays import RayTrack
 from h2w_ros.training.cache import ClipSource
 from h2w_ros.training.config import CausalTraining
 
+LEAST_CHANGE, FULL_CHANGE = 0.15, 0.6
+"""Mean difference of latents from the untouched scene: from the first on something has changed there, at the second surely."""
+
 Rows = Tensor | np.ndarray | int
 
 
@@ -134,9 +137,11 @@ def draw_batch(
 
 
 def frame_weight(source: ClipSource, episodes: Rows, index: Rows, config: CausalTraining) -> Tensor:
-    """Loss weights of frames, (B, 1, F, h, w): more where hands are, and objects that move. `index` is one frame, or (B, F)."""
+    """Loss weights of frames, (B, 1, F, h, w): more where hands are, objects that move, and what these have left; `index` one frame, or (B, F)."""
     hand, moved = source.hand_share[episodes, index].float(), source.object_share[episodes, index].float()
-    weight = 1.0 + config.hand_weight * hand + config.object_weight * moved
+    change = (source.image[episodes, index] - source.static[episodes, index]).float().abs().mean(-3)
+    changed = ((change - LEAST_CHANGE) / (FULL_CHANGE - LEAST_CHANGE)).clamp(0.0, 1.0) * (1.0 - hand)
+    weight = 1.0 + config.hand_weight * hand + config.object_weight * torch.maximum(moved, changed)
     return weight.reshape(len(weight), 1, -1, *weight.shape[-2:])
 
 

@@ -212,4 +212,3 @@ class Stages:
         progress = {stage: self.folder / stage / "progress.json" for stage in ("codec", "refiner", "causal", "stream")}
         stages = {stage: json.loads(path.read_text()) for stage, path in progress.items() if path.exists()}
         return {"recipe": self.recipe_name, "seed": self.seed, "episodes": len(pixel_files(self.folder)), **stages}
-

@@ -36,8 +36,8 @@ class DreamConfig:
 class StreamTraining:
     """The whole network in its own stream; scene shares and weights are those of `CausalTraining`."""
 
-    streams: int = 24  # that advance together
-    groups: int = 12  # that take turns: neighbouring frames of few streams would be one lesson told often
+    streams: int = 32  # that advance together
+    groups: int = 16  # that take turns: neighbouring frames of few streams would be one lesson told often
     shortest_stream: int = 8  # blocks
     # How often a stream's newest frame becomes the truth, as `observe` would give it: drawn for each stream between these,
     # evenly in the logarithm, so that clean pasts and long own ones are both always learned from.
@@ -45,17 +45,17 @@ class StreamTraining:
     other_looks: bool = True  # every stream in its own colours, half of them mirrored
     tolerance: float = 0.5  # error from which the loss grows linearly only, in standard deviations of the latents
     limit: float = 4.0  # latents that go on as history are clamped to so many standard deviations
-    muon_learning_rate: float = 0.01
-    adam_learning_rate: float = 1e-3
-    warmup_steps: int = 30
-    ema_decay: float = 0.998
+    muon_learning_rate: float = 0.005
+    adam_learning_rate: float = 3e-4  # what a stream predicts becomes its past: at 1e-3 the weights shake it
+    warmup_steps: int = 100
+    ema_decay: float = 0.999
 
 
 @dataclass(frozen=True)
 class RefinerTraining:
     """The refiner alone, in the stream; scene shares and weights are those of `CausalTraining`."""
 
-    stream: StreamTraining = StreamTraining(streams=48, groups=24, warmup_steps=100, adam_learning_rate=5e-4)
+    stream: StreamTraining = StreamTraining(streams=48, groups=24, adam_learning_rate=5e-4)
     weight_decay: float = 0.01
 
 

@@ -130,3 +130,11 @@ def test_a_damaged_bag_is_read_or_refused_by_name(tmp_path: Path) -> None:
     look()
     assert outcomes["refused"] > 10
     assert outcomes["read"] > 10
+
+
+def test_a_bag_whose_messages_are_of_another_version_is_refused_by_name_and_field(tmp_path: Path) -> None:
+    path = tmp_path / "bag.mcap"
+    write_bag(path, plain_conditions(4), bag_format=BagFormat(jpeg_quality=None))
+    path.write_bytes(path.read_bytes().replace(b"string child_frame_id", b"string other_frame_id"))
+    with pytest.raises(ValueError, match=r"bag\.mcap was recorded with another version of nav_msgs/msg/Odometry, which lacks child_frame_id"):
+        Bag(path)

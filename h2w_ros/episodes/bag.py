@@ -24,12 +24,15 @@ from h2w_ros.episodes.bag_alignment import Alignment, BagFrames, BagOptions, in_
 from h2w_ros.episodes.bag_repair import repair_when_cut_off
 from h2w_ros.episodes.bag_topics import RECORDING_INFO, TF_STATIC, BagTopics, choose_topics
 from h2w_ros.episodes.recording import UNKNOWN, Recording, check_range
-from h2w_ros.episodes.typestore import ros_typestore
+from h2w_ros.episodes.typestore import all_parts, lacking, ros_typestore
 from h2w_ros.frames import StaticFrames
 from h2w_ros.ros_messages import transform_from_msg
 
 # What rosbags lets through when bytes are wrong, besides its own errors.
-DAMAGE = (AnyReaderError, ReaderError, SerdeError, ZstdError, StructError, ArithmeticError, LookupError, UnicodeDecodeError, EOFError, MemoryError)
+DAMAGE = (
+    *(AnyReaderError, ReaderError, SerdeError, ZstdError, StructError),
+    *(ArithmeticError, LookupError, UnicodeDecodeError, EOFError, MemoryError, TypeError, SyntaxError),
+)
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ class Bag(Recording):
         self.dropped: Mapping[str, int] = {}
         with opened(self.path) as reader:
             self.topics = choose_topics({topic: info.msgtype or "" for topic, info in reader.topics.items()}, self.options.topics, self.path)
+            _check_definitions(reader, self.topics)
             info = _recording_info(reader)
         self.domain = str(info.get("domain", UNKNOWN))
         self.description = info.get("description", {})
@@ -99,6 +103,18 @@ def opened(path: Path) -> Iterator[AnyReader]:
         yield reader
     finally:
         reader.close()
+
+
+def _check_definitions(reader: AnyReader, topics: BagTopics) -> None:
+    """ValueError when messages of the bag lack fields that are read here: it brings its own definitions, which may be of another version."""
+    ours = ros_typestore()
+    kinds = {
+        connection.msgtype for connection in reader.connections if topics.part_of(connection.topic) or connection.topic in (TF_STATIC, RECORDING_INFO)
+    }
+    for kind in sorted(all_parts(kinds, ours)):
+        missing = lacking(kind, ours, reader.typestore)
+        if missing:
+            raise ValueError(f"{reader.paths[0]} was recorded with another version of {kind}, which lacks {', '.join(missing)}: convert it first")
 
 
 def raw_messages(reader: AnyReader, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:

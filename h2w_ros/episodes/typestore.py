@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
@@ -26,6 +28,37 @@ def ros_typestore() -> Typestore:
         types.update(get_types_from_msg((folder / f"{name}.msg").read_text(), f"{OUR_PACKAGE}/msg/{name}"))
     store.register(types)
     return store
+
+
+def parts(definition: Any) -> list[str]:
+    """Names of the message types among a definition's fields."""
+    return [kind for _, field in definition[1] for kind in _kinds(field)]
+
+
+def all_parts(kinds: Iterable[str], store: Typestore) -> set[str]:
+    """These message types and all that they are made of."""
+    found: set[str] = set()
+    todo = list(kinds)
+    while todo:
+        kind = todo.pop()
+        if kind not in found and kind in store.fielddefs:
+            found.add(kind)
+            todo += parts(store.fielddefs[kind])
+    return found
+
+
+def lacking(kind: str, ours: Typestore, theirs: Typestore) -> list[str]:
+    """Fields that a message type has in our definition and not, or made of other messages, in theirs."""
+    needed, there = ({(name, *_kinds(field)) for name, field in store.fielddefs.get(kind, ((), ()))[1]} for store in (ours, theirs))
+    return sorted(name for name, *_ in needed - there)
+
+
+def _kinds(field: Any) -> list[str]:
+    """A field is (node, argument): the name of a message, a base type, or an array or sequence of a field."""
+    _, argument = field
+    if isinstance(argument, str):
+        return [argument]
+    return _kinds(argument[0]) if isinstance(argument[0], tuple) else []
 
 
 def definitions_dir() -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 from rosbags.typesys import get_types_from_msg
 from rosbags.typesys.store import Typestore
 
-from h2w_ros.episodes.typestore import ros_typestore
+from h2w_ros.episodes.typestore import parts, ros_typestore
 
 
 def message_class(kind: str) -> Any:
@@ -40,21 +40,8 @@ def _definitions(kind: str, store: Typestore) -> dict[str, Any]:
         name = todo.pop()
         types = get_types_from_msg(definition_file(name).read_text(encoding="utf-8"), name)
         found.update(types)
-        todo += [part for part in _parts(types[name]) if part not in found and part not in store.fielddefs]
+        todo += [part for part in parts(types[name]) if part not in found and part not in store.fielddefs]
     return found
-
-
-def _parts(definition: Any) -> list[str]:
-    """Names of the message types among a definition's fields."""
-    return [name for _, field in definition[1] for name in _names(field)]
-
-
-def _names(field: Any) -> list[str]:
-    """A field is (node, argument): a name, a base type, or an array or sequence of a field."""
-    _, argument = field
-    if isinstance(argument, str):
-        return [argument]
-    return _names(argument[0]) if isinstance(argument[0], tuple) else []
 
 
 @lru_cache(maxsize=256)

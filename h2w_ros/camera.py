@@ -112,10 +112,14 @@ def plucker_rays(camera: Camera, T_anchor_camera: Transform) -> PluckerMap:
 
     One matrix product a frame: moment and direction are both linear in the camera-frame direction.
     """
-    R, o = T_anchor_camera[:3, :3], T_anchor_camera[:3, 3]
-    to_plucker = np.concatenate([cross_matrix(o) @ R, R], axis=0)  # (6, 3)
-    rays = unit_rays_camera(camera) @ to_plucker.T.astype(np.float32)
+    rays = unit_rays_camera(camera) @ plucker_matrix(T_anchor_camera).T.astype(np.float32)
     return rays.reshape(camera.height_px, camera.width_px, 6)
+
+
+def plucker_matrix(T_anchor_camera: Transform) -> Float[ndarray, "6 3"]:
+    """What makes (moment, direction) in the anchor frame of a direction in the camera's."""
+    R, o = T_anchor_camera[:3, :3], T_anchor_camera[:3, 3]
+    return np.concatenate([cross_matrix(o) @ R, R], axis=0)
 
 
 def relative_to(T_world_anchor: Transform, T_world_camera: Transform) -> Transform:

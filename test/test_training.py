@@ -21,6 +21,7 @@ from h2w_ros.session import Session
 from h2w_ros.training.cache import VALIDATION_EVERY, episode_pixels, latent_files, load_clips, pixel_files
 from h2w_ros.training.run import AveragedWeights, Budget, Progress, RunFolder, learning_rate_factor, optimisers, train
 from h2w_ros.training.stages import Stages
+from h2w_ros.training.whole import train_all
 
 MODEL = preset("debug")
 CAMERA = Camera(MODEL.width_px, MODEL.height_px, 40.0, 40.0, MODEL.width_px / 2, MODEL.height_px / 2)
@@ -155,7 +156,7 @@ def test_an_unknown_recipe_is_refused_with_the_known_ones(tmp_path: Path) -> Non
 
 
 def test_the_stages_of_the_command_line_are_those_there_are() -> None:
-    assert all(hasattr(Stages, stage) for stage in train_command.STAGES if stage != "estimators")  # which has a folder of its own
+    assert all(hasattr(Stages, stage) for stage in train_command.STAGES if stage not in ("recipe", "estimators"))
 
 
 class Line(nn.Module):
@@ -258,3 +259,20 @@ def test_learning_rates_rise_hold_and_fall() -> None:
     assert factors[10:75] == [1.0] * 65
     assert factors[75:] == sorted(factors[75:], reverse=True)
     assert factors[-1] == pytest.approx(0.05)
+
+
+@pytest.mark.slow
+def test_a_recipe_makes_a_model_from_nothing_within_its_time(tmp_path: Path) -> None:
+    """The debug model, in the few seconds that a machine has to spare; simulation needs OpenGL."""
+    pytest.importorskip("mujoco")
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("this torch is older than 2.9 and has no Muon")
+    try:
+        train_all(Stages(tmp_path / "run", "debug"), 0.15, 0, tmp_path / "model")
+    except OSError as error:
+        pytest.skip(f"no OpenGL: {error}")
+    generator = load_generator(tmp_path / "model")
+    assert generator.config.name == "debug"
+    told = json.loads((tmp_path / "model" / "training.json").read_text())
+    assert told["episodes"] >= 1
+    assert min(told[stage]["step"] for stage in ("codec", "refiner", "stream")) >= 1

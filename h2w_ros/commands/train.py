@@ -1,4 +1,4 @@
-"""`h2w train STAGE`: simulate, codec, encode, refiner, causal, stream, ship, and apart from these, estimators; each resumes where it stopped."""
+"""`h2w train STAGE`: recipe for all in one, or simulate, codec, encode, refiner, causal, stream, ship; and apart from these, estimators."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from h2w_ros.training.run import Budget
 
 STAGES = {
+    "recipe": "simulate, codec, encode, refiner, stream and ship, all within --minutes",
     "simulate": "fill the data folder with simulated episodes (needs GL, see README)",
-    "codec": "train the frame-wise autoencoder on them",
+    "codec": "train the codec's enlarging decoder on them",
     "encode": "write every episode's latents with the trained codec",
     "refiner": "train the generator's refiner alone, in the stream",
     "causal": "train the causal generator on clips of the latents",
@@ -23,18 +24,20 @@ STAGES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Stage, folder and budget."""
-    parser.epilog = "stages, in order: " + "; ".join(f"{name}: {text}" for name, text in STAGES.items())
+    parser.epilog = "stages, in order: " + "; ".join(f"{name}: {text}" for name, text in STAGES.items()) + ". Each goes on where it stopped."
     parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("name", nargs="?", help="recipe: its name, as --recipe")
     parser.add_argument("--run", type=Path, help="folder of the run (default: runs/tiny, runs/estimators)")
     parser.add_argument("--recipe", default="tiny", help="named training configuration: tiny, debug (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=30.0, help="trained stages: time budget of this session (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=30.0, help="recipe and trained stages: time budget of this session (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="trained stages: end at this step of the whole run, if that comes first")
     parser.add_argument("--episodes", type=int, default=1000, help="simulate, estimators: how many (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="simulate, estimators: processes (default: %(default)s)")
     parser.add_argument(
         "--start-from", type=Path, help="refiner, causal, stream: safetensors weights to start a new run from (default: those of the stage before)"
     )
+    parser.add_argument("--device", default="cpu", help="codec, refiner, stream: where to train, cpu or cuda (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="PyTorch threads (default: $OMP_NUM_THREADS, else 1)")
     parser.add_argument("--out", type=Path, help="ship, estimators: where the weights go (default: models/tiny, models/estimators)")
 
@@ -45,21 +48,24 @@ def run(args: argparse.Namespace) -> int:
 
     from h2w_ros.training.run import Budget
     from h2w_ros.training.stages import Stages
+    from h2w_ros.training.whole import train_all
 
     if args.threads:
         torch.set_num_threads(args.threads)
     budget = Budget(args.minutes, args.steps)
     if args.stage == "estimators":
         return _estimators(args, budget)
-    stages = Stages(args.run or Path("runs/tiny"), args.recipe, args.seed)
+    stages = Stages(args.run or Path("runs/tiny"), args.name or args.recipe, args.seed, args.device)
+    out = args.out or Path("models/tiny")
     {
+        "recipe": lambda: train_all(stages, args.minutes, args.workers, out),
         "simulate": lambda: stages.simulate(args.episodes, args.workers),
         "codec": lambda: stages.codec(budget),
         "encode": stages.encode,
         "refiner": lambda: stages.refiner(budget, args.start_from),
         "causal": lambda: stages.causal(budget, args.start_from),
         "stream": lambda: stages.stream(budget, args.start_from),
-        "ship": lambda: stages.ship(args.out or Path("models/tiny")),
+        "ship": lambda: stages.ship(out),
     }[args.stage]()
     return 0
 

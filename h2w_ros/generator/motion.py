@@ -84,7 +84,7 @@ def _carried_points_world(now: Moment, before: Moment, rays: Tensor, resting: Te
     """Where the nearest hand had what it now holds up at its own depth; resting points where no hand is known at both moments."""
     depth, off = _beside_hands(now, rays)
     is_known = (depth > NEAREST_M) & before.T_world_grips.isfinite().flatten(2).all(-1)
-    grips_now, grips_before = (torch.where(is_known[..., None, None], m.T_world_grips, torch.eye(4)) for m in (now, before))
+    grips_now, grips_before = (torch.where(is_known[..., None, None], m.T_world_grips, torch.eye(4).to(depth)) for m in (now, before))
     T_before_now = grips_before @ torch.linalg.inv(grips_now)
     nearest = torch.where(is_known[:, None], off, torch.inf).argmin(-1)  # (B, N)
     held = now.T_world_camera[:, None, :3, 3] + (rays * depth.gather(1, nearest)[..., None]) @ now.T_world_camera[:, :3, :3].mT

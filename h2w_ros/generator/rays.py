@@ -43,10 +43,17 @@ class RayTrack:
 
     def push(self, camera: Camera, T_world_camera: Transform) -> PluckerMap:
         """Rays of the next frame at the generator's picture size, (H, W, 6); the first frame has moment zero."""
+        return plucker_rays(self.resized(camera), self.anchored(T_world_camera))
+
+    def anchored(self, T_world_camera: Transform) -> Transform:
+        """The next frame's T_anchor_camera, with the gain."""
         if self._config.anchor_lag is not None or not self._anchors:
             self._anchors.append(T_world_camera)
-        T_anchor_camera = amplified(relative_to(self._anchors[0], T_world_camera), self._config.motion_gain)
-        return plucker_rays(ASPECT_RULES[self._config.aspect](camera, *self._size), T_anchor_camera)
+        return amplified(relative_to(self._anchors[0], T_world_camera), self._config.motion_gain)
+
+    def resized(self, camera: Camera) -> Camera:
+        """The camera at the generator's picture size."""
+        return ASPECT_RULES[self._config.aspect](camera, *self._size)
 
 
 def amplified(T_anchor_camera: Transform, gain: float) -> Transform:

@@ -55,7 +55,7 @@ class Looks:
 
     def moment(self, moment: Moment) -> Moment:
         """Where camera and hands are."""
-        mirror = torch.from_numpy(MIRROR).float()
+        mirror = torch.from_numpy(MIRROR).to(moment.T_world_camera)
         fx, fy, cx, cy = moment.intrinsics.unbind(1)
         intrinsics = self._where_mirrored(moment.intrinsics, lambda _: torch.stack([fx, fy, 1.0 - cx, cy], 1))
         T_world_camera = self._where_mirrored(moment.T_world_camera, lambda T: mirror @ T @ mirror)
@@ -72,15 +72,16 @@ class Looks:
         return torch.where(self.is_mirrored.view(-1, *[1] * (plain.ndim - 1)), mirror(plain), plain)
 
 
-def draw_looks(rng: np.random.Generator, num_streams: int) -> Looks:
+def draw_looks(rng: np.random.Generator, num_streams: int, device: torch.device | str = "cpu") -> Looks:
     """Looks to train on; some keep their colours."""
     colours = [colour_matrix(rng) if rng.uniform() < RECOLOURED_SHARE else np.eye(3) for _ in range(num_streams)]
-    return Looks(torch.from_numpy(np.stack(colours)).float(), torch.from_numpy(rng.uniform(size=num_streams) < MIRRORED_SHARE))
+    is_mirrored = torch.from_numpy(rng.uniform(size=num_streams) < MIRRORED_SHARE)
+    return Looks(torch.from_numpy(np.stack(colours)).float().to(device), is_mirrored.to(device))
 
 
-def plain_looks(num_streams: int) -> Looks:
+def plain_looks(num_streams: int, device: torch.device | str = "cpu") -> Looks:
     """Everything as it is."""
-    return Looks(torch.eye(3).expand(num_streams, 3, 3), torch.zeros(num_streams, dtype=torch.bool))
+    return Looks(torch.eye(3, device=device).expand(num_streams, 3, 3), torch.zeros(num_streams, dtype=torch.bool, device=device))
 
 
 def mirrored(latents: Float[Tensor, "B Z n h w"]) -> Float[Tensor, "B Z n h w"]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -58,16 +59,22 @@ class ClipSource:
     T_world_grips: Tensor
     cameras: np.ndarray
 
+    def to(self, device: torch.device | str) -> ClipSource:
+        """The same with its tensors on a device."""
+        tensors = {f.name: value.to(device) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
+        return replace(self, **cast(dict[str, Any], tensors))
+
     def camera(self, episode: int) -> Camera:
         """The episode's camera, corner origin."""
         return _camera(self.cameras[episode])
 
     def moments(self, episodes: np.ndarray, frames: np.ndarray | int, table_is_known: bool | np.ndarray) -> Moment:
         """Where camera and hands of these episodes are at these frames, one of each a stream."""
-        cameras = torch.from_numpy(np.stack([intrinsics(self.camera(episode)) for episode in episodes.tolist()])).float()
+        cameras = np.stack([intrinsics(self.camera(episode)) for episode in episodes.tolist()])
         height = np.where(table_is_known, TABLE_HEIGHT_M, np.nan) * np.ones(len(episodes))
-        T_world_camera = torch.from_numpy(self.T_world_camera[episodes, frames]).float()
-        return Moment(cameras, T_world_camera, self.T_world_grips[episodes, frames], torch.from_numpy(height).float())
+        arrays = cameras, self.T_world_camera[episodes, frames], height
+        cameras_now, T_world_camera, heights = (torch.from_numpy(array).float().to(self.image.device) for array in arrays)
+        return Moment(cameras_now, T_world_camera, self.T_world_grips[episodes, frames], heights)
 
     def places_before(self, model: GeneratorConfig, episodes: np.ndarray, frames: np.ndarray, table_is_known: bool | np.ndarray) -> Tensor | None:
         """Where everything stood one frame before, (B, V, H, W, 2) (`motion.places_before`); None for models that don't ask."""

@@ -66,6 +66,11 @@ class AveragedWeights:
         self.num_updates = 0
         self.weights = {name: value.detach().clone().float() for name, value in module.state_dict().items()}
 
+    def resume(self, weights: dict[str, Tensor], num_updates: int) -> None:
+        """Goes on from a mean that was saved."""
+        self.weights = {name: value.to(self.weights[name].device) for name, value in weights.items()}
+        self.num_updates = num_updates
+
     @torch.no_grad()
     def update(self) -> None:
         """Takes the module's present weights into the mean."""
@@ -104,7 +109,7 @@ class RunFolder:
         if progress.step == 0:
             return progress
         module.load_state_dict(load_file(self.path / "weights.safetensors"))
-        average.weights, average.num_updates = load_file(self.path / "average.safetensors"), progress.step
+        average.resume(load_file(self.path / "average.safetensors"), progress.step)
         logger.info("resumed %s at step %d after %.0f min", self.path, progress.step, progress.seconds / 60)
         return progress
 
@@ -199,7 +204,7 @@ def _save(folder: RunFolder, module: nn.Module, average: AveragedWeights, progre
 
 
 def _show(bar: tqdm, elapsed_s: float, progress: Progress) -> None:
-    bar.n = elapsed_s
+    bar.n = min(elapsed_s, bar.total)
     bar.set_postfix_str(f"step {progress.step} loss {progress.loss:.4f}")
 
 

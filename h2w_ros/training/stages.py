@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -44,6 +46,7 @@ class Stages:
     folder: Path
     recipe_name: str = "tiny"
     seed: int = 0
+    device: str = "cpu"
 
     @property
     def recipe(self) -> Recipe:
@@ -57,8 +60,9 @@ class Stages:
         """The preset that the recipe trains."""
         return preset(self.recipe.preset)
 
-    def simulate(self, episodes: int, workers: int) -> None:
-        """Fills `pixels/` with episodes of seeds 0, 1, ...; those already there are kept."""
+    def simulate(self, episodes: int, workers: int, minutes: float = math.inf) -> None:
+        """Fills `pixels/` with episodes of seeds 0, 1, ... until so many are there or the time is over; those already there are kept."""
+        until_s = time.monotonic() + 60.0 * minutes
         pixels = self.folder / "pixels"
         pixels.mkdir(parents=True, exist_ok=True)
         model = self.model
@@ -70,19 +74,21 @@ class Stages:
             part = pixels / f"{seed}.part.npz"
             np.savez(part, **cast(dict[str, Any], arrays))  # NumPy's stubs take the names for options
             part.rename(pixels / f"{seed}.npz")
+            if time.monotonic() > until_s:
+                break
 
     def codec(self, budget: Budget) -> None:
         """Trains the codec on what `pixels/` holds."""
         config = self.recipe.codec
         torch.manual_seed(self.seed)
-        codec = FoldedCodec(self.model.codec).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forgot it
+        codec = FoldedCodec(self.model.codec).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # forgotten in stubs
         folder = RunFolder(self.folder / "codec")
         rng, random = self._random(folder)
         batches = iter(PictureSource(pixel_files(self.folder), config, rng))
 
         def loss(_step: int) -> Tensor:
-            with torch.autocast("cpu", torch.bfloat16):
-                return codec_loss(codec, next(batches), config, random)
+            with torch.autocast(self._device_type, torch.bfloat16):
+                return codec_loss(codec, next(batches).to(self.device), config, random)
 
         chosen = optimisers(codec, config.learning_rate, None, 0.0)
         train(codec, folder, loss, chosen, budget, config.warmup_steps, config.ema_decay)
@@ -120,9 +126,9 @@ class Stages:
         Drawing hands from their render is a local matter: convolutions learn it ten frames to one of the whole network's.
         """
         config = self.recipe.refiner
-        folder, source = RunFolder(self.folder / "refiner"), load_clips(self.folder)
+        folder, source = RunFolder(self.folder / "refiner"), load_clips(self.folder).to(self.device)
         torch.manual_seed(self.seed)
-        network = Transformer(replace(self.model.transformer, num_layers=0, add_control_adapter=False)).requires_grad_(False)
+        network = Transformer(replace(self.model.transformer, num_layers=0, add_control_adapter=False)).to(self.device).requires_grad_(False)
         refiner = cast(Refiner, network.refiner).requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if start_from is not None:
             refiner.load_state_dict(load_file(start_from))
@@ -134,6 +140,8 @@ class Stages:
 
     def causal(self, budget: Budget, start_from: Path | None = None) -> None:
         """Trains the causal generator on clips of `latents/`, with the refiner of the stage before to begin with."""
+        if self._device_type != "cpu":
+            raise ValueError(f"the causal stage trains on the CPU only, got device {self.device!r}; the stream stage does without it")
         config, model = self.recipe.causal, self.model
         folder, source = RunFolder(self.folder / "causal"), load_clips(self.folder)
         transformer = self._begin(folder, start_from, "refiner")
@@ -155,8 +163,8 @@ class Stages:
     def stream(self, budget: Budget, start_from: Path | None = None) -> None:
         """Trains the causal generator on in its own stream, from the weights of the stage before."""
         config = self.recipe.stream
-        folder, source = RunFolder(self.folder / "stream"), load_clips(self.folder)
-        transformer = self._begin(folder, start_from, "causal")
+        folder, source = RunFolder(self.folder / "stream"), load_clips(self.folder).to(self.device)
+        transformer = self._begin(folder, start_from, "causal", "refiner")
         seed = int(self._random(folder)[0].integers(2**31))
         lessons = StreamingLessons(transformer, self.model, source, config, self.recipe.causal, seed)
         self._train_transformer(transformer, folder, lambda _: lessons.loss(), budget, config)
@@ -165,22 +173,22 @@ class Stages:
         """The loss on the episodes that are kept back; None while there are none."""
         if not latent_files(self.folder, validation=True):
             return None
-        return partial(validation_loss, transformer, self.model, load_clips(self.folder, validation=True), config, self.recipe.causal)
+        return partial(validation_loss, transformer, self.model, load_clips(self.folder, validation=True).to(self.device), config, self.recipe.causal)
 
-    def _begin(self, folder: RunFolder, start_from: Path | None, stage_before: str) -> Transformer:
-        """The network that a stage starts with: from given weights, or else from the averages of the stage before it, if that was run.
+    def _begin(self, folder: RunFolder, start_from: Path | None, *stages_before: str) -> Transformer:
+        """The network that a stage starts with: from given weights, or else from the averages of the first of these stages that was run.
 
         A stage that has begun goes on from its own weights; it may not be given others.
         """
         torch.manual_seed(self.seed)
-        transformer = Transformer(self.model.transformer)
+        transformer = Transformer(self.model.transformer).to(self.device)
         if start_from is not None and folder.progress().step:
             raise ValueError(
                 f"{folder.path} has begun, at step {folder.progress().step}, and goes on from its own weights; --start-from is for a new run"
             )
-        before = self.folder / stage_before / "average.safetensors"
-        if start_from is not None or before.exists():
-            state = load_file(start_from or before)
+        averages = [self.folder / stage / "average.safetensors" for stage in stages_before]
+        if (chosen := next((path for path in (start_from, *averages) if path is not None and path.exists()), None)) is not None:
+            state = load_file(chosen)
             part = transformer.refiner if "conv_in.weight" in state else transformer
             assert part is not None
             part.load_state_dict({name: tensor.float() for name, tensor in state.items()})
@@ -201,6 +209,10 @@ class Stages:
         transformer.load_state_dict(load_file(self.folder / stage / "average.safetensors"))
         save_generator(out, self.model, transformer, self.frozen_codec())
         (out / "training.json").write_text(json.dumps(self._provenance(), indent=2))
+
+    @property
+    def _device_type(self) -> str:
+        return torch.device(self.device).type
 
     def _random(self, folder: RunFolder) -> tuple[np.random.Generator, torch.Generator]:
         """Sources of randomness that follow from the seed and the step at which this session begins."""

@@ -6,10 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from h2w_ros.camera import plucker_matrix, unit_rays_camera
+from h2w_ros.condition import Camera
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.motion import places_before
 from h2w_ros.generator.rays import RayTrack
 from h2w_ros.generator.rollout import BlockConditions
+from h2w_ros.geometry import Transform
 from h2w_ros.training.augment import Looks
 from h2w_ros.training.cache import ClipSource
 from h2w_ros.training.config import CausalTraining
@@ -26,7 +29,7 @@ class StreamedEpisodes:
         self, source: ClipSource, model: GeneratorConfig, episodes: np.ndarray, looks: Looks, static: Tensor | None, with_rays: bool
     ) -> None:
         self._source, self._model, self._episodes, self._looks, self._static = source, model, episodes, looks, static
-        self._tracks = [RayTrack(model.rays, model.width_px, model.height_px) for _ in episodes] if with_rays else []
+        self._rays = _StreamRays(source, model, episodes, looks) if with_rays else None
 
     def picture(self, index: int) -> Tensor:
         """What the camera saw at a frame, (B, Z, 1, h, w) float32."""
@@ -40,15 +43,7 @@ class StreamedEpisodes:
         """The conditions of a frame."""
         control = self._looks.hands(self._frame(self._source.hand, index))
         scene = None if self._static is None else self._looks.picture(self._frame(self._static, index))
-        return BlockConditions(control, self._rays(index), scene, self._places(index))
-
-    def _rays(self, index: int) -> Tensor | None:
-        if not self._tracks:
-            return None
-        source, episodes = self._source, self._episodes.tolist()
-        views = [self._looks.view(i, source.camera(e), source.T_world_camera[e, index]) for i, e in enumerate(episodes)]
-        rays = np.stack([track.push(*view) for track, view in zip(self._tracks, views, strict=True)])
-        return torch.from_numpy(rays).permute(0, 3, 1, 2)[:, :, None]
+        return BlockConditions(control, None if self._rays is None else self._rays.next(), scene, self._places(index))
 
     def _places(self, index: int) -> Tensor | None:
         if self._model.rollout.prediction != "layers" or index == 0:
@@ -57,4 +52,28 @@ class StreamedEpisodes:
         return places_before(now, before, self._model.small_size)[:, None]
 
     def _frame(self, latents: Tensor, index: int) -> Tensor:
-        return latents[torch.from_numpy(self._episodes), index].float()[:, :, None]
+        return latents[self._episodes, index].float()[:, :, None]
+
+
+class _StreamRays:
+    """The rays of all streams' frames, one frame after the other: `RayTrack`'s, as one product."""
+
+    def __init__(self, source: ClipSource, model: GeneratorConfig, episodes: np.ndarray, looks: Looks) -> None:
+        self._size = model.height_px, model.width_px
+        self._tracks = [RayTrack(model.rays, model.width_px, model.height_px) for _ in episodes]
+        first, poses = zip(*(_seen_from(source, looks, stream, episode) for stream, episode in enumerate(episodes.tolist())), strict=True)
+        directions = [unit_rays_camera(track.resized(camera)) for track, camera in zip(self._tracks, first, strict=True)]
+        self._directions = torch.from_numpy(np.stack(directions)).to(source.image.device)  # (B, H W, 3)
+        self._poses = iter(zip(*poses, strict=True))
+
+    def next(self) -> Tensor:
+        """Those of the next frame, (B, 6, 1, H, W)."""
+        moved = [plucker_matrix(track.anchored(pose)) for track, pose in zip(self._tracks, next(self._poses), strict=True)]
+        to_plucker = torch.from_numpy(np.stack(moved)).to(self._directions)
+        return (to_plucker @ self._directions.mT).unflatten(2, self._size)[:, :, None]
+
+
+def _seen_from(source: ClipSource, looks: Looks, stream: int, episode: int) -> tuple[Camera, list[Transform]]:
+    """A stream's camera, and where it is at every frame."""
+    views = [looks.view(stream, source.camera(episode), pose) for pose in source.T_world_camera[episode]]
+    return views[0][0], [pose for _, pose in views]

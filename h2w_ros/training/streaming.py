@@ -35,6 +35,7 @@ class StreamingLessons:
         self._rng = np.random.default_rng(seed)
         self._groups = [self._lessons(first_length) for first_length in self._staggered_lengths()]
         self._turn = 0
+        self._device = source.image.device
 
     def loss(self) -> Tensor:
         """The loss of the next group's next block, with gradients for the present weights."""
@@ -57,14 +58,14 @@ class StreamingLessons:
         """Losses along one rollout of new episodes."""
         shown, seen_share = self._draw_streams()
         rollout = Rollout(self._transformer, self._model.rollout, seeds=self._rng.integers(2**31, size=len(seen_share)).tolist())
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self._device.type, torch.bfloat16):
             rollout.start(shown.picture(0), shown.conditions(0))
         for index in range(1, num_blocks + 1):
             target, weight, conditions = shown.picture(index), shown.weight(index, self._weights), shown.conditions(index)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast(self._device.type, torch.bfloat16):
                 predicted = rollout.generate(conditions)
             yield robust_error(predicted, target, weight, self._config.tolerance)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast(self._device.type, torch.bfloat16):
                 rollout.commit(self._context(predicted.detach(), target, seen_share))
 
     def _draw_streams(self) -> tuple[StreamedEpisodes, np.ndarray]:
@@ -72,14 +73,14 @@ class StreamingLessons:
         source, rng, size = self._source, self._rng, self._config.streams
         episodes = rng.choice(len(source.image), size, replace=len(source.image) < size)
         static = (source.photo, source.static, None)[rng.choice(3, p=self._weights.scene_shares)]
-        looks = draw_looks(rng, size) if self._config.other_looks else plain_looks(size)
+        looks = draw_looks(rng, size, self._device) if self._config.other_looks else plain_looks(size, self._device)
         shown = StreamedEpisodes(source, self._model, episodes, looks, static, self._transformer.config.add_control_adapter)
         rarest, most_often = np.log(self._config.seen_share)
         return shown, np.exp(rng.uniform(rarest, most_often, size))
 
     def _context(self, predicted: Tensor, target: Tensor, seen_share: np.ndarray) -> Tensor:
         """What goes on as history: the prediction, and for some streams the truth, as `observe` gives it."""
-        is_seen = torch.from_numpy(self._rng.random(len(predicted)) < seen_share)[:, None, None, None, None]
+        is_seen = torch.from_numpy(self._rng.random(len(predicted)) < seen_share).to(self._device)[:, None, None, None, None]
         limit = self._config.limit
         return torch.where(is_seen, target, predicted.nan_to_num(0.0).clamp(-limit, limit))
 

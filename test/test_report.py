@@ -12,6 +12,7 @@ from h2w_ros.evaluation.contenders import parse_ablation
 from h2w_ros.evaluation.frechet import bootstrap_interval, frechet_distance
 from h2w_ros.evaluation.over_time import OverTime
 from h2w_ros.evaluation.report import KEPT_BELOW, write_report
+from h2w_ros.evaluation.text_table import warnings
 from h2w_ros.evaluation.user_networks import UserErrors, load_user_networks
 
 WORLD = {
@@ -89,6 +90,12 @@ def test_a_longer_evaluation_says_what_length_costs() -> None:
 def test_hands_and_things_are_held_against_their_bars() -> None:
     assert state(report(model=table(20.0, hand_iou=0.79)), "hands where") is False
     assert state(report(model=table(20.0, object_error=4.1)), "moves things") is False
+
+
+def test_a_metric_in_which_true_pictures_hardly_beat_a_still_one_is_said_to_say_little() -> None:
+    blunt = report() | {"estimators": WORLD | {"windows": 2368, "object_error": 6.0}}
+    assert warnings(report() | {"estimators": WORLD | {"windows": 2368}}) == []
+    assert [text.split(":")[0] for text in warnings(blunt)] == ["object_error says little"]
 
 
 def test_the_page_keeps_what_was_written_by_hand_and_its_pictures_exist(tmp_path: Path) -> None:

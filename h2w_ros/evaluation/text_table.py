@@ -54,10 +54,19 @@ def world_metrics(row: Mapping[str, float | None]) -> dict[str, float | None]:
 
 def warnings(report: Mapping[str, Any]) -> list[str]:
     """What keeps numbers from meaning what they seem to."""
-    windows, own_iou = (report["estimators"].get(name) for name in ("windows", "hand_iou"))
+    own, repeat = report["estimators"], report["results"].get("repeat", {}).get("overall", {})
+    windows, own_iou = own["windows"], own.get("hand_iou")
     few = f"frechet_world is of {windows} windows only; it means little below {FEWEST_WINDOWS} (64 episodes of 49 frames have 2368)"
     blunt = f"The estimators find the hands of true pictures with an IoU of {number(own_iou)} only: a hand_iou near that is as good as can be told"
-    return [few] * (windows < FEWEST_WINDOWS) + [blunt] * (own_iou is not None and own_iou < WELL_SEEN_IOU)
+    dim = [_dim(metric, own.get(metric), repeat.get(rival)) for metric, rival in (("object_error", "object_error_unmoved"), ("camera_error",) * 2)]
+    return [few] * (windows < FEWEST_WINDOWS) + [blunt] * (own_iou is not None and own_iou < WELL_SEEN_IOU) + [text for text in dim if text]
+
+
+def _dim(metric: str, own: float | None, known_nothing: float | None) -> str | None:
+    """Where true pictures fare hardly better than one that does not change at all, the metric cannot tell good from bad."""
+    if own is None or known_nothing is None or own <= 0.5 * known_nothing:
+        return None
+    return f"{metric} says little: it is {number(own)} on true pictures, against {number(known_nothing)} where nothing moves"
 
 
 def number(value: float | None) -> str:

@@ -107,10 +107,12 @@ class Generator(lifecycle.ManagedNode):
     def set_up(self) -> None:
         """Loads the model and starts the inference thread."""
         self._config = read(self, GeneratorConfig)
-        session = self._load(self._config)
         keep = partial(keep_inputs, failures_dir(self._config.failures_dir))
-        self._worker = InferenceWorker(session, read(self, WorkerConfig), self._publish, keep)
-        self._worker.start()
+        with lifecycle.interruptible():
+            session = self._load(self._config)
+            worker = InferenceWorker(session, read(self, WorkerConfig), self._publish, keep)
+            worker.start()
+        self._worker = worker
         if isinstance(session, BranchingSession):
             self._server.open(Predictor(session, self._worker, self._config.max_futures))
         self._hearing = Hearing(read(self, lifecycle.NodeConfig).stale_after_s)

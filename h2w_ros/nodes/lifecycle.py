@@ -39,6 +39,28 @@ class NodeConfig:
     warn_every_s: float = setting(5.0, "the same warning is said at most this often [s]", 0.1, 3600.0, live=True)
 
 
+class StopRequested(BaseException):
+    """A signal asked the process to end, in the midst of what may be interrupted."""
+
+
+@dataclass
+class _Interruption:
+    is_welcome: bool = False
+
+
+_interruption = _Interruption()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """For what takes long in the main thread and leaves nothing half-done, such as loading a model: a stop signal raises StopRequested in it."""
+    _interruption.is_welcome = threading.current_thread() is threading.main_thread()
+    try:
+        yield
+    finally:
+        _interruption.is_welcome = False
+
+
 class Throttle:
     """Lets the same subject pass at most once in a period."""
 
@@ -105,6 +127,9 @@ class ManagedNode(LifecycleNode):
             self._refusal = str(error)
             self.get_logger().error(self._refusal)
             return TransitionCallbackReturn.FAILURE
+        except StopRequested:
+            self._refusal = "it was asked to end meanwhile"
+            return TransitionCallbackReturn.FAILURE
         self._is_configured = True
         return super().on_configure(state)
 
@@ -147,12 +172,19 @@ class ManagedNode(LifecycleNode):
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set. They never cut a transition short: a file that it opens would stay unfinished.
+    """An event that Ctrl-C and SIGTERM set. They cut nothing short but what is `interruptible`: an open file would stay unfinished.
 
     Once one came, the others are ignored to the end of the process: a terminal and `ros2 launch` both send theirs.
     """
     stop = threading.Event()
-    old = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_signal(*_: object) -> None:
+        stop.set()
+        if _interruption.is_welcome:
+            _interruption.is_welcome = False
+            raise StopRequested
+
+    old = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
@@ -167,7 +199,7 @@ def spin(nodes: Sequence[ManagedNode], is_done: Callable[[], bool]) -> None:
         for node in nodes:
             executor.add_node(node)
             if node.get_parameter("autostart").value and not is_done():
-                node.start()
+                _start(node, is_done)
         while not is_done():
             executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
     except ExternalShutdownException:
@@ -177,6 +209,15 @@ def spin(nodes: Sequence[ManagedNode], is_done: Callable[[], bool]) -> None:
             node.finish()
             node.destroy_node()
         executor.shutdown()
+
+
+def _start(node: ManagedNode, is_done: Callable[[], bool]) -> None:
+    """Starts a node; one that was asked to end meanwhile needs no start."""
+    try:
+        node.start()
+    except ValueError:
+        if not is_done():
+            raise
 
 
 def _asks_for_help(words: Sequence[str]) -> bool:

@@ -62,7 +62,11 @@ class InferenceWorker:
     def start(self) -> None:
         """Begins to work; returns when the network is warm, so that the first answer is as fast as the others."""
         self._thread.start()
-        self._is_warm.wait()
+        try:
+            self._is_warm.wait()
+        except BaseException:
+            self.stop()
+            raise
         if self._end:
             raise ValueError(self._end)
 
@@ -164,6 +168,8 @@ class InferenceWorker:
         """Runs the network on nothing, on this thread: thread pools and kernels belong to the thread that uses them."""
         self._session.reset(None, self._config.seed)
         for condition in idle_conditions(NUM_WARM_UP):
+            if self._is_stopped:
+                break
             self._session.push(condition)
             self._session.settle()
         self._live.begin()

@@ -55,7 +55,7 @@ class StreamTraining:
 class RefinerTraining:
     """The refiner alone, in the stream; scene shares and weights are those of `CausalTraining`."""
 
-    stream: StreamTraining = StreamTraining(streams=48, groups=24, adam_learning_rate=5e-4)
+    stream: StreamTraining = StreamTraining(streams=48, groups=24, adam_learning_rate=2.5e-4)
     weight_decay: float = 0.01
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
-COOLDOWN_SHARE = 0.25  # last part of the budget, over which learning rates fall to a twentieth
+COOLDOWN_SHARE = 0.5  # last part of the budget, over which learning rates fall to a twentieth
 GRADIENT_NORM = 1.0
 SAVE_EVERY_S = 120.0
 
@@ -204,7 +204,7 @@ def _save(folder: RunFolder, module: nn.Module, average: AveragedWeights, progre
 
 
 def _show(bar: tqdm, elapsed_s: float, progress: Progress) -> None:
-    bar.n = min(elapsed_s, bar.total)
+    bar.n = min(elapsed_s, bar.total or elapsed_s)
     bar.set_postfix_str(f"step {progress.step} loss {progress.loss:.4f}")
 
 

@@ -19,6 +19,7 @@ from h2w_ros.nodes.messages import hand_to_msg, pinhole_to_msg, pose_to_msg
 from h2w_ros.ros_messages import NS_PER_S
 
 SUCCEEDED, CANCELED, ABORTED = GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_CANCELED, GoalStatus.STATUS_ABORTED
+PATIENCE_S = 90.0
 
 
 def duration(seconds: float) -> Duration:
@@ -44,7 +45,7 @@ class Asking:
 
     def outcome(self) -> tuple[int, Predict.Result]:
         """Status and result, once they are there."""
-        assert wait_until(self.result.done)
+        assert wait_until(self.result.done, PATIENCE_S)
         return self.result.result().status, self.result.result().result
 
 
@@ -60,7 +61,7 @@ class Planner:
         sent = self._client.send_goal_async(
             Predict.Goal(candidates=list(candidates), **goal), feedback_callback=lambda msg: feedback.append(msg.feedback)
         )
-        assert wait_until(sent.done)
+        assert wait_until(sent.done, PATIENCE_S)
         handle = sent.result()
         assert handle.accepted
         return Asking(handle, handle.get_result_async(), feedback)

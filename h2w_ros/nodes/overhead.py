@@ -42,6 +42,7 @@ IDENTITY = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 INPUTS = {topics.CAMERA_INFO: CameraInfo, topics.ODOMETRY: Odometry, topics.HANDS: Hands, topics.IMAGE: ImageMsg}
 PARAMETERS = {"image_is_rectified": True, "T_child_optical": IDENTITY, "inbox_length": 50, **topics.reliable_inputs()}
 NUM_MOMENTS = 120
+PERCENTS = (5.0, 50.0, 95.0)
 NUM_WARM_UP = 20
 ANSWER_S = 2.0
 PAUSE_S = 0.02
@@ -207,9 +208,9 @@ def _probe_all(prober: Prober, num_moments: int) -> list[float]:
 
 
 def measure_overhead(num_moments: int = NUM_MOMENTS) -> dict[str, float]:
-    """Medians and 95th percentiles of both ways [ms]."""
+    """Percentiles of both ways [ms]; the fifth is what it takes while no other process wants the processor."""
     ways = {"in_one_process": in_one_process(num_moments), "between_processes": between_processes(num_moments)}
-    return {f"ros_{way}_ms_p{percent:.0f}": round(percentile_ms(times, percent), 2) for way, times in ways.items() for percent in (50.0, 95.0)}
+    return {f"ros_{way}_ms_p{percent:.0f}": round(percentile_ms(times, percent), 2) for way, times in ways.items() for percent in PERCENTS}
 
 
 def main(args: list[str] | None = None) -> int:

@@ -12,7 +12,7 @@ RULES = {
     "recordings": "bags open, and hold every answer from their first to a second before their end",
     "recovery": "after every fault answers come again within {max_recovery_s:g} s",
     "processes": "no process ends by itself; those that are asked to end do so in order",
-    "growth": "no settled process grows by more than {max_growth_mb:g} MB, {max_new_files} open files, {max_new_threads} threads",
+    "growth": "no settled process grows by more than {max_growth_mb:g} MB, {max_new_files:g} open files, {max_new_threads:g} threads",
 }
 MAX_SHOWN = 20
 
@@ -73,7 +73,7 @@ def markdown(report: SoakReport) -> str:
     """The report as a page."""
     latency = ", ".join(f"{name} {value:.0f}" for name, value in report.latency_ms.items())
     head = [
-        f"# Soak of {report.minutes:g} minutes: {'every rule held' if report.holds else f'{len(report.violations)} violations'}",
+        f"# Soak of {report.minutes:g} minutes: {'every rule held' if report.holds else f'violations: {len(report.violations)}'}",
         "",
         f"Model {report.model}, seed {report.seed}, on {report.hardware}.",
         f"{report.messages} messages of {report.moments} moments sent, {report.answers} answered, {report.recorded} answers recorded.",

@@ -42,6 +42,7 @@ def hidden_by_hands(
     if not _has_both(guess):
         hidden = (guess == cv2.GC_FGD).astype(np.uint8)
     else:
+        cv2.setRNGSeed(0)  # its clusters begin at random, and the same picture must give the same photo
         cv2.grabCut(small, guess, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
         hidden = np.isin(guess, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     grown = cv2.dilate(hidden, np.ones((2 * MARGIN_PX + 1, 2 * MARGIN_PX + 1), np.uint8))

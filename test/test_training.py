@@ -136,7 +136,7 @@ def test_what_is_shipped_answers_conditions(trained: Stages, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("stage", "remedy"),
-    [("codec", "simulate"), ("encode", "train codec"), ("refiner", "train encode"), ("causal", "train encode"), ("ship", "train causal")],
+    [("codec", "simulate"), ("encode", "train codec"), ("refiner", "train encode"), ("causal", "train encode"), ("ship", "train refiner")],
 )
 def test_a_stage_too_early_names_the_one_before_it(stage: str, remedy: str, tmp_path: Path) -> None:
     stages = Stages(tmp_path, "debug")

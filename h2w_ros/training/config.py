@@ -42,6 +42,7 @@ class StreamTraining:
     # How often a stream's newest frame becomes the truth, as `observe` would give it: drawn for each stream between these,
     # evenly in the logarithm, so that clean pasts and long own ones are both always learned from.
     seen_share: tuple[float, float] = (0.02, 0.4)
+    refiner_too: bool = False  # train on the refiner that the stage before has trained; a short stage only shakes it
     other_looks: bool = True  # every stream in its own colours, half of them mirrored
     tolerance: float = 0.5  # error from which the loss grows linearly only, in standard deviations of the latents
     limit: float = 4.0  # latents that go on as history are clamped to so many standard deviations

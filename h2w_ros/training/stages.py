@@ -165,6 +165,8 @@ class Stages:
         config = self.recipe.stream
         folder, source = RunFolder(self.folder / "stream"), load_clips(self.folder).to(self.device)
         transformer = self._begin(folder, start_from, "causal", "refiner")
+        if transformer.refiner is not None:
+            transformer.refiner.requires_grad_(config.refiner_too)
         seed = int(self._random(folder)[0].integers(2**31))
         lessons = StreamingLessons(transformer, self.model, source, config, self.recipe.causal, seed)
         self._train_transformer(transformer, folder, lambda _: lessons.loss(), budget, config)
@@ -201,13 +203,13 @@ class Stages:
         train(transformer, folder, loss, chosen, budget, config.warmup_steps, config.ema_decay, self._validation(transformer, self.recipe.stream))
 
     def ship(self, out: Path) -> None:
-        """Writes the averaged weights as a model folder that `load_generator` opens."""
-        transformer = Transformer(self.model.transformer)
-        stage = next((name for name in ("stream", "causal") if (self.folder / name / "average.safetensors").exists()), None)
-        if stage is None:
-            raise FileNotFoundError(f"No weights to ship under {self.folder}; run `h2w train causal` or `h2w train stream` first")
-        transformer.load_state_dict(load_file(self.folder / stage / "average.safetensors"))
-        save_generator(out, self.model, transformer, self.frozen_codec())
+        """Writes the averaged weights of the last stage that was run as a model folder that `load_generator` opens."""
+        model = self.model
+        stages = [name for name in ("stream", "causal", "refiner") if (self.folder / name / "average.safetensors").exists()]
+        if not stages:
+            raise FileNotFoundError(f"No weights to ship under {self.folder}; run `h2w train refiner` or `h2w train stream` first")
+        transformer = self._begin(RunFolder(self.folder / stages[0]), None, *stages)
+        save_generator(out, model, transformer, self.frozen_codec())
         (out / "training.json").write_text(json.dumps(self._provenance(), indent=2))
 
     @property

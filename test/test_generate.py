@@ -11,7 +11,7 @@ import pytest
 from test_episodes import plain_conditions
 
 from h2w_ros import cli
-from h2w_ros.commands.generate import Report, check_domain, generate, predict
+from h2w_ros.commands.generate import Report, check_domain, generate, predict, table_height_m
 from h2w_ros.condition import Condition
 from h2w_ros.episodes.recording import open_recording
 from h2w_ros.episodes.writer import write_episode
@@ -68,6 +68,14 @@ def test_the_videos_have_one_frame_an_answer_and_the_report_adds_up(tmp_path: Pa
     assert report.realtime_factor == pytest.approx(report.frames / report.seconds / 16.0)
     assert [round(float(picture.mean()) / 20) for picture in read_video(tmp_path / "out.mp4")] == list(range(9))
     assert video_info(tmp_path / "row.mp4").num_frames == 9
+
+
+@pytest.mark.parametrize(("noted", "height_m"), [(0.75, 0.75), (0, 0.0), (True, None), ("0.75", None), (None, None)])
+def test_a_table_is_as_high_as_the_user_says_or_as_was_noted(tmp_path: Path, noted: object, height_m: float | None) -> None:
+    write_episode(tmp_path / "episode", plain_conditions(3), 16.0, description={"table_height_m": noted})
+    recording = open_recording(tmp_path / "episode")
+    assert table_height_m(None, recording) == height_m
+    assert table_height_m(0.5, recording) == 0.5
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,9 @@ def run(args: argparse.Namespace) -> int:
 def table_height_m(given: float | None, recording: Recording) -> float | None:
     """The table's height as the user gave it, else as the recording's maker noted it, else unknown."""
     noted = recording.description.get("table_height_m")
-    return given if given is not None else noted if isinstance(noted, float) else None
+    if given is not None:
+        return given
+    return float(noted) if isinstance(noted, int | float) and not isinstance(noted, bool) else None
 
 
 def generate(session: Predictor, recording: Recording, out: Path, side_by_side: Path | None, report: Report) -> None:

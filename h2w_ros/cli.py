@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
+from pathlib import Path
 
 from h2w_ros.hardware import share_cores
 
@@ -17,13 +19,16 @@ VERBS = {
     "generate": "predict a video from an episode, a bag or a Hand2World example (no ROS)",
     "parity": "compare our network with the released one's numbers",
     "plan": "measure what a model is worth to a planner, in the simulated world",
-    "repair": "give a bag whose recorder was killed its end back",
+    "repair": "recover a bag whose recorder was killed",
     "replay": "play an episode, a bag or an example into ROS topics",
     "run": "conditioner and generator in one process",
     "soak": "run the whole graph under injected faults and check what must hold",
-    "train": "train the codec and the generator",
+    "train": "train a model, in one go or stage by stage",
     "world": "sample the simulated world",
 }
+
+OUTPUTS = ("out", "json", "side_by_side", "strips")
+"""Options that name where results go."""
 
 # Wrong arguments, missing or unreadable files, optional packages that are not installed, numbers that ran away.
 MENDABLE = (ValueError, OSError, ImportError, FloatingPointError)
@@ -37,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser(verb).parse_args(arguments)
     logging.basicConfig(level=logging.DEBUG if args.verbose else logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
+        check_outputs(args)
         return int(importlib.import_module(f"h2w_ros.commands.{args.verb}").run(args))
     except MENDABLE as error:
         if args.verbose:
@@ -46,6 +52,18 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nh2w {args.verb}: stopped", file=sys.stderr)
         return 130
+
+
+def check_outputs(args: argparse.Namespace) -> None:
+    """Says before any work is done that a result could not be written; OSError names the option."""
+    for name in OUTPUTS:
+        path = getattr(args, name, None)
+        if not isinstance(path, Path):
+            continue
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            option = name.replace("_", "-")
+            raise OSError(f"--{option} {path} can't be written: {folder} is {'read-only for you' if folder.is_dir() else 'no folder'}")
 
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:

@@ -99,6 +99,13 @@ def test_mistakes_of_the_user_are_one_line(tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().err == f"h2w generate: No recording at {tmp_path / 'none'}\n"
 
 
+def test_results_that_could_not_be_written_are_refused_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    out = tmp_path / "file" / "video.mp4"
+    assert cli.main(["generate", str(tmp_path / "none"), "--out", str(out)]) == 2
+    assert capsys.readouterr().err == f"h2w generate: --out {out} can't be written: {tmp_path / 'file'} is no folder\n"
+
+
 def test_h2w_bag_writes_what_open_recording_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_episode(tmp_path / "episode", plain_conditions(6), 16.0, domain="real", description={"made_by": "hand"})
     assert cli.main(["bag", str(tmp_path / "episode"), "--out", str(tmp_path / "bag.mcap")]) == 0

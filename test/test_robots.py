@@ -73,3 +73,5 @@ def test_quality_of_service_can_be_changed_by_parameters(ros: Ros) -> None:
         ReliabilityPolicy.BEST_EFFORT
     }
     assert qualities("/condition", **{"qos_overrides./condition.subscription.reliability": "best_effort"}) == {ReliabilityPolicy.BEST_EFFORT}
+    assert qualities("/predicted/image_raw") == {ReliabilityPolicy.RELIABLE}  # one node's choice is not the next one's
+    assert qualities("/condition") == {ReliabilityPolicy.RELIABLE}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 import sys
 import threading
@@ -91,6 +92,18 @@ class ManagedNode(LifecycleNode):
         self._throttle = Throttle(self.get_parameter("warn_every_s").value)
         self.add_on_set_parameters_callback(self._judge_changes)
         self.add_post_set_parameters_callback(self._use_changes)
+
+    def create_publisher(self, msg_type: type, topic: str, qos_profile: Any, **kwargs: Any) -> Any:
+        """As rclpy's, which writes overrides into the profile that it is given: this node's must not reach others."""
+        return super().create_publisher(msg_type, topic, copy.copy(qos_profile), **kwargs)
+
+    def create_lifecycle_publisher(self, msg_type: type, topic: str, qos_profile: Any, **kwargs: Any) -> Any:
+        """As rclpy's, with a profile of its own."""
+        return super().create_lifecycle_publisher(msg_type, topic, copy.copy(qos_profile), **kwargs)
+
+    def create_subscription(self, msg_type: type, topic: str, callback: Callable[..., None], qos_profile: Any, **kwargs: Any) -> Any:
+        """As rclpy's, with a profile of its own."""
+        return super().create_subscription(msg_type, topic, callback, copy.copy(qos_profile), **kwargs)
 
     def set_up(self) -> None:
         """Reads parameters, creates what the node works with."""

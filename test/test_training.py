@@ -116,6 +116,13 @@ def test_a_stage_begins_with_the_weights_of_the_one_before(trained: Stages, tmp_
 def test_a_stage_that_has_begun_refuses_other_weights(trained: Stages) -> None:
     with pytest.raises(ValueError, match="--start-from is for a new run"):
         trained.causal(steps(9), trained.folder / "stream" / "average.safetensors")
+    with pytest.raises(ValueError, match="--start-from is for a new run"):
+        trained.refiner(steps(9), trained.folder / "refiner" / "average.safetensors")
+
+
+def test_weights_to_start_from_that_are_not_there_are_an_error(trained: Stages, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
+        trained._begin(RunFolder(tmp_path), tmp_path / "none.safetensors", "refiner")
 
 
 def test_what_is_shipped_answers_conditions(trained: Stages, tmp_path: Path) -> None:

@@ -47,9 +47,9 @@ class PictureSource:
 
 
 def codec_loss(codec: PictureCodec, pictures: Tensor, config: CodecTraining, random: torch.Generator) -> Tensor:
-    """Error of pictures and of their differences, and a small pull of the latents towards zero."""
+    """Error of pictures and of their differences."""
     raw = codec.encode(pictures).float()
     noisy = raw + config.latent_noise * torch.randn(raw.shape, generator=random).to(raw.device)
     error = codec.decode(noisy).float() - pictures
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-    return error.abs().mean() + error.square().mean() + config.edge_weight * edges + config.latent_penalty * raw.square().mean()
+    return error.abs().mean() + error.square().mean() + config.edge_weight * edges

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CodecTraining:
-    """The frame-wise codec: reconstruction of camera images, static renders and hand renders."""
+    """The codec's enlarging decoder: reconstruction of camera images, static renders and hand renders."""
 
     batch_pictures: int = 24
     learning_rate: float = 7e-4
     warmup_steps: int = 50
     latent_noise: float = 0.1  # noise on the latents, so that the decoder forgives the generator's small errors
-    latent_penalty: float = 1e-3  # weight of mean z^2: without it the encoder outgrows the noise
     edge_weight: float = 0.5  # weight of the error of horizontal and vertical differences
     hand_share: float = 0.25  # share of hand renders in a batch
     static_share: float = 0.15  # share of static renders in a batch

@@ -130,6 +130,7 @@ class Stages:
         torch.manual_seed(self.seed)
         network = Transformer(replace(self.model.transformer, num_layers=0, add_control_adapter=False)).to(self.device).requires_grad_(False)
         refiner = cast(Refiner, network.refiner).requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        _check_new(folder, start_from)
         if start_from is not None:
             refiner.load_state_dict(load_file(start_from))
         seed = int(self._random(folder)[0].integers(2**31))
@@ -184,12 +185,9 @@ class Stages:
         """
         torch.manual_seed(self.seed)
         transformer = Transformer(self.model.transformer).to(self.device)
-        if start_from is not None and folder.progress().step:
-            raise ValueError(
-                f"{folder.path} has begun, at step {folder.progress().step}, and goes on from its own weights; --start-from is for a new run"
-            )
-        averages = [self.folder / stage / "average.safetensors" for stage in stages_before]
-        if (chosen := next((path for path in (start_from, *averages) if path is not None and path.exists()), None)) is not None:
+        _check_new(folder, start_from)
+        averages = (self.folder / stage / "average.safetensors" for stage in stages_before)
+        if (chosen := start_from or next((path for path in averages if path.exists()), None)) is not None:
             state = load_file(chosen)
             part = transformer.refiner if "conv_in.weight" in state else transformer
             assert part is not None
@@ -226,3 +224,10 @@ class Stages:
         progress = {stage: self.folder / stage / "progress.json" for stage in ("codec", "refiner", "causal", "stream")}
         stages = {stage: json.loads(path.read_text()) for stage, path in progress.items() if path.exists()}
         return {"recipe": self.recipe_name, "seed": self.seed, "episodes": len(pixel_files(self.folder)), **stages}
+
+
+def _check_new(folder: RunFolder, start_from: Path | None) -> None:
+    """Weights to start from are for runs that have not begun."""
+    step = folder.progress().step
+    if start_from is not None and step:
+        raise ValueError(f"{folder.path} has begun, at step {step}, and goes on from its own weights; --start-from is for a new run")

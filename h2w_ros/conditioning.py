@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from numpy import ndarray
 
 from h2w_ros.camera import PluckerMap, Resize, ResizePolicy, intrinsics
 from h2w_ros.condition import Camera, Condition, Image
@@ -84,9 +86,9 @@ class ConditionDrawer:
         if self._table_height_m is None:
             return
         view = self.view_of(condition)
-        hidden = hidden_by_hands(picture, self.hands(condition), grips_world(condition.hands), *view)
         behind = None if self._photo is None else self._photo.render(*view)
-        self._photo = TablePhoto(without(picture, hidden, behind), *view, self._table_height_m)
+        empty = without_hands(picture, self.hands(condition), grips_world(condition.hands), view, behind)
+        self._photo = TablePhoto(empty, *view, self._table_height_m)
 
     def view_of(self, condition: Condition) -> View:
         """The camera at the generator's size, and where it is."""
@@ -104,3 +106,8 @@ class ConditionDrawer:
         if condition.static_render is not None:
             return self.resize.picture(condition.static_render)
         return None if self._photo is None else self._photo.render(*self.view_of(condition))
+
+
+def without_hands(picture: Image, hand_render: Image, T_world_grips: Float[ndarray, "2 4 4"], view: View, behind: Image | None = None) -> Image:
+    """A picture without its hands and forearms: there as `behind`, or as its surroundings suggest."""
+    return without(picture, hidden_by_hands(picture, hand_render, T_world_grips, *view), behind)

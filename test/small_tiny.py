@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
 from h2w_ros.condition import Camera, Condition, HandPose
 from h2w_ros.generator.checkpoint import Generator
-from h2w_ros.generator.config import CodecConfig, RefinerConfig
 from h2w_ros.generator.folded_codec import FoldedCodec
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.transformer import Transformer
@@ -21,24 +18,7 @@ CAMERA = Camera(96, 64, 80.0, 80.0, 48.0, 32.0)
 def small_tiny() -> Generator:
     """A random network, the same at every call."""
     torch.manual_seed(0)
-    tiny = preset("tiny")
-    config = replace(
-        tiny,
-        transformer=replace(
-            tiny.transformer,
-            dim=32,
-            ffn_dim=64,
-            num_heads=2,
-            num_layers=2,
-            in_dim=48,
-            out_dim=24,
-            refiner=RefinerConfig(16, 2, fold=2, detail_width=4),
-        ),
-        codec=CodecConfig("folded", 12, 8, 1, width=8, depth=1),
-        rollout=replace(tiny.rollout, window=3, fold=2),
-        height_px=32,
-        width_px=48,
-    )
+    config = preset("debug")
     transformer = Transformer(config.transformer).eval()
     for layer, spread in ((transformer.head.head, 0.1), (transformer.refiner.conv_out, 0.05)):
         torch.nn.init.normal_(layer.weight, std=spread)

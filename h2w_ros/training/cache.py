@@ -20,14 +20,13 @@ from torch import Tensor
 
 from h2w_ros.camera import intrinsics
 from h2w_ros.condition import Camera, Condition
+from h2w_ros.conditioning import without_hands
 from h2w_ros.generator.codec import PictureCodec
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.motion import Moment, places_before
 from h2w_ros.generator.pixels import to_tensor
-from h2w_ros.hands.cover import hidden_by_hands
 from h2w_ros.hands.grip import grips_world
 from h2w_ros.hands.render import HandRenderer
-from h2w_ros.scene.behind import without
 from h2w_ros.scene.table_photo import TablePhoto
 from h2w_ros.world.spec import TABLE_HEIGHT_M
 
@@ -142,8 +141,8 @@ def _encoded(codec: PictureCodec, pixels: Mapping[str, np.ndarray]) -> dict[str,
 def _photo_from_everywhere(pixels: Mapping[str, np.ndarray]) -> np.ndarray:
     """Frame 0 without its hands, laid on the world's table, seen from every frame's camera: as a session has it (`ConditionDrawer.take_photo`)."""
     camera, poses, image = _camera(pixels["camera"]), pixels["T_world_camera"], pixels["image"][0]
-    hidden = hidden_by_hands(image, pixels["hand"][0], pixels["T_world_grips"][0].astype(np.float64), camera, poses[0])
-    scene = TablePhoto(without(image, hidden), camera, poses[0], TABLE_HEIGHT_M)
+    view = camera, poses[0]
+    scene = TablePhoto(without_hands(image, pixels["hand"][0], pixels["T_world_grips"][0].astype(np.float64), view), *view, TABLE_HEIGHT_M)
     return np.stack([scene.render(camera, pose) for pose in poses])
 
 

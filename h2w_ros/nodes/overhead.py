@@ -172,10 +172,10 @@ def in_one_process(num_moments: int = NUM_MOMENTS) -> list[float]:
         with spinning([generator, conditioner, prober]):
             for node in (generator, conditioner):
                 node.start()
-            _probe_all(prober, num_moments)
+            probed = _probe_all(prober, num_moments)
             for node in (conditioner, generator):
                 node.finish()
-    return [1e3 * (gone_s[stamp_ns] - came_s[stamp_ns]) for stamp_ns in sorted(gone_s)[NUM_WARM_UP:]]
+    return [1e3 * (gone_s[stamp_ns] - came_s[stamp_ns]) for stamp_ns in probed]
 
 
 def between_processes(num_moments: int = NUM_MOMENTS) -> list[float]:
@@ -189,22 +189,23 @@ def between_processes(num_moments: int = NUM_MOMENTS) -> list[float]:
         stack.enter_context(NodeProcess(__name__, arguments, environment_of(domain), Path(folder) / "echo.log"))
         prober = Prober(context=stack.enter_context(context_in(domain)))
         stack.enter_context(spinning([prober]))
-        return _probe_all(prober, num_moments)[NUM_WARM_UP:]
+        return list(_probe_all(prober, num_moments).values())
 
 
-def _probe_all(prober: Prober, num_moments: int) -> list[float]:
-    """Moments that were answered, one after the other [ms]; TimeoutError when nobody listens."""
+def _probe_all(prober: Prober, num_moments: int) -> dict[int, float]:
+    """Moments that were answered, by stamp [ms], one after the other; those of the warm-up apart. TimeoutError when nobody listens."""
     deadline_s = time.monotonic() + READY_S
     while not prober.is_heard():
         if time.monotonic() > deadline_s:
             raise TimeoutError(f"the nodes did not come up within {READY_S:.0f} s")
         time.sleep(0.05)
-    start_ns = time.time_ns()
-    times_ms = []
-    for number in range(NUM_WARM_UP + num_moments):
-        times_ms.append(prober.probe(start_ns + number * PERIOD_NS))
+    stamps_ns = time.time_ns() + PERIOD_NS * np.arange(NUM_WARM_UP + num_moments)
+    times_ms = {}
+    for stamp_ns in stamps_ns.tolist():
+        times_ms[stamp_ns] = prober.probe(stamp_ns)
         time.sleep(PAUSE_S)
-    return [time_ms for time_ms in times_ms if not np.isnan(time_ms)]
+    # The first moments may be lost: what both ends have said to be there is not yet joined.
+    return {stamp_ns: times_ms[stamp_ns] for stamp_ns in stamps_ns[NUM_WARM_UP:].tolist() if not np.isnan(times_ms[stamp_ns])}
 
 
 def measure_overhead(num_moments: int = NUM_MOMENTS) -> dict[str, float]:

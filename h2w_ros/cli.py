@@ -27,6 +27,8 @@ VERBS = {
     "world": "sample the simulated world",
 }
 
+VERBOSE_HELP = "debug log and full tracebacks"
+
 OUTPUTS = ("out", "json", "side_by_side", "strips")
 """Options that name where results go."""
 
@@ -69,10 +71,11 @@ def check_outputs(args: argparse.Namespace) -> None:
 def _parser(chosen: str | None) -> argparse.ArgumentParser:
     """The whole command line; only the chosen verb's module is imported."""
     parser = argparse.ArgumentParser(prog="h2w", description="What will happen if these hands do this?")
-    parser.add_argument("--verbose", action="store_true", help="debug log and full tracebacks")
+    parser.add_argument("--verbose", action="store_true", help=VERBOSE_HELP)
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, help_text in VERBS.items():
         subparser = subparsers.add_parser(verb, help=help_text, description=help_text)
+        subparser.add_argument("--verbose", action="store_true", default=argparse.SUPPRESS, help=VERBOSE_HELP)
         if verb == chosen:
             importlib.import_module(f"h2w_ros.commands.{verb}").add_arguments(subparser)
     return parser

@@ -87,7 +87,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"Out of domain: {domain.reason}.")
     session.reset(recording.scene_image, args.seed)
     report = Report(str(args.recording), args.model, args.seed, recording.rate_hz, domain.out_of_domain, domain.reason)
-    generate(session, recording, args.out, args.side_by_side, report)
+    try:
+        generate(session, recording, args.out, args.side_by_side, report)
+    except KeyboardInterrupt:
+        print(f"\n{args.out}: only the {report.frames} frames until here, of {recording.num_frames}")
+        raise
     if args.json is not None:
         write_report(args.json, report)
     speed = f"{report.realtime_factor:.2f} x real time"
@@ -118,10 +122,9 @@ def generate(session: Predictor, recording: Recording, out: Path, side_by_side: 
         conditions = iter(tqdm(recording.conditions(), total=recording.num_frames, unit="frame", desc="generate", disable=None))
         for condition, frame in predict(session, conditions, dropped):
             video.write(frame.image)
-            report.height_px, report.width_px = frame.image.shape[:2]
+            report.frames, (report.height_px, report.width_px) = video.num_frames, frame.image.shape[:2]
             if rows is not None:
                 rows.write(row.picture(condition, frame.image))
-        report.frames = video.num_frames
     report.seconds = time.perf_counter() - began_s
     report.fps = report.frames / report.seconds
     report.realtime_factor = report.fps / recording.rate_hz

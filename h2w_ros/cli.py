@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from h2w_ros.hardware import share_cores
 
@@ -17,6 +18,7 @@ VERBS = {
     "demo": "replay the shipped recording through the real nodes and show what they predict",
     "evaluate": "measure a model on held-out simulated episodes, region by region",
     "generate": "predict a video from an episode, a bag or a Hand2World example (no ROS)",
+    "import-episodes": "public datasets and bags as our episodes",
     "parity": "compare our network with the released one's numbers",
     "plan": "measure what a model is worth to a planner, in the simulated world",
     "repair": "recover a bag whose recorder was killed",
@@ -45,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.DEBUG if args.verbose else logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         check_outputs(args)
-        return int(importlib.import_module(f"h2w_ros.commands.{args.verb}").run(args))
+        return int(_command(args.verb).run(args))
     except MENDABLE as error:
         if args.verbose:
             raise
@@ -54,6 +56,10 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nh2w {args.verb}: stopped", file=sys.stderr)
         return 130
+
+
+def _command(verb: str) -> ModuleType:
+    return importlib.import_module(f"h2w_ros.commands.{verb.replace('-', '_')}")
 
 
 def check_outputs(args: argparse.Namespace) -> None:
@@ -77,7 +83,7 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
         subparser = subparsers.add_parser(verb, help=help_text, description=help_text)
         subparser.add_argument("--verbose", action="store_true", default=argparse.SUPPRESS, help=VERBOSE_HELP)
         if verb == chosen:
-            importlib.import_module(f"h2w_ros.commands.{verb}").add_arguments(subparser)
+            _command(verb).add_arguments(subparser)
     return parser
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import scipy.sparse
@@ -121,14 +121,25 @@ def read_mano_pickle(file: Path) -> dict[str, ndarray]:
     Raises ValueError, naming file and cause, for a broken pickle and for one that asks for any name outside the table:
     that name is not even looked up.
     """
-    with file.open("rb") as stream:
-        try:
-            content = _ManoUnpickler(stream, encoding="latin1").load()
-            if not isinstance(content, dict):
-                raise pickle.UnpicklingError(f"a MANO pickle must hold a dictionary, got {type(content).__name__}")
-            return {key: _dense(value) for key, value in content.items() if not isinstance(value, str)}
-        except _BROKEN as error:
-            raise ValueError(f"{file}: {error or type(error).__name__}; take the file from mano.is.tue.mpg.de, or save its arrays as .npz") from error
+    try:
+        with file.open("rb") as stream:
+            content = read_plain_pickle(stream)
+        if not isinstance(content, dict):
+            raise ValueError(f"a MANO pickle must hold a dictionary, got {type(content).__name__}")
+        return {key: _dense(value) for key, value in content.items() if not isinstance(value, str)}
+    except _BROKEN as error:
+        raise ValueError(f"{file}: {error or type(error).__name__}; take the file from mano.is.tue.mpg.de, or save its arrays as .npz") from error
+
+
+def read_plain_pickle(stream: BinaryIO) -> Any:
+    """What a pickle of arrays and plain Python data holds: numbers, text, lists, dictionaries, arrays.
+
+    Raises ValueError for a broken pickle and for one that asks for any name outside the table: that name is not even looked up.
+    """
+    try:
+        return _ManoUnpickler(stream, encoding="latin1").load()
+    except _BROKEN as error:
+        raise ValueError(str(error) or type(error).__name__) from error
 
 
 def _dense(value: Any) -> ndarray:

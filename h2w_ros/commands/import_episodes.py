@@ -1,0 +1,81 @@
+"""`h2w import-episodes NAME SRC --out DIR`: public datasets and bags as our episodes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from h2w_ros.camera import Resize
+    from h2w_ros.imports.batch import Outcome
+    from h2w_ros.imports.dataset import ImportOptions
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `h2w import-episodes`."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the dataset; --list tells which there are")
+    parser.add_argument("source", nargs="?", type=Path, metavar="SRC", help="where its files lie, as --list tells")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder that gets one episode a sequence; those that are there stay")
+    parser.add_argument("--list", action="store_true", help="the datasets, what their folders must hold, and their licences")
+    parser.add_argument("--mano", type=Path, metavar="DIR", help="folder of your MANO_LEFT.pkl and MANO_RIGHT.pkl")
+    parser.add_argument("--rate", type=float, default=16.0, metavar="HZ", help="frames a second that are kept (default: %(default)g)")
+    parser.add_argument("--size", metavar="WxH", help="size of the episodes' pictures [px] (default: as they come)")
+    parser.add_argument("--resize", choices=("squash", "crop"), default="crop", help="how pictures get that size (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Imports, and says what became of every sequence that failed; 1 when one did."""
+    if args.list:
+        _list()
+        return 0
+    if args.name is None or args.source is None or args.out is None:
+        raise ValueError("NAME, SRC and --out are needed; `h2w import-episodes --list` tells the names")
+    from tqdm import tqdm
+
+    from h2w_ros.imports.batch import found_sequences, import_one
+    from h2w_ros.imports.datasets import dataset
+
+    chosen = dataset(args.name)
+    options, resize = _options(args), _resize(args)
+    args.out.mkdir(parents=True, exist_ok=True)
+    outcomes = []
+    for name in (bar := tqdm(found_sequences(chosen, args.source), unit="sequence", desc=args.name, disable=None)):
+        outcomes.append(import_one(chosen, args.source, name, args.out, options, resize))
+        if outcomes[-1].status == "failed":
+            bar.write(f"{name}: {outcomes[-1].reason}", file=sys.stderr)
+    return _told(outcomes, args.out)
+
+
+def _options(args: argparse.Namespace) -> ImportOptions:
+    from h2w_ros.imports.dataset import ImportOptions
+
+    return ImportOptions(rate_hz=args.rate, mano=args.mano)
+
+
+def _resize(args: argparse.Namespace) -> Resize | None:
+    from h2w_ros.camera import Resize
+
+    if args.size is None:
+        return None
+    width, _, height = args.size.partition("x")
+    if not width.isdecimal() or not height.isdecimal():
+        raise ValueError(f"--size must be WxH in pixels, for example 640x480, got {args.size!r}")
+    return Resize(int(width), int(height), args.resize)
+
+
+def _told(outcomes: list[Outcome], out: Path) -> int:
+    counts = Counter(outcome.status for outcome in outcomes)
+    frames, dropped = (sum(getattr(outcome, name) for outcome in outcomes) for name in ("num_frames", "dropped"))
+    print(f"{out}: {', '.join(f'{count} {status}' for status, count in counts.items())}; {frames} frames; {dropped} items dropped, by reason in each")
+    return 1 if counts["failed"] else 0
+
+
+def _list() -> None:
+    from h2w_ros.imports.datasets import MODULES, dataset
+
+    for name in MODULES:
+        row = dataset(name)
+        print(f"{name}\n  needs    {row.layout}\n  licence  {row.licence}")

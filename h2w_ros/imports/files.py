@@ -1,0 +1,78 @@
+"""Files as datasets keep them: pictures, JSON, and NumPy arrays with pickles inside, read without running anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+
+from h2w_ros.condition import Image
+from h2w_ros.hands.mano_pickle import read_plain_pickle
+from h2w_ros.picture_header import claimed_size_px
+from h2w_ros.ros_messages import MAX_SIDE_PX
+
+
+def read_picture(path: Path) -> Image:
+    """A JPEG or PNG file as RGB."""
+    return decoded_picture(path.read_bytes(), str(path))
+
+
+def decoded_picture(data: bytes, name: str) -> Image:
+    """A JPEG's or PNG's pixels as RGB, grey ones in three equal channels; ValueError that names the picture when it is damaged."""
+    try:
+        is_sane = max(claimed_size_px(data)) <= MAX_SIDE_PX
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if is_sane else None
+    if decoded is None:
+        raise ValueError(f"{name} must be a whole JPEG or PNG of at most {MAX_SIDE_PX} px a side")
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file; ValueError that names it when it is damaged."""
+    return parsed_json(path.read_bytes(), str(path))
+
+
+def parsed_json(data: bytes, name: str) -> Any:
+    """JSON text; ValueError that names its file when it is damaged."""
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise ValueError(f"{name} is damaged: {error}") from error
+
+
+def read_npy(path: Path) -> Any:
+    """A .npy file: an array, or the Python data that an object array of no dimensions stands for.
+
+    Object arrays are pickles; they go through the reader that knows arrays and plain data only. ValueError that names the
+    file when it is damaged, or asks for anything else.
+    """
+    with path.open("rb") as stream:
+        try:
+            return _object_or_array(stream)
+        except (ValueError, EOFError, OSError) as error:
+            raise ValueError(f"{path} is no .npy file of numbers and plain data: {error}") from error
+
+
+def read_pickle(path: Path) -> Any:
+    """A pickle of arrays and plain data; ValueError that names the file otherwise."""
+    with path.open("rb") as stream:
+        try:
+            return read_plain_pickle(stream)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def _object_or_array(stream: BinaryIO) -> Any:
+    version = np.lib.format.read_magic(stream)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    _, _, dtype = read_header(stream)
+    if not dtype.hasobject:
+        stream.seek(0)
+        return np.load(stream, allow_pickle=False)
+    content = read_plain_pickle(stream)
+    return content.item() if isinstance(content, np.ndarray) and content.ndim == 0 else content

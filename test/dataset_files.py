@@ -1,0 +1,137 @@
+"""Small files in the layouts of public datasets, with known hands: every index fingertip is a dot of its own grey in the picture."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from h2w_ros import geometry
+from h2w_ros.hands.model import checked_arrays, hand_model, read_arrays
+from h2w_ros.hands.skinning import skin
+
+SIDES = ("left", "right")
+# Index fingertip of each side is a dot of this grey level: videos keep levels in place, and colours only to half a pixel.
+GREYS = {"left": 245, "right": 10}
+INDEX_TIP = 17
+BACKGROUND = 128
+DOT_RADIUS_PX = 4
+
+
+class ManoPose(NamedTuple):
+    """One hand in MANO's own numbers: what files hold."""
+
+    orientation_rad: np.ndarray
+    angles_rad: np.ndarray
+    betas: np.ndarray
+    translation_m: np.ndarray
+
+
+def released_model(mano, side):
+    """MANO's model as its file is, the left one's shape directions never mirrored: what smplx makes of it."""
+    file = mano / f"MANO_{side.upper()}.pkl"
+    return hand_model(side, checked_arrays(read_arrays(file), file))
+
+
+def points_of(model, pose, adds_mean):
+    """The 21 points in the frame of the translation, by smplx's rule: everything turns about the rest wrist, then moves."""
+    angles = pose.angles_rad + (model.pose_mean_rad if adds_mean else 0.0)
+    wrist = model.joint_regressor[0] @ (model.template_vertices + model.shape_directions @ pose.betas)
+    R = cv2.Rodrigues(np.asarray(pose.orientation_rad, dtype=np.float64))[0]
+    return skin(model, angles, pose.betas).joints_and_tips @ R.T + wrist + pose.translation_m
+
+
+def head_poses(num_frames):
+    """T_world_camera of a head that looks down at a table and moves a little."""
+    angles = np.linspace(0.0, 0.4, num_frames)
+    eyes = [np.array([0.2 * np.sin(angle), -0.5 + 0.1 * angle, 1.5]) for angle in angles]
+    return [geometry.look_at(eye, np.array([0.0, 0.1, 1.0]), np.array([0.0, 0.0, 1.0])) for eye in eyes]
+
+
+def pose_before(T_world_camera, model, side, rng, adds_mean, num_angles=45):
+    """A bent hand some 45 cm before this camera, its wrist to the side that it belongs to, in MANO's numbers in the world."""
+    betas, angles = rng.normal(scale=0.5, size=10), rng.normal(scale=0.15, size=num_angles)
+    x = 0.09 if side == "right" else -0.09
+    wrist_world = geometry.apply(T_world_camera, np.array([x, 0.05, 0.45]))
+    R_camera_hand = geometry.rotation_from_axis_angle(np.array([0.0, 0.0, 0.5 if side == "right" else -0.5]) + rng.normal(scale=0.3, size=3))
+    orientation = geometry.axis_angle_from_rotation(T_world_camera[:3, :3] @ R_camera_hand)
+    rest_wrist = model.joint_regressor[0] @ (model.template_vertices + model.shape_directions @ betas)
+    return ManoPose(orientation, angles, betas, wrist_world - rest_wrist)
+
+
+def dotted(height_px, width_px, dots):
+    """A grey RGB picture with a dot at every (u, v) that counts from the first pixel's centre, {side: (u, v)}."""
+    picture = np.full((height_px, width_px, 3), BACKGROUND, dtype=np.uint8)
+    for side, (u, v) in dots.items():
+        centre = (round(16 * u), round(16 * v))
+        cv2.circle(picture, centre, 16 * DOT_RADIUS_PX, (GREYS[side],) * 3, -1, cv2.LINE_AA, shift=4)
+    return picture
+
+
+def dot_in(picture, side):
+    """Where the dot of this side is, corner origin; None when it is not there."""
+    contrast = (picture.mean(axis=2) - BACKGROUND) / (GREYS[side] - BACKGROUND)
+    weights = np.where(contrast > 0.2, contrast, 0.0)
+    if weights.sum() < 4.0:
+        return None
+    v, u = np.mgrid[: picture.shape[0], : picture.shape[1]] + 0.5
+    return np.array([(u * weights).sum(), (v * weights).sum()]) / weights.sum()
+
+
+def write_jpeg(path, picture):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(jpeg(picture))
+
+
+def jpeg(picture):
+    return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+
+
+ARCTIC_K = np.array([[1960.0, 0.0, 1370.0], [0.0, 1955.0, 1015.0], [0.0, 0.0, 1.0]])
+ARCTIC_DIST8 = np.array([0.25, -0.12, 0.001, -0.0008, -0.02, 0.55, -0.05, -0.03])
+ARCTIC_OFFSET = 3
+
+
+def write_arctic(root, mano, num_frames=8, sequence="s01/box_grab_01", seed=0):
+    """raw_seqs, meta and cropped_images of one sequence; returns the poses in MANO's numbers by side and frame."""
+    rng = np.random.default_rng(seed)
+    cameras = head_poses(num_frames)
+    models = {side: released_model(mano, side) for side in SIDES}
+    first = {side: pose_before(cameras[0], models[side], side, rng, adds_mean=True) for side in SIDES}
+    hands = {side: [_shifted(pose, k) for k in range(num_frames)] for side, pose in first.items()}
+    raw = root / "raw_seqs" / sequence
+    raw.parent.mkdir(parents=True)
+    np.save(raw.with_name(raw.name + ".mano.npy"), {side: _arctic_hand(poses) for side, poses in hands.items()}, allow_pickle=True)
+    T_camera_world = np.stack([geometry.invert(T) for T in cameras])
+    camera = {"R_k_cam_np": T_camera_world[:, :3, :3], "T_k_cam_np": T_camera_world[:, :3, 3:], "intrinsics": ARCTIC_K, "dist8": ARCTIC_DIST8}
+    np.save(raw.with_name(raw.name + ".egocam.dist.npy"), {**camera, "ego_markers.label": ["a", "b"]}, allow_pickle=True)
+    (root / "meta").mkdir()
+    misc = {sequence[:3]: {"ioi_offset": ARCTIC_OFFSET, "image_size": [[2800, 2000]] * 9, "gender": "female"}}
+    (root / "meta" / "misc.json").write_text(json.dumps(misc))
+    for frame in range(-2, num_frames):
+        dots = _arctic_dots(models, hands, cameras, max(frame, 0))
+        write_jpeg(root / "cropped_images" / sequence / "0" / f"{frame + ARCTIC_OFFSET:05d}.jpg", dotted(600, 840, dots))
+    return hands
+
+
+def _shifted(pose, frame):
+    return pose._replace(translation_m=pose.translation_m + frame * np.array([0.003, 0.0, 0.002]))
+
+
+def _arctic_hand(poses):
+    names = {"rot": "orientation_rad", "pose": "angles_rad", "trans": "translation_m"}
+    arrays = {key: np.stack([getattr(pose, name) for pose in poses]).astype(np.float32) for key, name in names.items()}
+    return {**arrays, "shape": poses[0].betas.astype(np.float32), "fitting_err": np.zeros(len(poses))}
+
+
+def _arctic_dots(models, hands, cameras, frame):
+    """Fingertips through the distorting lens, then in the picture at 0.3 of its size."""
+    dots = {}
+    for side in SIDES:
+        tip = points_of(models[side], hands[side][frame], adds_mean=True)[INDEX_TIP]
+        tip_camera = geometry.apply(geometry.invert(cameras[frame]), tip)
+        pixel = cv2.projectPoints(tip_camera[None], np.zeros(3), np.zeros(3), ARCTIC_K, ARCTIC_DIST8)[0].ravel()
+        dots[side] = 0.3 * (pixel + 0.5) - 0.5
+    return dots

@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.DEBUG if args.verbose else logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         check_outputs(args)
-        return int(_command(args.verb).run(args))
+        return int(command_module(args.verb).run(args))
     except MENDABLE as error:
         if args.verbose:
             raise
@@ -58,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _command(verb: str) -> ModuleType:
+def command_module(verb: str) -> ModuleType:
+    """The module that does a verb's work."""
     return importlib.import_module(f"h2w_ros.commands.{verb.replace('-', '_')}")
 
 
@@ -83,7 +84,7 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
         subparser = subparsers.add_parser(verb, help=help_text, description=help_text)
         subparser.add_argument("--verbose", action="store_true", default=argparse.SUPPRESS, help=VERBOSE_HELP)
         if verb == chosen:
-            _command(verb).add_arguments(subparser)
+            command_module(verb).add_arguments(subparser)
     return parser
 
 

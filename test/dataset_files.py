@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -135,3 +138,81 @@ def _arctic_dots(models, hands, cameras, frame):
         pixel = cv2.projectPoints(tip_camera[None], np.zeros(3), np.zeros(3), ARCTIC_K, ARCTIC_DIST8)[0].ravel()
         dots[side] = 0.3 * (pixel + 0.5) - 0.5
     return dots
+
+
+# k0..k5, p0, p1, s0..s3: as strong as an Aria's.
+FISHEYE = (-0.025, 0.10, -0.065, 0.010, 0.001, -0.0002, 0.0004, -0.0003, -0.0008, 0.0002, 0.0006, -0.0001)
+# The head's frame is upright; the sensor is turned a quarter counterclockwise in it: its x points up, its y to the right.
+T_UPRIGHT_SENSOR = geometry.transform(np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]).T, np.zeros(3))
+
+
+def fisheye_pixel(point, K):
+    """Where a FISHEYE624 lens shows one point of its own frame, from the first pixel's centre; written out term by term."""
+    k0, k1, k2, k3, k4, k5, p0, p1, s0, s1, s2, s3 = FISHEYE
+    a, b = point[0] / point[2], point[1] / point[2]
+    r = np.hypot(a, b)
+    t = np.arctan(r)
+    t_d = t + k0 * t**3 + k1 * t**5 + k2 * t**7 + k3 * t**9 + k4 * t**11 + k5 * t**13
+    x, y = a * t_d / r, b * t_d / r
+    q = x**2 + y**2
+    u = x + p0 * (3 * x**2 + y**2) + 2 * p1 * x * y + s0 * q + s1 * q**2
+    v = y + p1 * (x**2 + 3 * y**2) + 2 * p0 * x * y + s2 * q + s3 * q**2
+    return np.array([K[0] * u + K[2], K[1] * v + K[3]])
+
+
+def write_hot3d(path, mano, stream="214-1", num_frames=6, seed=0):
+    """One clip as a tar file, the sensor on its side; Aria's colour stream has one focal length, Quest's grey ones have two."""
+    rng = np.random.default_rng(seed)
+    width, height, K = (704, 700, (305.0, 305.0, 355.0, 341.0)) if stream == "214-1" else (640, 512, (260.0, 262.0, 322.0, 250.0))
+    sensors = [T @ T_UPRIGHT_SENSOR for T in head_poses(num_frames)]
+    models = {side: _mirrored_left(released_model(mano, side)) for side in SIDES}
+    betas = rng.normal(scale=0.5, size=10)
+    thetas = {side: rng.normal(scale=0.4, size=15) for side in SIDES}
+    entries = {"__hand_shapes.json__": json.dumps({"mano": betas.tolist(), "umetrack": {}}).encode()}
+    for frame, T_world_sensor in enumerate(sensors):
+        hands, dots = {}, {}
+        for side, model in models.items():
+            start = pose_before(head_poses(num_frames)[0], model, side, np.random.default_rng(seed), adds_mean=True)
+            pose = _shifted(start._replace(angles_rad=thetas[side] @ model.pose_components[:15]), frame)
+            pose = pose._replace(betas=betas)
+            wrist = [*pose.orientation_rad.tolist(), *pose.translation_m.tolist()]
+            hands[side] = {"mano_pose": {"thetas": thetas[side].tolist(), "wrist_xform": wrist}, "umetrack_pose": {}}
+            tip = geometry.apply(geometry.invert(T_world_sensor), points_of(model, pose, adds_mean=True)[INDEX_TIP])
+            dots[side] = fisheye_pixel(tip, K)
+        key = f"{frame:06d}"
+        parameters = [*(K[1:] if stream == "214-1" else K), *FISHEYE]
+        calibration = {
+            "image_width": width,
+            "image_height": height,
+            "projection_model_type": "CameraModelType.FISHEYE624",
+            "projection_params": parameters,
+        }
+        camera = {"calibration": {**calibration, "label": "camera-rgb", "serial_number": "1"}, "T_world_from_camera": _se3(T_world_sensor)}
+        entries[f"{key}.cameras.json"] = json.dumps({stream: camera}).encode()
+        entries[f"{key}.hands.json"] = json.dumps(hands).encode()
+        stamp_ns = 40_000_000_000 + round(frame * 1e9 / 30)
+        entries[f"{key}.info.json"] = json.dumps({"device": "Aria", "image_timestamps_ns": {stream: stamp_ns}}).encode()
+        picture = dotted(height, width, dots)
+        entries[f"{key}.image_{stream}.jpg"] = jpeg(picture) if stream == "214-1" else cv2.imencode(".jpg", picture[..., 0])[1].tobytes()
+    write_tar(path, entries)
+
+
+def write_tar(path, entries):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in entries.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+
+def _mirrored_left(model):
+    """The left model with the shape directions that its vertices would want."""
+    if model.side == "right":
+        return model
+    return replace(model, shape_directions=model.shape_directions * np.array([-1.0, 1.0, 1.0])[:, None])
+
+
+def _se3(T):
+    x, y, z, w = geometry.quaternion_from_rotation(T[:3, :3])
+    return {"quaternion_wxyz": [w, x, y, z], "translation_xyz": T[:3, 3].tolist()}

@@ -1,13 +1,12 @@
 """The command line teaches its verbs, and says in one line what the user can mend."""
 
 import argparse
-import importlib
 import sys
 from types import ModuleType
 
 import pytest
 
-from h2w_ros.cli import VERBS, main
+from h2w_ros.cli import VERBS, command_module, main
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def test_help_lists_every_verb_with_its_line(capsys) -> None:
 
 @pytest.mark.parametrize("name", VERBS)
 def test_every_verb_is_a_module_that_explains_its_arguments(name: str) -> None:
-    module = importlib.import_module(f"h2w_ros.commands.{name}")
+    module = command_module(name)
     parser = argparse.ArgumentParser()
     module.add_arguments(parser)
     assert callable(module.run)

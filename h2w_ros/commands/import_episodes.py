@@ -8,6 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from h2w_ros.commands.recording_options import add_bag_arguments, bag_options
+
 if TYPE_CHECKING:
     from h2w_ros.camera import Resize
     from h2w_ros.imports.batch import Outcome
@@ -24,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=16.0, metavar="HZ", help="frames a second that are kept (default: %(default)g)")
     parser.add_argument("--size", metavar="WxH", help="size of the episodes' pictures [px] (default: as they come)")
     parser.add_argument("--resize", choices=("squash", "crop"), default="crop", help="how pictures get that size (default: %(default)s)")
+    add_bag_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 def _options(args: argparse.Namespace) -> ImportOptions:
     from h2w_ros.imports.dataset import ImportOptions
 
-    return ImportOptions(rate_hz=args.rate, mano=args.mano)
+    return ImportOptions(rate_hz=args.rate, mano=args.mano, bag=bag_options(args))
 
 
 def _resize(args: argparse.Namespace) -> Resize | None:
@@ -74,8 +77,8 @@ def _told(outcomes: list[Outcome], out: Path) -> int:
 
 
 def _list() -> None:
-    from h2w_ros.imports.datasets import MODULES, dataset
+    from h2w_ros.imports.datasets import DATASETS, dataset
 
-    for name in MODULES:
+    for name in DATASETS:
         row = dataset(name)
         print(f"{name}\n  needs    {row.layout}\n  licence  {row.licence}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from h2w_ros.episodes.bag_alignment import BagOptions
     from h2w_ros.episodes.recording import Recording
 
 PARTS_HELP = "image, camera_info, odometry, hands, ready_made_hands"
@@ -15,6 +16,11 @@ PARTS_HELP = "image, camera_info, odometry, hands, ready_made_hands"
 def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
     """RECORDING, and how to read it if it is a bag."""
     parser.add_argument("recording", type=Path, help="an episode folder, a ROS 2 bag (MCAP file or folder) or a Hand2World example folder")
+    add_bag_arguments(parser)
+
+
+def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
+    """How to read a bag."""
     bags = parser.add_argument_group("reading bags")
     bags.add_argument("--topic", action="append", default=[], metavar="PART=TOPIC", help=f"the topic of a part: {PARTS_HELP}; repeatable")
     bags.add_argument("--optical", metavar="'X Y Z QX QY QZ QW'", help="optical frame in odometry's child frame, where the bag's /tf_static lacks it")
@@ -23,12 +29,18 @@ def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
 
 def recording_of(args: argparse.Namespace) -> Recording:
     """The recording that the arguments name."""
-    from h2w_ros.episodes.bag_alignment import BagOptions
     from h2w_ros.episodes.recording import open_recording
+
+    return open_recording(args.recording, bag_options(args))
+
+
+def bag_options(args: argparse.Namespace) -> BagOptions:
+    """How bags are read, as the arguments say."""
+    from h2w_ros.episodes.bag_alignment import BagOptions
     from h2w_ros.ros_messages import transform_from_seven
 
     optical = None if args.optical is None else transform_from_seven([float(number) for number in args.optical.split()], "--optical")
-    return open_recording(args.recording, BagOptions(topics=_topics(args.topic), T_child_optical=optical, is_rectified=args.rectified))
+    return BagOptions(topics=_topics(args.topic), T_child_optical=optical, is_rectified=args.rectified)
 
 
 def _topics(pairs: list[str]) -> dict[str, str]:

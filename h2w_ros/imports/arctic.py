@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from h2w_ros import geometry
-from h2w_ros.condition import Condition, HandPose
+from h2w_ros.condition import Condition, Side
 from h2w_ros.episodes.recording import REAL
 from h2w_ros.imports.dataset import Dataset, ImportOptions, entry, frames_at, numbers
 from h2w_ros.imports.files import read_json, read_npy, read_picture
-from h2w_ros.imports.mano import SIDES, ManoConvention, ManoHands, is_within_reach
+from h2w_ros.imports.mano import SIDES, ManoConvention, ManoHands, ManoParameters
 from h2w_ros.rectify import Lens, Rectifier
 
 RATE_HZ = 30.0
@@ -69,7 +69,7 @@ class ArcticSequence:
                 continue
             picture = read_picture(self._pictures[frame])
             rectifier = rectifier or Rectifier(self._lens(picture.shape[1], picture.shape[0]))
-            hands = tuple(self._hands_at(frame, T_world_camera))
+            hands = self._mano.hands(self._hands_at(frame), np.eye(4), T_world_camera, self.dropped)
             yield Condition(round(frame * 1e9 / RATE_HZ), rectifier.camera, T_world_camera, hands, image=rectifier(picture))
 
     def _side(self, parameters: Any) -> Mapping[str, np.ndarray]:
@@ -108,17 +108,10 @@ class ArcticSequence:
         scaled = (K[0, 0] * x, K[1, 1] * y, (K[0, 2] + 0.5) * x - 0.5, (K[1, 2] + 0.5) * y - 0.5)
         return Lens(width_px, height_px, scaled, "rational_polynomial", tuple(dist.tolist()))
 
-    def _hands_at(self, frame: int, T_world_camera: geometry.Transform) -> Iterator[HandPose]:
-        for side, hand in self._hands.items():
-            try:
-                found = self._mano.hand(side, hand["rot"][frame], hand["pose"][frame], hand["shape"], hand["trans"][frame])
-            except ValueError:
-                self.dropped["hand_invalid"] += 1
-                continue
-            if is_within_reach(found, T_world_camera):
-                yield found
-            else:
-                self.dropped["hand_out_of_reach"] += 1
+    def _hands_at(self, frame: int) -> Mapping[Side, ManoParameters]:
+        return {
+            side: ManoParameters(hand["rot"][frame], hand["pose"][frame], hand["shape"], hand["trans"][frame]) for side, hand in self._hands.items()
+        }
 
 
 DATASET = Dataset(LICENCE, LAYOUT, sequences, ArcticSequence)

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from h2w_ros.imports.dataset import Dataset
 
-MODULES: Mapping[str, str] = {
-    "arctic": "h2w_ros.imports.arctic",
+
+class Place(NamedTuple):
+    """Where a row is written; modules are imported when they are asked for."""
+
+    module: str
+    row: str = "DATASET"
+
+
+DATASETS: Mapping[str, Place] = {
+    "arctic": Place("arctic"),
+    "hot3d": Place("hot3d"),
+    "hand2world": Place("bags", "HAND2WORLD"),
+    "rosbag": Place("bags", "ROSBAG"),
 }
 
 
 def dataset(name: str) -> Dataset:
     """The dataset of this name; ValueError with the names there are."""
-    if name not in MODULES:
-        raise ValueError(f"dataset must be one of {', '.join(MODULES)}, got {name!r}")
-    found: Dataset = importlib.import_module(MODULES[name]).DATASET
+    if name not in DATASETS:
+        raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, got {name!r}")
+    place = DATASETS[name]
+    found: Dataset = getattr(importlib.import_module(f"h2w_ros.imports.{place.module}"), place.row)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -65,6 +66,35 @@ def read_pickle(path: Path) -> Any:
             return read_plain_pickle(stream)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+
+class TarFile:
+    """The members of an uncompressed tar file by name, each read when asked for; nothing is unpacked."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with tarfile.open(path, "r:") as tar:
+                self._places = {member.name: (member.offset_data, member.size) for member in tar if member.isfile()}
+        except tarfile.TarError as error:
+            raise ValueError(f"{path} is no whole tar file: {error}") from error
+        self.names = list(self._places)
+
+    def read(self, name: str) -> bytes:
+        """A member's bytes; ValueError when it is not there, or cut off."""
+        if name not in self._places:
+            raise ValueError(f"{self.path} lacks {name}")
+        offset, size = self._places[name]
+        with self.path.open("rb") as stream:
+            stream.seek(offset)
+            data = stream.read(size)
+        if len(data) < size:
+            raise ValueError(f"{self.path} is cut off: {name} should have {size} bytes, {len(data)} are there")
+        return data
+
+    def read_json(self, name: str) -> Any:
+        """A JSON member."""
+        return parsed_json(self.read(name), f"{self.path}: {name}")
 
 
 def _object_or_array(stream: BinaryIO) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -38,6 +39,15 @@ class ManoConvention:
     left_as_released: bool = False
 
 
+class ManoParameters(NamedTuple):
+    """One hand under smplx's names: global_orient (3), hand_pose (45), betas (10), transl (3) [rad, m]."""
+
+    orientation_rad: ndarray
+    angles_rad: ndarray
+    betas: ndarray
+    translation_m: ndarray
+
+
 class ManoHands:
     """Both hands of the user's MANO files, for one dataset's convention."""
 
@@ -55,17 +65,31 @@ class ManoHands:
         """The model that the dataset was annotated with."""
         return self._annotated[side]
 
-    def hand(
-        self, side: Side, orientation_rad: ndarray, angles_rad: ndarray, betas: ndarray, translation_m: ndarray, confidence: float = 1.0
-    ) -> HandPose:
-        """The hand in the frame of its orientation and translation (smplx's `transl`); ValueError for numbers that are none."""
-        is_flat = not self.convention.adds_mean
-        annotated = hand_pose_from_mano(
-            self._annotated[side], orientation_rad, angles_rad, betas, translation_m, flat_hand_mean=is_flat, confidence=confidence
-        )
-        if self._annotated[side] is self._ours[side]:
+    def hand(self, side: Side, parameters: ManoParameters) -> HandPose:
+        """The hand in the frame of its parameters; ValueError for numbers that are no hand."""
+        orientation, angles, betas, translation = parameters
+        annotated = hand_pose_from_mano(self.model(side), orientation, angles, betas, translation, flat_hand_mean=not self.convention.adds_mean)
+        if self.model(side) is self._ours[side]:
             return annotated
-        return replace(annotated, betas=same_shape(self._annotated[side], self._ours[side], annotated.betas))
+        return replace(annotated, betas=same_shape(self.model(side), self._ours[side], annotated.betas))
+
+    def hands(
+        self, found: Mapping[Side, ManoParameters], T_world_frame: Transform, T_world_camera: Transform, dropped: Counter[str]
+    ) -> tuple[HandPose, ...]:
+        """Hands given in a frame, in the world; those that are no hands, or not this wearer's, are counted in `dropped`."""
+        hands = []
+        for side, parameters in found.items():
+            try:
+                hand = self.hand(side, parameters)
+            except ValueError:
+                dropped["hand_invalid"] += 1
+                continue
+            hand = replace(hand, T_world_wrist=T_world_frame @ hand.T_world_wrist)
+            if is_within_reach(hand, T_world_camera):
+                hands.append(hand)
+            else:
+                dropped["hand_out_of_reach"] += 1
+        return tuple(hands)
 
 
 def same_shape(annotated: HandModel, ours: HandModel, betas: Float[ndarray, "10"]) -> Float[ndarray, "10"]:
@@ -81,11 +105,6 @@ def same_shape(annotated: HandModel, ours: HandModel, betas: Float[ndarray, "10"
 def _from_wrist(model: HandModel, betas: Float[ndarray, "10"]) -> Float[ndarray, "63"]:
     points = rest_points(model, betas)
     return (points - points[0]).ravel()
-
-
-def moved(hand: HandPose, T_a_b: Transform) -> HandPose:
-    """A hand given in frame b, in frame a."""
-    return replace(hand, T_world_wrist=T_a_b @ hand.T_world_wrist)
 
 
 def is_within_reach(hand: HandPose, T_world_camera: Transform) -> bool:

@@ -9,11 +9,17 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
+import h5py
 import numpy as np
+from hand_motion import moving_hand
 
 from h2w_ros import geometry
-from h2w_ros.hands.model import checked_arrays, hand_model, read_arrays
-from h2w_ros.hands.skinning import skin
+from h2w_ros.camera import project
+from h2w_ros.condition import Camera
+from h2w_ros.hands.model import checked_arrays, hand_model, load_hand_model, read_arrays
+from h2w_ros.hands.skinning import hand_joints_and_tips_world, skin
+from h2w_ros.hands.trackers.names import POINTS
+from h2w_ros.video import TO_TRAIN, write_video
 
 SIDES = ("left", "right")
 # Index fingertip of each side is a dot of this grey level: videos keep levels in place, and colours only to half a pixel.
@@ -216,3 +222,68 @@ def _mirrored_left(model):
 def _se3(T):
     x, y, z, w = geometry.quaternion_from_rotation(T[:3, :3])
     return {"quaternion_wxyz": [w, x, y, z], "translation_xyz": T[:3, 3].tolist()}
+
+
+def tracked_hands(num_frames, rate_hz, cameras, seed=0):
+    """Both hands of one person before a moving head: by side, one HandPose a frame, of one shape each, in a world with z up."""
+    found = {}
+    for side in SIDES:
+        x = 0.1 if side == "right" else -0.1
+        found[side] = []
+        for T_world_camera, hand in zip(cameras, moving_hand(seed, num_frames, rate_hz, side), strict=True):
+            T_camera_wrist = geometry.transform(hand.T_world_wrist[:3, :3], np.array([x, 0.04, 0.5]) + 0.1 * hand.T_world_wrist[:3, 3])
+            found[side].append(replace(hand, T_world_wrist=T_world_camera @ T_camera_wrist))
+    return found
+
+
+def joints_of(hand):
+    """The 21 points of a hand by their OpenXR names, and what lies between: palm and metacarpals."""
+    points = hand_joints_and_tips_world(load_hand_model(hand.side), hand)
+    named = {name: points[place] for name, place in POINTS.items() if place is not None}
+    for finger in ("index", "middle", "ring", "little"):
+        named[f"{finger}_metacarpal"] = 0.8 * named["wrist"] + 0.2 * named[f"{finger}_proximal"]
+    return {**named, "palm": 0.5 * (named["wrist"] + named["middle_proximal"])}
+
+
+def tip_dots(hands, camera, T_world_camera):
+    """Where index fingertips are in a pinhole's picture, from the first pixel's centre."""
+    tips = {hand.side: hand_joints_and_tips_world(load_hand_model(hand.side), hand)[INDEX_TIP] for hand in hands}
+    return {side: project(camera, geometry.apply(geometry.invert(T_world_camera), tip)[None])[0] - 0.5 for side, tip in tips.items()}
+
+
+# Our z-up world seen from ARKit's y-up one: y up stays up, and ARKit looks along -z where we look along x.
+T_ARKIT_WORLD = geometry.transform(np.array([[0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0]]), np.zeros(3))
+ARKIT_THUMB = {"metacarpal": "Knuckle", "proximal": "IntermediateBase", "distal": "IntermediateTip", "tip": "Tip"}
+ARKIT_FINGER = {"metacarpal": "Metacarpal", "proximal": "Knuckle", "intermediate": "IntermediateBase", "distal": "IntermediateTip", "tip": "Tip"}
+
+
+def arkit_name(side, name):
+    """EgoDex's name of a joint that OpenXR calls so."""
+    finger, _, bone = name.partition("_")
+    if finger == "wrist":
+        return f"{side}Hand"
+    return f"{side}Thumb{ARKIT_THUMB[bone]}" if finger == "thumb" else f"{side}{finger.title()}Finger{ARKIT_FINGER[bone]}"
+
+
+def write_egodex(stem, num_frames=40, metres=1.0, seed=0):
+    """<stem>.hdf5 and <stem>.mp4 at 30 Hz; joints in ARKit's world, in units of so many metres."""
+    cameras, camera = head_poses(num_frames), Camera(480, 270, 230.0, 230.0, 240.0, 135.0)
+    hands = tracked_hands(num_frames, 30.0, cameras, seed)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    transforms = {"camera": np.stack([T_ARKIT_WORLD @ T for T in cameras])}
+    for side in SIDES:
+        for frame, hand in enumerate(hands[side]):
+            for name, point in joints_of(hand).items():
+                if name != "palm":
+                    matrices = transforms.setdefault(arkit_name(side, name), np.tile(np.eye(4), (num_frames, 1, 1)))
+                    matrices[frame, :3, 3] = geometry.apply(T_ARKIT_WORLD, point) / metres
+    with h5py.File(stem.with_suffix(".hdf5"), "w") as file:
+        file["camera/intrinsic"] = camera.K.astype(np.float32)
+        for name, matrices in transforms.items():
+            file[f"transforms/{name}"] = matrices.astype(np.float32)
+            if name != "camera":
+                file[f"confidences/{name}"] = np.full(num_frames, 0.9, dtype=np.float32)
+        file.attrs["llm_description"] = "fold the towel"
+    pictures = [dotted(270, 480, tip_dots([hands[side][k] for side in SIDES], camera, cameras[k])) for k in range(num_frames)]
+    write_video(stem.with_suffix(".mp4"), pictures, 30.0, TO_TRAIN)
+    return hands

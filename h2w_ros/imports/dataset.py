@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from h2w_ros.condition import Camera, Condition
+from h2w_ros.condition import Condition
 
 if TYPE_CHECKING:
     from h2w_ros.episodes.bag_alignment import BagOptions
@@ -23,18 +23,21 @@ class ImportOptions:
     """How sequences are read.
 
     `rate_hz`: frames a second that are kept; a sequence with fewer keeps all of its own. `mano`: folder of the user's
-    MANO files, which datasets in MANO's parameters need. `camera`: the pinhole camera where a dataset does not say it.
-    `bag`: how bags are read.
+    MANO files, which datasets in MANO's parameters need. `metres_per_unit`: for joints that come in another unit.
+    `intrinsics_px`: fx, fy, cx, cy, corner origin, of videos that come without. `bag`: how bags are read.
     """
 
     rate_hz: float = GENERATOR_RATE_HZ
     mano: Path | None = None
-    camera: Camera | None = None
+    metres_per_unit: float = 1.0
+    intrinsics_px: tuple[float, float, float, float] | None = None
     bag: BagOptions | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 < self.rate_hz <= 1000.0:
             raise ValueError(f"rate_hz must be in (0, 1000] frames a second, got {self.rate_hz}")
+        if not 0.0 < self.metres_per_unit < float("inf"):
+            raise ValueError(f"metres_per_unit must be positive, got {self.metres_per_unit}; millimetres are 0.001")
 
 
 @runtime_checkable

@@ -19,6 +19,7 @@ class Place(NamedTuple):
 DATASETS: Mapping[str, Place] = {
     "arctic": Place("arctic"),
     "hot3d": Place("hot3d"),
+    "egodex": Place("egodex"),
     "hand2world": Place("bags", "HAND2WORLD"),
     "rosbag": Place("bags", "ROSBAG"),
 }

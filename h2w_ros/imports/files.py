@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,6 +15,7 @@ from h2w_ros.condition import Image
 from h2w_ros.hands.mano_pickle import read_plain_pickle
 from h2w_ros.picture_header import claimed_size_px
 from h2w_ros.ros_messages import MAX_SIDE_PX
+from h2w_ros.video import iterate_video
 
 
 def read_picture(path: Path) -> Image:
@@ -31,6 +33,16 @@ def decoded_picture(data: bytes, name: str) -> Image:
     if decoded is None:
         raise ValueError(f"{name} must be a whole JPEG or PNG of at most {MAX_SIDE_PX} px a side")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def picked_pictures(video: Path, frames: Sequence[int]) -> Iterator[Image]:
+    """These frames of a video, which are in order, read in one go; ValueError when it does not hold them."""
+    if not frames:
+        return
+    wanted = set(frames)
+    for frame, picture in enumerate(iterate_video(video, frames[0], frames[-1] + 1), frames[0]):
+        if frame in wanted:
+            yield picture
 
 
 def read_json(path: Path) -> Any:

@@ -18,7 +18,7 @@ from h2w_ros.camera import project
 from h2w_ros.condition import Camera
 from h2w_ros.hands.model import checked_arrays, hand_model, load_hand_model, read_arrays
 from h2w_ros.hands.skinning import hand_joints_and_tips_world, skin
-from h2w_ros.hands.trackers.names import POINTS
+from h2w_ros.hands.trackers.names import OPENXR_NAMES, POINTS
 from h2w_ros.video import TO_TRAIN, write_video
 
 SIDES = ("left", "right")
@@ -287,3 +287,45 @@ def write_egodex(stem, num_frames=40, metres=1.0, seed=0):
     pictures = [dotted(270, 480, tip_dots([hands[side][k] for side in SIDES], camera, cameras[k])) for k in range(num_frames)]
     write_video(stem.with_suffix(".mp4"), pictures, 30.0, TO_TRAIN)
     return hands
+
+
+HOLOLENS_BEGIN = 637926112345678901
+# The recorded pose of a camera has x forward, y left, z up.
+T_RECORDED_OPTICAL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+
+
+def write_holoassist(session, num_frames=30, num_words=3, metres=1.0, seed=0):
+    """Export_py of one session: poses and hands at 15 Hz from a third of a second on, a video at 30 Hz."""
+    export = session / "Export_py"
+    (export / "Video").mkdir(parents=True)
+    (export / "Hands").mkdir()
+    cameras, camera = head_poses(num_frames), Camera(448, 252, 344.0, 345.0, 221.5, 128.5)
+    hands = tracked_hands(num_frames, 15.0, cameras, seed)
+    stamps = [HOLOLENS_BEGIN + 3_333_333 + round(k * 1e7 / 15) for k in range(num_frames)]
+    rows = {
+        "Video/Pose_sync.txt": [[k / 15, stamp, *_words(T @ T_RECORDED_OPTICAL.T)] for k, (stamp, T) in enumerate(zip(stamps, cameras, strict=True))]
+    }
+    for side in SIDES:
+        rows[f"Hands/{side.title()}_sync.txt"] = [
+            [k / 15, stamp, *[1] * (num_words - 2), *_hololens_joints(hands[side][k], metres), *[1] * 52] for k, stamp in enumerate(stamps)
+        ]
+    K = [camera.fx, 0, camera.cx - 0.5, 0, camera.fy, camera.cy - 0.5, 0, 0, 1]
+    rows["Video/Intrinsics.txt"] = [[*K, 0, 0, 0, camera.width_px, camera.height_px]]
+    rows["Video/VideoMp4Timing.txt"] = [[HOLOLENS_BEGIN], [stamps[-1]]]
+    for name, lines in rows.items():
+        (export / name).write_text("".join("\t".join(map(str, line)) + "\n" for line in lines))
+    dots = [tip_dots([hands[side][k] for side in SIDES], camera, cameras[k]) for k in range(num_frames)]
+    pictures = [dotted(252, 448, dots[min(max(round((k / 30 - 1 / 3) * 15), 0), num_frames - 1)]) for k in range(10 + 2 * num_frames)]
+    write_video(export / "Video_pitchshift.mp4", pictures, 30.0, TO_TRAIN)
+    return hands
+
+
+def _words(T):
+    return [float(number) for number in T.ravel()]
+
+
+def _hololens_joints(hand, metres):
+    points, poses = joints_of(hand), []
+    for name in OPENXR_NAMES:
+        poses += _words(geometry.transform(np.eye(3), points[name] / metres))
+    return poses

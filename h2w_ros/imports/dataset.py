@@ -91,7 +91,8 @@ class Picked:
 def frames_at(stamps_ns: Sequence[int], rate_hz: float) -> Picked:
     """The frame nearest to every tick of a clock that begins with the first; pictures and poses stay those of one moment.
 
-    A tick without a frame within half the frames' own period is left out. ValueError when stamps do not grow, or there are none.
+    A tick without a frame within half the frames' own period is left out; frames that come more slowly are all kept.
+    ValueError when stamps do not grow, or there are none.
     """
     stamps = np.asarray(stamps_ns, dtype=np.int64)
     if not len(stamps) or (np.diff(stamps) <= 0).any():
@@ -99,11 +100,13 @@ def frames_at(stamps_ns: Sequence[int], rate_hz: float) -> Picked:
     if len(stamps) == 1:
         return Picked([0], rate_hz)
     period_ns = float(np.median(np.diff(stamps)))
+    if period_ns >= NS_PER_S / rate_hz:
+        return Picked(list(range(len(stamps))), NS_PER_S / period_ns)
     ticks = stamps[0] + np.arange(0.0, float(stamps[-1] - stamps[0]) + 1.0, NS_PER_S / rate_hz)
     after = np.clip(np.searchsorted(stamps, ticks), 1, len(stamps) - 1)
     nearest = np.where(ticks - stamps[after - 1] <= stamps[after] - ticks, after - 1, after)
     is_near = np.abs(stamps[nearest] - ticks) <= 0.5 * period_ns + 1.0
-    return Picked(np.unique(nearest[is_near]).tolist(), min(rate_hz, NS_PER_S / period_ns))
+    return Picked(np.unique(nearest[is_near]).tolist(), rate_hz)
 
 
 def counted_stamps_ns(num_frames: int, rate_hz: float) -> list[int]:

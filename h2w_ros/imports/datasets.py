@@ -20,6 +20,7 @@ DATASETS: Mapping[str, Place] = {
     "arctic": Place("arctic"),
     "hot3d": Place("hot3d"),
     "egodex": Place("egodex"),
+    "holoassist": Place("holoassist"),
     "hand2world": Place("bags", "HAND2WORLD"),
     "rosbag": Place("bags", "ROSBAG"),
 }

@@ -30,6 +30,7 @@ EXTRAS = {
         "hypothesis>=6.100",
         "import-linter>=2.0",
         "mypy>=1.11",
+        "playwright>=1.40",  # drives an installed Chromium; its own browsers are not needed
         "psutil>=5.9",
         "pytest>=8.0",
         "pytest-timeout>=2.3",
@@ -63,10 +64,11 @@ setup(
     maintainer_email=MAINTAINER.get("email"),
     python_requires=">=3.10",
     packages=find_packages(include=["h2w_ros", "h2w_ros.*"]),
-    package_data={NAME: ["web/**"]},
+    package_data={NAME: ["web/page/*"]},
     data_files=data_files(),
     zip_safe=False,
     install_requires=[
+        "aiohttp>=3.9",
         "av>=12",
         "backports.zstd; python_version < '3.14'",  # rosbags decompresses with it; its errors are caught by name
         "jaxtyping>=0.2.28",

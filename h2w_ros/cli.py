@@ -20,6 +20,7 @@ VERBS = {
     "generate": "predict a video from an episode, a bag or a Hand2World example (no ROS)",
     "import-episodes": "public datasets and bags as our episodes",
     "parity": "compare our network with the released one's numbers",
+    "preview": "a page in the browser: reach into a photo, watch a live session",
     "plan": "measure what a model is worth to a planner, in the simulated world",
     "repair": "recover a bag whose recorder was killed",
     "replay": "play an episode, a bag or an example into ROS topics",

@@ -21,7 +21,7 @@ SYSTEM_PINS = ("constraints.txt", "constraints-numpy1.txt", "constraints-numpy2.
 # Optional backends that users install by their own means, and say so where they are missing.
 OPTIONAL = {"pytorch3d"}
 # What the manifest calls a package that pip calls otherwise.
-IN_MANIFEST = {"opencv-python-headless": "python3-opencv", "pyyaml": "python3-yaml", "torch": "python3-pytorch-pip"}
+IN_MANIFEST = {"aiohttp": "python3-aiohttp", "opencv-python-headless": "python3-opencv", "pyyaml": "python3-yaml", "torch": "python3-pytorch-pip"}
 IMPORT_OF_PACKAGE = {"opencv-python-headless": "cv2", "pyyaml": "yaml", "backports.zstd": "backports"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import tarfile
 from dataclasses import replace
 from typing import NamedTuple
@@ -329,3 +330,40 @@ def _hololens_joints(hand, metres):
     for name in OPENXR_NAMES:
         poses += _words(geometry.transform(np.eye(3), points[name] / metres))
     return poses
+
+
+HOI4D_SEQUENCE = "ZY20210800001/H1/C1/N19/S100/s02/T1"
+
+
+def write_hoi4d(root, mano, num_frames=6, frames_per_pose=1, seed=0):
+    """One sequence: video, camera -> world poses, hands in the camera's frame with the key points of their own joints."""
+    rng, cameras = np.random.default_rng(seed), head_poses(num_frames)
+    K = np.array([[520.0, 0.0, 319.0], [0.0, 522.0, 181.0], [0.0, 0.0, 1.0]])
+    camera = Camera(640, 360, K[0, 0], K[1, 1], K[0, 2] + 0.5, K[1, 2] + 0.5)
+    lines, pictures = [], []
+    models = {side: released_model(mano, side) for side in SIDES}
+    first = {side: pose_before(np.eye(4), models[side], side, rng, adds_mean=False) for side in SIDES}
+    for frame, T_world_camera in enumerate(cameras):
+        lines += [f"{frame} {frame} {frame + 1}", *(" ".join(map(str, row)) for row in T_world_camera)]
+        dots = {}
+        for side in SIDES:
+            pose = _shifted(first[side], frame)
+            points_px = project(camera, points_of(models[side], pose, adds_mean=False)) - 0.5
+            dots[side] = points_px[INDEX_TIP]
+            table = {"poseCoeff": np.concatenate([pose.orientation_rad, pose.angles_rad]), "beta": pose.betas, "trans": pose.translation_m}
+            file = root / "handpose" / f"refinehandpose_{side}" / HOI4D_SEQUENCE / f"{frame}.pickle"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(pickle.dumps({**table, "kps2D": points_px[MANO21_TO_21]}))
+        pictures += [dotted(360, 640, dots)] * frames_per_pose
+    write_video(root / "HOI4D_release" / HOI4D_SEQUENCE / "align_rgb" / "image.mp4", pictures, 15.0 * frames_per_pose, TO_TRAIN)
+    log = root / "HOI4D_annotations" / HOI4D_SEQUENCE / "3Dseg" / "output.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("\n".join(lines) + "\n")
+    intrinsics = root / "camera_params" / "ZY20210800001" / "intrin.npy"
+    intrinsics.parent.mkdir(parents=True)
+    np.save(intrinsics, K)
+    return cameras
+
+
+# Which of MANO's 21 points each of the usual 21 key points is: wrist, then thumb, index, middle, ring, pinky from the palm out.
+MANO21_TO_21 = [0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20]

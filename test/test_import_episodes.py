@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from h2w_ros.cli import main
+from h2w_ros.condition import Camera
 from h2w_ros.episodes.recording import open_recording
 from h2w_ros.imports.dataset import ImportOptions, counted_stamps_ns, frames_at
 from h2w_ros.imports.datasets import DATASETS, dataset
+from h2w_ros.video import write_video
 
 
 @given(st.floats(5.0, 240.0), st.integers(2, 300), st.sampled_from([8.0, 16.0, 30.0]))
@@ -77,3 +79,16 @@ def test_mistakes_are_said_in_one_line(arguments, said, tmp_path, capsys):
 def test_a_unit_must_have_a_length():
     with pytest.raises(ValueError, match="metres_per_unit"):
         ImportOptions(metres_per_unit=0.0)
+
+
+def test_a_fixed_camera_needs_the_users_word_on_its_lens_and_gives_episodes_to_annotate(tmp_path, capsys):
+    pictures = [np.full((48, 64, 3), 5 * index, dtype=np.uint8) for index in range(30)]
+    write_video(tmp_path / "src" / "SingleHand" / "Kitchen" / "7.mp4", pictures, 30.0)
+    command = ["import-episodes", "fixed-video", str(tmp_path / "src"), "--out", str(tmp_path / "out")]
+    assert main(command) == 1
+    assert "--intrinsics" in capsys.readouterr().err
+    assert main([*command, "--intrinsics", "50 51 32 24"]) == 0
+    conditions = list(open_recording(tmp_path / "out" / "SingleHand-Kitchen-7").conditions())
+    assert len(conditions) == 16
+    assert conditions[0].camera == Camera(64, 48, 50.0, 51.0, 32.0, 24.0)
+    assert not any(condition.hands for condition in conditions)

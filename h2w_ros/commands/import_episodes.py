@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="the datasets, what their folders must hold, and their licences")
     parser.add_argument("--mano", type=Path, metavar="DIR", help="folder of your MANO_LEFT.pkl and MANO_RIGHT.pkl")
     parser.add_argument("--metres-per-unit", type=float, default=1.0, metavar="M", help="length of a unit of the joints; millimetres are 0.001")
+    parser.add_argument("--intrinsics", metavar="'FX FY CX CY'", help="lens of plain videos [px], CX and CY from the picture's corner")
     parser.add_argument("--rate", type=float, default=16.0, metavar="HZ", help="frames a second that are kept (default: %(default)g)")
     parser.add_argument("--size", metavar="WxH", help="size of the episodes' pictures [px] (default: as they come)")
     parser.add_argument("--resize", choices=("squash", "crop"), default="crop", help="how pictures get that size (default: %(default)s)")
@@ -56,7 +57,17 @@ def run(args: argparse.Namespace) -> int:
 def _options(args: argparse.Namespace) -> ImportOptions:
     from h2w_ros.imports.dataset import ImportOptions
 
-    return ImportOptions(rate_hz=args.rate, mano=args.mano, metres_per_unit=args.metres_per_unit, bag=bag_options(args))
+    return ImportOptions(args.rate, args.mano, args.metres_per_unit, _intrinsics(args.intrinsics), bag_options(args))
+
+
+def _intrinsics(text: str | None) -> tuple[float, float, float, float] | None:
+    if text is None:
+        return None
+    numbers = [float(word) for word in text.split()]
+    if len(numbers) != 4:
+        raise ValueError(f"--intrinsics takes four numbers, 'FX FY CX CY', got {text!r}")
+    fx, fy, cx, cy = numbers
+    return fx, fy, cx, cy
 
 
 def _resize(args: argparse.Namespace) -> Resize | None:

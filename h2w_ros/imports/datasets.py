@@ -19,8 +19,10 @@ class Place(NamedTuple):
 DATASETS: Mapping[str, Place] = {
     "arctic": Place("arctic"),
     "hot3d": Place("hot3d"),
+    "hoi4d": Place("hoi4d"),
     "egodex": Place("egodex"),
     "holoassist": Place("holoassist"),
+    "fixed-video": Place("fixed_video"),
     "hand2world": Place("bags", "HAND2WORLD"),
     "rosbag": Place("bags", "ROSBAG"),
 }

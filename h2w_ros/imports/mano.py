@@ -65,6 +65,10 @@ class ManoHands:
         """The model that the dataset was annotated with."""
         return self._annotated[side]
 
+    def ours(self, side: Side) -> HandModel:
+        """The model that imported hands are meant for."""
+        return self._ours[side]
+
     def hand(self, side: Side, parameters: ManoParameters) -> HandPose:
         """The hand in the frame of its parameters; ValueError for numbers that are no hand."""
         orientation, angles, betas, translation = parameters

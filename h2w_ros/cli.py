@@ -13,6 +13,7 @@ from types import ModuleType
 from h2w_ros.hardware import share_cores
 
 VERBS = {
+    "annotate": "hands and cameras of ordinary video, as episodes",
     "bag": "write an episode or a Hand2World example as a ROS 2 bag",
     "bench": "measure speed and memory, stage by stage",
     "demo": "replay the shipped recording through the real nodes and show what they predict",

@@ -78,6 +78,20 @@ class VideoInfo:
     rate_hz: float
 
 
+@dataclass(frozen=True)
+class VideoTiming:
+    """When every frame is shown [ns], by the file's own stamps, which need not be regular; stored size; what the file says about itself.
+
+    `rotation_deg`: how far the stored pictures are to be turned counter-clockwise to stand upright.
+    """
+
+    stamps_ns: list[int]
+    width_px: int
+    height_px: int
+    rotation_deg: float
+    metadata: dict[str, str]
+
+
 class VideoWriter:
     """Writes a video frame by frame; the file appears under its name, whole, when the writer is closed.
 
@@ -161,6 +175,17 @@ def video_info(path: Path | str) -> VideoInfo:
     with _opened(Path(path)) as (container, stream):
         height_px, width_px = _true_size(container, stream)
         return VideoInfo(width_px, height_px, len(_frame_stamps(container, stream, Path(path))), float(stream.average_rate or 0))
+
+
+def video_timing(path: Path | str) -> VideoTiming:
+    """Stamps, size, rotation and metadata of a video. ValueError when it is truncated or no video at all."""
+    path = Path(path)
+    with _opened(path) as (container, stream):
+        height_px, width_px = _true_size(container, stream)
+        stamps, unit_ns = _frame_stamps(container, stream, path), (stream.time_base or Fraction(1)) * 1_000_000_000
+        first = next(iter(_decoded_from(container, stream, stamps[0], path)))
+        metadata = {**container.metadata, **stream.metadata}
+        return VideoTiming([round(stamp * unit_ns) for stamp in stamps], width_px, height_px, float(first.rotation), metadata)
 
 
 def read_video(path: Path | str, start: int = 0, stop: int | None = None) -> UInt8[ndarray, "T H W 3"]:

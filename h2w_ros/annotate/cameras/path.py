@@ -1,0 +1,80 @@
+"""Where the camera was in every frame, whoever says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from h2w_ros.annotate.clip import Clip
+from h2w_ros.annotate.intrinsics import Intrinsics
+from h2w_ros.annotate.sighting import Sightings
+from h2w_ros.geometry import Transform
+
+
+class NoCameraPathError(ValueError):
+    """This clip does not show how its camera moved; the text says why and what helps."""
+
+
+@dataclass(frozen=True, eq=False)
+class CameraPath:
+    """`T_world_camera` of every frame of a clip, None where it is not known.
+
+    `is_metric`: translations are metres; otherwise they are to be scaled. `error_px`: how far the scene's points fall from where
+    they were seen; `parallax_deg`: the median angle under which they were seen; NaN where the source does not say.
+    """
+
+    intrinsics: Intrinsics
+    poses: tuple[Transform | None, ...]
+    is_metric: bool
+    source: str
+    error_px: float = float("nan")
+    parallax_deg: float = float("nan")
+
+    @property
+    def known_share(self) -> float:
+        """Share of frames whose camera is known."""
+        return float(np.mean([pose is not None for pose in self.poses])) if self.poses else 0.0
+
+    @property
+    def centres(self) -> Float[ndarray, "n 3"]:
+        """Where the camera was, in the frames in which that is known."""
+        return np.array([pose[:3, 3] for pose in self.poses if pose is not None]).reshape(-1, 3)
+
+    def scaled(self, scale: float) -> CameraPath:
+        """The same path with translations `scale` times as long, in metres from now on."""
+        return replace(self, poses=tuple(None if pose is None else _scaled(pose, scale) for pose in self.poses), is_metric=True)
+
+
+class CameraSource(Protocol):
+    """What finds, reads or assumes a camera's path."""
+
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+
+    def path(self, clip: Clip, intrinsics: Intrinsics, sightings: Sequence[Sightings]) -> CameraPath:
+        """The path; the hands are no part of the scene that stands still. NoCameraPathError when the clip does not show it."""
+        ...
+
+
+@dataclass(frozen=True)
+class FixedCamera:
+    """A camera that the user says stood still; the world is its first frame."""
+
+    name: str = "fixed"
+
+    def path(self, clip: Clip, intrinsics: Intrinsics, sightings: Sequence[Sightings]) -> CameraPath:
+        """The same pose in every frame."""
+        del sightings
+        return CameraPath(intrinsics, tuple(np.eye(4) for _ in clip.frames), is_metric=True, source=self.name)
+
+
+def _scaled(T_world_camera: Transform, scale: float) -> Transform:
+    scaled = T_world_camera.copy()
+    scaled[:3, 3] *= scale
+    return scaled

@@ -15,6 +15,7 @@ from robot_fixture import OPTICAL, call_reset, generator, values_of
 from ros_fixture import PERIOD_NS, START_NS, EchoSession, Ros, conditions, picture, wait_until
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMsg
+from std_srvs.srv import Trigger
 
 from h2w_msgs.msg import Condition as ConditionMsg
 from h2w_msgs.msg import Prediction
@@ -142,6 +143,42 @@ def test_a_missing_model_refuses_to_configure(ros: Ros) -> None:
     with pytest.raises(ValueError, match="generator could not start"):
         node.start()
     node.destroy_node()
+
+
+def test_grounding_is_done_once_when_it_is_asked_for(ros: Ros) -> None:
+    session = EchoSession()
+    node = generator(ros, session)
+    client = ros.node.create_client(Trigger, topics.GROUND_SESSION)
+    assert client.wait_for_service(10.0)
+    sent = conditions(6)
+    for condition in sent[:3]:
+        node.accept(Moment(condition))
+    assert wait_until(lambda: len(session.pushed) == 3)
+    assert not session.observed
+    answer = client.call_async(Trigger.Request())
+    assert wait_until(answer.done)
+    assert answer.result().success
+    for condition in sent[3:]:
+        node.accept(Moment(condition))
+        time.sleep(0.01)
+    assert wait_until(lambda: len(session.pushed) == 6 and session.observed)
+    assert len(session.observed) == 1
+    assert any(np.array_equal(session.observed[0], condition.image) for condition in sent[2:4])
+
+
+def test_grounding_follows_when_disagreement_passes_its_limit_and_diagnostics_tell_it(ros: Ros) -> None:
+    # Predicted pictures are nearly black: a black camera agrees with them, a white one does not.
+    heard = ros.collect(DiagnosticArray, topics.DIAGNOSTICS)
+    session = EchoSession()
+    node = generator(ros, session, ground_above=50.0)
+    shades = [0, 0, 0, 255, 0]
+    for condition, shade in zip(conditions(5), shades, strict=True):
+        node.accept(Moment(replace(condition, image=np.full_like(condition.image, shade))))
+        time.sleep(0.02)
+    assert wait_until(lambda: len(session.pushed) == 5)
+    assert wait_until(lambda: values_of(heard, "generator").get("groundings") == "1")
+    assert [image.min() for image in session.observed] == [255]
+    assert 0.0 <= float(values_of(heard, "generator")["disagreement"]) < 10.0
 
 
 def test_grounding_shows_the_session_the_pictures_of_its_last_block(ros: Ros) -> None:

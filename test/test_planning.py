@@ -17,8 +17,9 @@ from small_tiny import CAMERA, conditions, small_tiny
 from h2w_ros.condition import Condition
 from h2w_ros.generator.checkpoint import Generator
 from h2w_ros.geometry import transform
+from h2w_ros.picture_distance import picture_distance
 from h2w_ros.planning import scores
-from h2w_ros.planning.goal import missing_change, picture_distance
+from h2w_ros.planning.goal import missing_change
 from h2w_ros.planning.hand_agreement import hand_agreement
 from h2w_ros.planning.prediction import Deadline, Future, Prediction, begin, go_on, run
 from h2w_ros.planning.question import Question

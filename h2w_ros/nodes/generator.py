@@ -10,6 +10,7 @@ from typing import Any
 from builtin_interfaces.msg import Duration
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMsg
+from std_srvs.srv import Trigger
 
 from h2w_msgs.msg import Condition as ConditionMsg
 from h2w_msgs.msg import Prediction
@@ -99,6 +100,7 @@ class Generator(lifecycle.ManagedNode):
         self._compressed = self.create_lifecycle_publisher(CompressedImage, topics.PREDICTED_COMPRESSED, **out)
         self._predictions = self.create_lifecycle_publisher(Prediction, topics.PREDICTION, **out)
         self._service = self.create_service(ResetSession, topics.RESET_SESSION, self._on_reset)
+        self._ground_service = self.create_service(Trigger, topics.GROUND_SESSION, self._on_ground)
         self._latest_image: Image | None = None
         self._server = PredictServer(self, lambda: self._latest_image, lambda: self._config.jpeg_quality)
         self._diagnostics = Diagnostics(self, self._health)
@@ -172,6 +174,16 @@ class Generator(lifecycle.ManagedNode):
         response.accepted, response.session_id = True, self._worker.restart(image, request.seed)
         return response
 
+    def _on_ground(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._worker is None or not self.is_active:
+            response.message = "the generator is not active: activate it first"
+        elif self._worker.has_failed:
+            response.message = f"there is no session to ground: {self._worker.problem}"
+        else:
+            self._worker.ground_soon()
+            response.success, response.message = True, "with the next block whose conditions carry the camera's pictures"
+        return response
+
     def _publish(self, answers: list[Answer]) -> None:
         """Called on the inference thread; pictures go out before anything that is slower to make."""
         for answer in answers:
@@ -196,6 +208,8 @@ class Generator(lifecycle.ManagedNode):
             "waiting": worker.num_waiting,
             "latency_ms.p50": worker.latency_ms(50.0),
             "latency_ms.p95": worker.latency_ms(95.0),
+            "disagreement": worker.disagreement,
+            "groundings": worker.num_groundings,
         }
         values.update({f"stage_ms.{stage}": time_ms for stage, time_ms in worker.stages_ms.items()})
         values.update({f"dropped.{reason}": count for reason, count in sorted(worker.dropped.items())})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import uuid
 from collections import Counter, deque
@@ -13,6 +14,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from h2w_ros.condition import Camera, Condition, Image
 from h2w_ros.nodes.messages import Moment
 from h2w_ros.nodes.params import setting
+from h2w_ros.picture_distance import coarse_distance
 from h2w_ros.ros_messages import NS_PER_S
 
 log = logging.getLogger(__name__)
@@ -66,6 +68,9 @@ class StreamingSession(Protocol):
     def observe(self, image: Image) -> None:
         """Writes what the camera really sees into the context."""
 
+    def resized(self, picture: Image) -> Image:
+        """The picture at the size of the predicted ones."""
+
 
 @dataclass(frozen=True)
 class SessionConfig:
@@ -74,6 +79,9 @@ class SessionConfig:
     seed: int = setting(0, "seed of all noise; the same seed and inputs give the same frames", 0, 2**31 - 1, live=True)
     restart_after_s: float = setting(2.0, "a gap in the stamps longer than this, or a step back, starts a new session [s]", 0.1, 3600.0, live=True)
     ground_every_s: float = setting(0.0, "how often the real camera picture is written into the context [s]; 0 never", 0.0, 3600.0, live=True)
+    ground_above: float = setting(
+        0.0, "disagreement with the camera above which its real picture is written into the context [grey levels]; 0 never", 0.0, 255.0, live=True
+    )
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,9 @@ class LiveSession:
         self._session, self.config, self._on_answers, self._keep = session, config, on_answers, keep
         self.dropped: Counter[str] = Counter()
         self.num_frames = 0
+        self.num_groundings = 0
+        self.disagreement = math.nan
+        """Between the last predicted picture and the camera's at its moment [grey levels]; NaN while there is none to compare."""
         self.stages_ms: dict[str, float] = {}
         self.problem = ""
         self.has_ended = False
@@ -134,6 +145,7 @@ class LiveSession:
         self._camera: Camera | None = None
         self._last_ns: int | None = None
         self._grounded_ns: int | None = None
+        self._must_ground, self.disagreement = False, math.nan
         self._num_blocks = 0
         self._pending: list[Moment] = []
         self._newest: Image | None = None
@@ -151,6 +163,10 @@ class LiveSession:
         if self.has_ended or self._newest is None:
             raise ValueError(f"there is no live session to go on from: {self.problem or 'it has not answered anything yet'}")
         return self._newest
+
+    def ground_soon(self) -> None:
+        """Grounds at the end of the next block whose pictures are all there."""
+        self._must_ground = True
 
     def push(self, moment: Moment) -> None:
         """Takes a condition; answers as soon as a block is full."""
@@ -224,15 +240,23 @@ class LiveSession:
 
     def _ground(self, block: list[Moment]) -> None:
         """What the camera saw during this block goes into the context, when it is time."""
-        images = [moment.condition.image for moment in block]
+        images = [moment.condition.image for moment in block if moment.condition.image is not None]
+        if len(images) < len(block) or self._newest is None:
+            return
         newest_ns = block[-1].condition.stamp_ns
-        if self._grounded_ns is None:
-            self._grounded_ns = newest_ns
-        is_due = self.config.ground_every_s > 0.0 and newest_ns - self._grounded_ns >= self.config.ground_every_s * NS_PER_S
-        if is_due and all(image is not None for image in images):
+        self._grounded_ns = newest_ns if self._grounded_ns is None else self._grounded_ns
+        self.disagreement = coarse_distance(self._newest, self._session.resized(images[-1]))
+        if self._is_due(newest_ns):
             for image in images:
-                self._session.observe(image)  # type: ignore[arg-type]  # none of them is None
-            self._grounded_ns = newest_ns
+                self._session.observe(image)
+            self._grounded_ns, self._must_ground = newest_ns, False
+            self.num_groundings += 1
+
+    def _is_due(self, now_ns: int) -> bool:
+        """Whether somebody asked for it, it is time again, or imagination has gone too far."""
+        every_s, above = self.config.ground_every_s, self.config.ground_above
+        is_time = every_s > 0.0 and now_ns - (self._grounded_ns or 0) >= every_s * NS_PER_S
+        return self._must_ground or is_time or (above > 0.0 and self.disagreement > above)
 
     def _answer(self, frames: Sequence[PredictedFrame], block: list[Moment]) -> None:
         moments = {moment.condition.stamp_ns: moment for moment in block}

@@ -84,6 +84,10 @@ class EchoSession:
     def observe(self, image: Image) -> None:
         """Nothing to do."""
 
+    def resized(self, picture: Image) -> Image:
+        """The picture as it is."""
+        return picture
+
 
 class Prober(Node):
     """Sends moments one by one, each a picture and then what completes it, and notes how long after it the answer comes."""

@@ -24,6 +24,7 @@ PREDICTED_IMAGE = "predicted/image_raw"
 PREDICTED_COMPRESSED = "predicted/compressed"
 PREDICTION = "predicted/prediction"
 RESET_SESSION = "reset_session"
+GROUND_SESSION = "ground_session"
 PREDICT = "predict"
 
 DIAGNOSTICS = "/diagnostics"

@@ -112,6 +112,20 @@ class InferenceWorker:
         """Whether somebody must do something before it goes on."""
         return bool(self._end) or self._live.has_ended
 
+    @property
+    def disagreement(self) -> float:
+        """Between the last predicted picture and the camera's [grey levels]; NaN while there is none to compare."""
+        return self._live.disagreement
+
+    @property
+    def num_groundings(self) -> int:
+        """How often the camera's picture went into the context, of all sessions."""
+        return self._live.num_groundings
+
+    def ground_soon(self) -> None:
+        """Grounds the live session at its next opportunity."""
+        self._live.ground_soon()
+
     def put(self, moment: Moment) -> None:
         """Hands a condition over; when the inbox is full the oldest one is dropped and counted."""
         with self._changed:

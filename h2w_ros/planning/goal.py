@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
-from jaxtyping import Float32
-from numpy import ndarray
 
 from h2w_ros.condition import Image
+from h2w_ros.picture_distance import differences_by_scale, picture_distance
 from h2w_ros.planning.prediction import Future
 
-DISTANCE_SCALES = 5
 CHANGE_SCALES = 6
 """From half the size downwards: what is sharp in a goal is blurred in a prediction, and would only be in the way."""
 
@@ -31,29 +28,15 @@ def goal_remaining(future: Future) -> float:
     return float(np.mean([missing_change(future.start, pictures[-1], future.goal) for pictures in future.pictures]))
 
 
-def picture_distance(one: Image, other: Image) -> float:
-    """Mean absolute difference, averaged over scales each half as large as the one before [grey levels].
-
-    Sharp pictures tell right from almost right; small ones tell near from far, where a displaced thing no longer overlaps itself.
-    """
-    return float(np.mean([np.abs(difference).mean() for difference in _scales(one, other, DISTANCE_SCALES)]))
-
-
 def missing_change(start: Image, end: Image, goal: Image) -> float:
     """What differs from the goal where the goal differs from the start: 0 at the goal, 1 where nothing has changed; averaged over scales.
 
     Unlike a difference of pictures it cares little about what nobody wants to change, and a thing pushed out of sight gains less.
     NaN where the goal is the start.
     """
-    wanted, missing = ([np.abs(difference).sum(axis=-1) for difference in _scales(one, goal, 1 + CHANGE_SCALES)[1:]] for one in (start, end))
+    wanted, missing = (
+        [np.abs(difference).sum(axis=-1) for difference in differences_by_scale(one, goal, 1 + CHANGE_SCALES)[1:]] for one in (start, end)
+    )
     if not wanted[0].any():
         return math.nan
     return float(np.mean([(weight**2 * rest).sum() / (weight**3).sum() for weight, rest in zip(wanted, missing, strict=True)]))
-
-
-def _scales(one: Image, other: Image, count: int) -> list[Float32[ndarray, "h w 3"]]:
-    """The difference of two pictures, and that at half the size, and so on."""
-    differences = [one.astype(np.float32) - other]
-    while len(differences) < count:
-        differences.append(cv2.pyrDown(differences[-1]))
-    return differences

@@ -12,6 +12,7 @@ from h2w_ros.web.generator_process import Begin, End, GeneratorGoneError, Genera
 from h2w_ros.web.outlet import Facts
 from h2w_ros.web.puppet import Puppet, Wish, followed
 from h2w_ros.web.scenes import Scene
+from h2w_ros.web.skeleton import skeletons
 from h2w_ros.web.words import Hand
 
 REST_AFTER_S = 30.0
@@ -133,11 +134,10 @@ class PhotoLoop:
 
     def _give(self, pictures: tuple[Image, ...], condition: Condition, sent_ms: float | None) -> None:
         """Shows what came back; where the hand of this moment is goes with the newest."""
-        if not pictures or self.puppet is None:
+        if not pictures:
             return
-        hand = condition.hand(self._scene.side)
-        facts = {"index": self._index, "sent_ms": sent_ms, "hands": [] if hand is None else [self.puppet.skeleton(hand)]}
-        self._show(pictures[-1], facts)
+        hands = skeletons([hand for hand in condition.hands if hand.side == self._scene.side], condition.camera, condition.T_world_camera)
+        self._show(pictures[-1], {"index": self._index, "sent_ms": sent_ms, "hands": hands})
 
     def _tell(self, phase: str, text: str) -> None:
         if (phase, text) != self._phase_told:

@@ -99,11 +99,6 @@ class Puppet:
         angles = self._own_angles + _curled(self._hand.side, wish.grasp)
         return replace(self._hand, T_world_wrist=transform(R, place - R @ middle(self._hand.side)), joint_angles_rad=angles)
 
-    def skeleton(self, hand: HandPose) -> list[tuple[float, float]]:
-        """The 21 joints and tips of a hand, as shares of the picture."""
-        points = apply(invert(self._T_world_camera), hand_joints_and_tips_world(load_hand_model(hand.side), hand))
-        return shares(self._camera.width_px, self._camera.height_px, project(self._camera, points))
-
     def _place(self, wish: Wish) -> Float[ndarray, "3"]:
         """Where the ray through the wished place meets the plane at the wished height, within reach."""
         camera, eye = self._camera, self._T_world_camera[:3, 3]
@@ -132,11 +127,6 @@ class Puppet:
         sign = 1.0 if self._hand.side == "right" else -1.0
         way = place - (eye + sign * SHOULDER_ASIDE_M * right - SHOULDER_BEHIND_M * np.cross(UP, right))
         return float(np.arctan2(way[1], way[0]))
-
-
-def shares(width_px: int, height_px: int, pixels: Float[ndarray, "n 2"]) -> list[tuple[float, float]]:
-    """Pixels as shares of the picture, short enough to be sent."""
-    return [(round(float(u) / width_px, 4), round(float(v) / height_px, 4)) for u, v in pixels]
 
 
 def describe_limits() -> dict[str, tuple[float, float]]:

@@ -69,6 +69,7 @@ const hearers = {
   },
   live(status) {
     page.live = status;
+    if (typeof status.disagreement === "number") plots.disagreement.add(status.disagreement);
     if (page.mode === "live") showLive();
   },
   note({ text }) {
@@ -154,7 +155,6 @@ function shown(stream, about) {
   plots.rate.add(page.frameTimes.length);
   if (typeof about.sent_ms === "number") plots.latency.add(now - about.sent_ms);
   if (typeof about.latency_ms === "number") plots.latency.add(about.latency_ms + about.line_ms);
-  if (typeof about.disagreement === "number") plots.disagreement.add(about.disagreement);
   page.codec = about.codec;
 }
 

@@ -11,7 +11,7 @@ export class Plot {
   add(value) {
     const now = performance.now();
     this.points.push([now, value]);
-    while (this.points.length && this.points[0][0] < now - SPAN_MS) this.points.shift();
+    while (this.points.length > 8 && this.points[0][0] < now - SPAN_MS) this.points.shift();
   }
 
   clear() {
@@ -23,8 +23,8 @@ export class Plot {
     const context = canvas.getContext("2d");
     const now = performance.now();
     context.clearRect(0, 0, canvas.width, canvas.height);
-    const recent = points.filter(([time]) => time > now - 1500).map(([, value]) => value).sort((a, b) => a - b);
-    this.label.textContent = recent.length ? `${recent[recent.length >> 1].toFixed(0)}${this.unit}` : "–";
+    const last = points.slice(-8).map(([, value]) => value).sort((a, b) => a - b);
+    this.label.textContent = last.length ? `${last[last.length >> 1].toFixed(0)}${this.unit}` : "–";
     if (points.length < 2) return;
     const top = 1.15 * Math.max(this.floor, ...points.map(([, value]) => value));
     const place = ([time, value]) => [canvas.width * (1 - (now - time) / SPAN_MS), canvas.height - 3 - (canvas.height - 8) * (value / top)];

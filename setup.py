@@ -20,6 +20,7 @@ EXTRAS = {
     "train": ["accelerate>=1.0", "matplotlib>=3.7", "tensorboard>=2.14", "torchmetrics>=1.4"],
     "datasets": ["h5py>=3.8"],
     "wan": ["diffusers>=0.33"],
+    "ray": ["ray>=2.9"],
     "onnx": ["onnxruntime-gpu>=1.18"],
     "mano-check": ["smplx>=0.1.28"],
     "dev": [

@@ -1,4 +1,4 @@
-"""`h2w train STAGE`: recipe for all in one, or simulate, codec, encode, refiner, causal, stream, ship; and apart from these, estimators."""
+"""`h2w train STAGE`: recipe for all in one, or simulate, codec, encode, refiner, causal, stream, ship; apart from these, recorded and estimators."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 STAGES = {
     "recipe": "simulate, codec, encode, refiner, stream and ship, all within --minutes",
     "simulate": "fill the data folder with simulated episodes (needs GL, see README)",
+    "recorded": "by itself: add clips of recorded episodes (h2w import-episodes, h2w annotate), mixed with the world's by --weight",
     "codec": "train the codec's enlarging decoder on them",
     "encode": "write every episode's latents with the trained codec",
     "refiner": "train the generator's refiner alone, in the stream",
@@ -34,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="trained stages: end at this step of the whole run, if that comes first")
     parser.add_argument("--episodes", type=int, default=1000, help="simulate, estimators: how many (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="simulate, estimators: processes (default: %(default)s)")
+    parser.add_argument("--from", type=Path, dest="source", metavar="DIR", help="recorded: folder of episodes; its name is the source's name")
+    parser.add_argument("--weight", type=float, default=1.0, help="recorded: how many of its clips for each of the world's (default: %(default)g)")
     parser.add_argument(
         "--start-from", type=Path, help="refiner, causal, stream: safetensors weights to start a new run from (default: those of the stage before)"
     )
@@ -55,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     budget = Budget(args.minutes, args.steps)
     if args.stage == "estimators":
         return _estimators(args, budget)
+    if args.stage == "recorded":
+        return _recorded(args)
     stages = Stages(args.run or Path("runs/tiny"), args.name or args.recipe, args.seed, args.device)
     out = args.out or Path("models/tiny")
     {
@@ -67,6 +72,18 @@ def run(args: argparse.Namespace) -> int:
         "stream": lambda: stages.stream(budget, args.start_from),
         "ship": lambda: stages.ship(out),
     }[args.stage]()
+    return 0
+
+
+def _recorded(args: argparse.Namespace) -> int:
+    from h2w_ros.generator.presets import preset
+    from h2w_ros.training.config import RECIPES
+    from h2w_ros.training.recorded import add_recorded
+
+    if args.source is None:
+        raise ValueError("the stage recorded needs --from DIR, a folder of episodes")
+    added = add_recorded(args.run or Path("runs/tiny"), preset(RECIPES[args.name or args.recipe].preset), args.source, args.weight)
+    print(f"{added.num_clips} clips added; left out {dict(added.left_out) or 'nothing'}. Run `h2w train encode` next")
     return 0
 
 

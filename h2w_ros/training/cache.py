@@ -1,7 +1,8 @@
 """Training data on disk: simulated episodes as pixels, then as latents of a frozen codec that many epochs read.
 
 One file an episode, so that workers write without locks and a killed run loses at most the file under way:
-`pixels/SEED.npz` (pictures uint8) and `latents/SEED.safetensors` (bfloat16).
+`pixels/SEED.npz` (pictures uint8) and `latents/SEED.safetensors` (bfloat16). Clips of recorded episodes lie beside them in the
+same form (`mixture`), without a static scene.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.hands.grip import grips_world
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.scene.table_photo import TablePhoto
+from h2w_ros.training.mixture import mixed, read_weights, sources
 from h2w_ros.world.spec import TABLE_HEIGHT_M
 
 logger = logging.getLogger(__name__)
@@ -45,7 +47,8 @@ class ClipSource:
     image, static, hand, photo: (N, T, Z, h, w) bfloat16, `photo` being frame 0 laid on the table, seen from every frame;
     hand_share, object_share: (N, T, h, w) in [0, 1];
     T_world_camera: (N, T, 4, 4) float64; T_world_grips: (N, T, 2, 4, 4) float32, NaN where there is no hand;
-    cameras: (N, 6) float64 as `Camera`'s fields.
+    cameras: (N, 6) float64 as `Camera`'s fields; knows_scene: (N,) bool: without a known table and static scene,
+    `static` and `photo` are zero.
     """
 
     image: Tensor
@@ -57,6 +60,7 @@ class ClipSource:
     T_world_camera: np.ndarray
     T_world_grips: Tensor
     cameras: np.ndarray
+    knows_scene: np.ndarray
 
     def to(self, device: torch.device | str) -> ClipSource:
         """The same with its tensors on a device."""
@@ -70,7 +74,7 @@ class ClipSource:
     def moments(self, episodes: np.ndarray, frames: np.ndarray | int, table_is_known: bool | np.ndarray) -> Moment:
         """Where camera and hands of these episodes are at these frames, one of each a stream."""
         cameras = np.stack([intrinsics(self.camera(episode)) for episode in episodes.tolist()])
-        height = np.where(table_is_known, TABLE_HEIGHT_M, np.nan) * np.ones(len(episodes))
+        height = np.where(np.logical_and(table_is_known, self.knows_scene[episodes]), TABLE_HEIGHT_M, np.nan)
         arrays = cameras, self.T_world_camera[episodes, frames], height
         cameras_now, T_world_camera, heights = (torch.from_numpy(array).float().to(self.image.device) for array in arrays)
         return Moment(cameras_now, T_world_camera, self.T_world_grips[episodes, frames], heights)
@@ -101,6 +105,22 @@ def episode_pixels(
     }
 
 
+def recorded_pixels(conditions: list[Condition], renderer: HandRenderer, latent_stride: int) -> dict[str, np.ndarray]:
+    """The arrays of a recorded clip's pixel file, which has no static scene; conditions must carry their image."""
+    camera = conditions[0].camera
+    ready_made = [c.hand_render if c.hand_render is not None else renderer.render(c.hands, c.camera, c.T_world_camera) for c in conditions]
+    hand = np.stack(ready_made)
+    return {
+        "image": np.stack([np.asarray(c.image) for c in conditions]),
+        "hand": hand,
+        "hand_share": _shares(hand.max(axis=-1) > 0, latent_stride),
+        "object_share": _shares(np.zeros(hand.shape[:3], bool), latent_stride),
+        "T_world_camera": np.stack([c.T_world_camera for c in conditions]),
+        "T_world_grips": np.stack([grips_world(c.hands) for c in conditions]).astype(np.float32),
+        "camera": np.array([camera.width_px, camera.height_px, camera.fx, camera.fy, camera.cx, camera.cy]),
+    }
+
+
 def _shares(masks: np.ndarray, stride: int) -> np.ndarray:
     """Share of each stride x stride cell that is set, (T, h, w) float16."""
     size = (masks.shape[2] // stride, masks.shape[1] // stride)
@@ -108,8 +128,8 @@ def _shares(masks: np.ndarray, stride: int) -> np.ndarray:
 
 
 def pixel_files(folder: Path) -> list[Path]:
-    """Pixel files in order of seed, without those that are still being written."""
-    return _by_seed((folder / "pixels").glob("*.npz"))
+    """Pixel files of all sources, each in order of seed, without those that are still being written."""
+    return [path for source in sources(folder).values() for path in _by_seed((source / "pixels").glob("*.npz"))]
 
 
 def _by_seed(files: Iterable[Path]) -> list[Path]:
@@ -121,7 +141,8 @@ def encode_pixels(codec: PictureCodec, files: Iterable[Path], folder: Path) -> I
     """Writes the latents that pixel files do not have yet; yields each file as it is done."""
     (folder / "latents").mkdir(parents=True, exist_ok=True)
     for path in files:
-        out = folder / "latents" / f"{path.stem}.safetensors"
+        out = path.parent.parent / "latents" / f"{path.stem}.safetensors"
+        out.parent.mkdir(exist_ok=True)
         if not out.exists():
             with np.load(path) as file:
                 encoded = _encoded(codec, file)
@@ -132,10 +153,12 @@ def encode_pixels(codec: PictureCodec, files: Iterable[Path], folder: Path) -> I
 
 def _encoded(codec: PictureCodec, pixels: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     """Every tensor of a latent file."""
-    pictures = {name: pixels[name] for name in PICTURES} | {"photo": _photo_from_everywhere(pixels)}
+    knows_scene = "static" in pixels
+    pictures = {name: pixels[name] for name in PICTURES if name in pixels} | ({"photo": _photo_from_everywhere(pixels)} if knows_scene else {})
     arrays = {name: codec.encode(to_tensor(frames, codec.dtype)).to(torch.bfloat16).contiguous() for name, frames in pictures.items()}
     numbers = {name: torch.from_numpy(np.ascontiguousarray(pixels[name])) for name in NUMBERS}
-    return {**arrays, **numbers}
+    unknown = {name: torch.zeros_like(arrays["image"]) for name in ("static", "photo") if name not in arrays}
+    return {**arrays, **unknown, **numbers, "knows_scene": torch.tensor(knows_scene)}
 
 
 def _photo_from_everywhere(pixels: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -152,8 +175,9 @@ def _camera(numbers: np.ndarray) -> Camera:
 
 
 def latent_files(folder: Path, validation: bool) -> list[Path]:
-    """The files that `load_clips` reads."""
-    return [path for path in _by_seed((folder / "latents").glob("*.safetensors")) if _is_chosen(path, validation)]
+    """The files that `load_clips` reads: of each source its share."""
+    found = {name: _by_seed((source / "latents").glob("*.safetensors")) for name, source in sources(folder).items()}
+    return mixed({name: [path for path in files if _is_chosen(path, validation)] for name, files in found.items()}, read_weights(folder))
 
 
 def load_clips(folder: Path, validation: bool = False) -> ClipSource:
@@ -165,14 +189,15 @@ def load_clips(folder: Path, validation: bool = False) -> ClipSource:
         )
     stacked: dict[str, Tensor] = {}
     for row, path in enumerate(files):
-        record = load_file(path)
+        record = {"knows_scene": torch.tensor(True), **load_file(path)}
         stacked = stacked or {name: torch.empty((len(files), *tensor.shape), dtype=tensor.dtype) for name, tensor in record.items()}
         for name, tensor in record.items():
             stacked[name][row] = tensor
     logger.info("%d episodes of %d frames from %s", len(files), stacked["image"].shape[1], folder)
     image, static, hand, photo, hand_share, object_share = (stacked[name] for name in (*PICTURES, "photo", "hand_share", "object_share"))
     poses, grips, cameras = (stacked[name] for name in ("T_world_camera", "T_world_grips", "camera"))
-    return ClipSource(image, static, hand, photo, hand_share, object_share, poses.numpy(), grips, cameras.numpy())
+    knows_scene = stacked["knows_scene"].numpy()
+    return ClipSource(image, static, hand, photo, hand_share, object_share, poses.numpy(), grips, cameras.numpy(), knows_scene)
 
 
 def _is_chosen(path: Path, validation: bool) -> bool:

@@ -37,12 +37,12 @@ class PictureSource:
 
     def _load(self) -> dict[str, np.ndarray]:
         with np.load(self._files[self._rng.integers(len(self._files))]) as pixels:
-            return {name: pixels[name] for name in ("image", "static", "hand")}
+            return {name: pixels[name] for name in ("image", "static", "hand") if name in pixels}
 
     def _picture(self) -> np.ndarray:
         episode = self._pool[self._rng.integers(len(self._pool))]
         shares = (1 - self._config.hand_share - self._config.static_share, self._config.static_share, self._config.hand_share)
-        pictures = episode[self._rng.choice(("image", "static", "hand"), p=shares)]
+        pictures = episode.get(self._rng.choice(("image", "static", "hand"), p=shares), episode["image"])
         return pictures[self._rng.integers(len(pictures))]
 
 

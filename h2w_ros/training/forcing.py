@@ -121,6 +121,7 @@ def draw_batch(
     index = np.concatenate([np.zeros((len(episodes), 1), int), offsets[:, None] + np.arange(1, layout.num_frames + 1)], axis=1)
     rows = torch.from_numpy(episodes)[:, None], torch.from_numpy(index)
     chosen = torch.from_numpy(rng.choice(3, len(episodes), p=config.scene_shares))  # photo, true static scene, nothing
+    chosen[torch.from_numpy(~source.knows_scene[episodes])] = 2
     by_scene = torch.stack([source.photo[rows], source.static[rows], torch.zeros_like(source.static[rows])])
     image = source.image[rows].float().transpose(1, 2)
     pasts = [dreams[e][i] for e, i in zip(episodes.tolist(), rows[1], strict=True)] if dreams else []
@@ -141,6 +142,8 @@ def frame_weight(source: ClipSource, episodes: Rows, index: Rows, config: Causal
     hand, moved = source.hand_share[episodes, index].float(), source.object_share[episodes, index].float()
     change = (source.image[episodes, index] - source.static[episodes, index]).float().abs().mean(-3)
     changed = ((change - LEAST_CHANGE) / (FULL_CHANGE - LEAST_CHANGE)).clamp(0.0, 1.0) * (1.0 - hand)
+    is_known = torch.from_numpy(source.knows_scene[np.asarray(episodes).reshape(-1)]).to(hand)
+    changed = changed * is_known.reshape(-1, *[1] * (changed.ndim - 1))  # from what is not known nothing has changed
     weight = 1.0 + config.hand_weight * hand + config.object_weight * torch.maximum(moved, changed)
     return weight.reshape(len(weight), 1, -1, *weight.shape[-2:])
 

@@ -7,14 +7,18 @@ import pytest
 import torch
 from generators import random_conditions, random_latents, random_transformer, small_config
 from test_forcing import random_source
+from torch import Tensor
 
 from h2w_ros.generator.config import RefinerConfig, RolloutConfig
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.rollout import BlockConditions, Rollout, roll_out
 from h2w_ros.generator.transformer import Transformer
+from h2w_ros.training.augment import plain_looks
+from h2w_ros.training.cache import ClipSource
 from h2w_ros.training.config import CausalTraining, StreamTraining
-from h2w_ros.training.forcing import episode_rays, frame_weight
-from h2w_ros.training.streaming import StreamingLessons, robust_error
+from h2w_ros.training.forcing import episode_rays
+from h2w_ros.training.streamed import FULL_MOTION, StreamedEpisodes
+from h2w_ros.training.streaming import StreamingLessons, choice_error, robust_error
 
 MODEL = preset("debug")
 ROLLOUT = RolloutConfig(window=3, sink=1, keys="relative", timesteps=(1000.0, 500.0), prediction="residual")
@@ -60,9 +64,8 @@ def test_the_lessons_of_a_stream_are_its_rollout() -> None:
     source = random_source(MODEL)
     one = replace(source, **{name: getattr(source, name)[:1] for name in source.__dataclass_fields__})
     transformer = random_transformer(MODEL.transformer)
-    stream = StreamingLessons(
-        transformer, MODEL, one, StreamTraining(streams=1, groups=1, seen_share=NEVER, limit=1e3, other_looks=False), PHOTO_ONLY, 0
-    )
+    config = StreamTraining(streams=1, groups=1, seen_share=NEVER, limit=1e3, other_looks=False, choice_share=0.0)
+    stream = StreamingLessons(transformer, MODEL, one, config, PHOTO_ONLY, 0)
     losses = [stream.loss().item() for _ in range(5)]
 
     rng = np.random.default_rng(0)
@@ -73,7 +76,8 @@ def test_the_lessons_of_a_stream_are_its_rollout() -> None:
     clip = BlockConditions(one.hand.float().transpose(1, 2), rays, one.photo.float().transpose(1, 2), places)
     with torch.autocast("cpu", torch.bfloat16):
         generated = roll_out(rollout, one.image[:, :1].float().transpose(1, 2), clip.part(0, 6))
-    weight = frame_weight(one, np.array([[0]]), np.arange(1, 6)[None], PHOTO_ONLY)
+    shown = StreamedEpisodes(one, MODEL, np.array([0]), plain_looks(1), one.photo, False)
+    weight = torch.cat([shown.weight(i, PHOTO_ONLY) for i in range(1, 6)], dim=2)
     true = one.image[:, :6].float().transpose(1, 2)
     expected = [robust_error(generated[:, :, [i]], true[:, :, [i]], weight[:, :, [i - 1]], StreamTraining().tolerance).item() for i in range(1, 6)]
     np.testing.assert_allclose(losses, expected, rtol=0.02)
@@ -121,3 +125,63 @@ def test_a_network_without_layers_drafts_nothing_and_refines() -> None:
     alone.refiner.load_state_dict(whole.refiner.state_dict())
     expected = roll_out(Rollout(whole, ROLLOUT), random_latents(1), without_rays)
     torch.testing.assert_close(roll_out(Rollout(alone, ROLLOUT), random_latents(1), without_rays), expected)
+
+
+def offered(*values: float, logits: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """Layers of one colour each, of 2 x 2 latents that hold 4 places in 3 colours, and the logits of all places."""
+    candidates = torch.stack([torch.full((1, 12, 1, 2, 2), value) for value in values], dim=1)
+    return candidates, torch.tensor(logits).view(1, -1, 1, 1, 1, 1).repeat(1, 1, 4, 1, 2, 2).requires_grad_()
+
+
+def test_a_layer_that_is_right_but_closed_is_told_so_by_the_choice_and_not_by_the_sum():
+    target, weight = torch.zeros(1, 12, 1, 2, 2), torch.ones(1, 1, 1, 2, 2)
+    pulls = []
+    for choice in (True, False):
+        candidates, logits = offered(1.0, 0.0, logits=(10.0, 0.0))
+        weights = logits.softmax(1).repeat(1, 1, 3, 1, 1, 1)
+        summed = robust_error((weights * candidates).sum(1), target, weight, tolerance=0.5)
+        (choice_error(candidates, logits, target, weight, tolerance=0.05) if choice else summed).backward()
+        pulls.append(-logits.grad[:, 1].sum().item())
+    assert pulls[0] > 0.04
+    assert pulls[0] > 100 * pulls[1] > 0
+
+
+def test_the_choice_is_free_where_layers_are_alike_and_costs_their_error():
+    target, weight = torch.zeros(1, 12, 1, 2, 2), torch.ones(1, 1, 1, 2, 2)
+    candidates, logits = offered(0.5, 0.5, logits=(2.0, -1.0))
+    error = choice_error(candidates, logits, target, weight, tolerance=0.05)
+    error.backward()
+    assert error.item() == pytest.approx(0.25, abs=1e-6)
+    assert logits.grad.abs().max() < 1e-8
+
+
+def still_source() -> ClipSource:
+    """Everything as it was in the first frame, camera and hands too."""
+    source = random_source(MODEL)
+    names = ("image", "static", "hand", "photo", "T_world_grips")
+    held = {name: getattr(source, name)[:, :1].expand_as(getattr(source, name)).clone() for name in names}
+    poses = np.tile(np.eye(4), (*source.T_world_camera.shape[:2], 1, 1))
+    return replace(source, **held, T_world_camera=poses, hand_share=torch.zeros_like(source.hand_share))
+
+
+def test_what_moves_just_now_weighs_most_unless_it_is_a_hand() -> None:
+    source, late = still_source(), 3
+    source.image[:, late, :, 0, 0] += 1.0
+    source.image[:, late, :, 1, 1] += 1.0
+    source.hand_share[:, late, 1, 1] = 1.0
+    shown = StreamedEpisodes(source, MODEL, np.arange(3), plain_looks(3), source.photo, False)
+    weighed, plain = (shown.weight(late, replace(PHOTO_ONLY, motion_weight=weight)) for weight in (10.0, 0.0))
+    motion = (weighed - plain)[:, 0, 0]
+    torch.testing.assert_close(motion[:, 0, 0], torch.full((3,), 10.0 * FULL_MOTION))
+    torch.testing.assert_close(motion[:, 1, 1], torch.zeros(3))
+    assert motion.count_nonzero() == 3  # nothing else moves
+
+
+def test_the_truth_is_seen_often_at_first_and_seldom_later() -> None:
+    stream = lessons(StreamTraining(streams=64, groups=1, first_seen_share=ALWAYS, seen_share=NEVER), random_transformer(MODEL.transformer))
+    seen = []
+    for spent in (0.0, 0.4, 0.8, 1.0):
+        stream._spent = spent
+        seen.append(stream._seen_share(np.linspace(0, 1, 64)).mean())
+    assert seen[0] == 1.0
+    assert seen[0] > seen[1] > seen[2] == seen[3]

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -181,7 +180,7 @@ def run_line(folder: RunFolder, budget: Budget, losses=None) -> tuple[Line, Prog
     """`losses(line, step)` instead of the line's error."""
     line = Line()
     chosen = optimisers(line, 0.1, None, 0.0)
-    loss = (lambda _: line.error()) if losses is None else partial(losses, line)
+    loss = (lambda *_: line.error()) if losses is None else lambda step, _: losses(line, step)
     return line, train(line, folder, loss, chosen, budget, warmup_steps=1, ema_decay=0.9)
 
 

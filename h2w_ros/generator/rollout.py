@@ -76,6 +76,7 @@ class Rollout:
         self._reference: Tensor | None = None
         self._reference_control: Tensor | None = None
         self._previous: Tensor | None = None  # input channels of the newest clean latent, the reference in its place
+        self.drawn: tuple[Tensor, tuple[Tensor, ...]] | None = None  # the newest step's output, and the layers below it
 
     @property
     def cache(self) -> KeyValueCache:
@@ -144,8 +145,9 @@ class Rollout:
         draft = self.transformer.forward_block(inputs, modulation, self.cache, block.ray_tokens, self._text)
         assert self._reference_control is not None  # the cache exists
         previous, layers = self._past(conditions)
-        output = self.transformer.refine(draft, inputs, previous, self._reference_control)
-        return clean_from_output(self.config.prediction, output.float(), x, step.sigma, layers)
+        output = self.transformer.refine(draft, inputs, previous, self._reference_control).float()
+        self.drawn = output, layers
+        return clean_from_output(self.config.prediction, output, x, step.sigma, layers)
 
     @torch.no_grad()
     def commit(self, latents: Float[Tensor, "B Z n h w"] | None = None) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from h2w_ros.generator.config import Prediction, RolloutConfig
@@ -76,12 +77,18 @@ def composite(output: Tensor, layers: Sequence[Tensor]) -> Tensor:
     `output` (B, Z + L k, n, h, w) holds the new latents, and for each of the L layers the logits of the k places that are folded into
     a latent; colours share them. An output of zero is nearly all the first layer. Video by masks over a background: 1609.02612.
     """
+    candidates, logits = layered(output, layers)
+    weights = logits.softmax(dim=1)
+    return (weights.repeat(1, 1, candidates.shape[2] // weights.shape[2], 1, 1, 1) * candidates).sum(dim=1)
+
+
+def layered(output: Tensor, layers: Sequence[Tensor]) -> tuple[Float[Tensor, "B l Z n h w"], Float[Tensor, "B l k n h w"]]:
+    """What there is to choose from, the new latents first, and the logits of the choice at each of a latent's places; see `composite`."""
     num_channels = layers[0].shape[1]
     new, logits = output[:, :num_channels], output[:, num_channels:].unflatten(1, (len(layers), -1))
     known, others = logits[:, :1] + KNOWN_LOGIT, logits[:, 1:]
-    weights = torch.cat([torch.zeros_like(known), known, others], dim=1).softmax(dim=1)
-    of_channels = weights.repeat(1, 1, num_channels // weights.shape[2], 1, 1, 1)
-    return (of_channels * torch.stack([new, *(layer.expand_as(new) for layer in layers)], dim=1)).sum(dim=1)
+    candidates = torch.stack([new, *(layer.expand_as(new) for layer in layers)], dim=1)
+    return candidates, torch.cat([torch.zeros_like(known), known, others], dim=1)
 
 
 def renoised(clean: Tensor, sigma: float, noise: Tensor) -> Tensor:

@@ -39,16 +39,25 @@ class StreamTraining:
     groups: int = 16  # that take turns: neighbouring frames of few streams would be one lesson told often
     shortest_stream: int = 8  # blocks
     # How often a stream's newest frame becomes the truth, as `observe` would give it: drawn for each stream between these,
-    # evenly in the logarithm, so that clean pasts and long own ones are both always learned from.
+    # evenly in the logarithm, so that clean pasts and long own ones are both always learned from. At first it is the one, over the
+    # annealed share of the training it becomes the other: what is wrong after one frame is hopeless after ten.
+    first_seen_share: tuple[float, float] = (0.3, 1.0)
     seen_share: tuple[float, float] = (0.02, 0.4)
+    annealed_share: float = 0.8
     refiner_too: bool = False  # train on the refiner that the stage before has trained; a short stage only shakes it
     other_looks: bool = True  # every stream in its own colours, half of them mirrored
     tolerance: float = 0.5  # error from which the loss grows linearly only, in standard deviations of the latents
+    choice_share: float = 1.0  # weight of the error of the choice among layers
+    choice_tolerance: float = 0.05  # mean squared error from which one layer is clearly better than another
     limit: float = 4.0  # latents that go on as history are clamped to so many standard deviations
     muon_learning_rate: float = 0.005
     adam_learning_rate: float = 3e-4  # what a stream predicts becomes its past: at 1e-3 the weights shake it
     warmup_steps: int = 100
     ema_decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        if not 0 < self.annealed_share <= 1:
+            raise ValueError(f"annealed_share must be in (0, 1], got {self.annealed_share}")
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,7 @@ class CausalTraining:
     static_share: float = 0.2  # share of clips that see the true static scene; the rest see none
     hand_weight: float = 4.0  # extra loss on latents that show a hand
     object_weight: float = 8.0  # extra loss on latents that show an object that moves in the episode
+    motion_weight: float = 40.0  # in a stream, extra loss for each unit of `StreamedEpisodes`' motion: most of the time, objects rest
     ema_decay: float = 0.998
 
     @property

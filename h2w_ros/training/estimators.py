@@ -39,7 +39,7 @@ def train_estimators(folder: Path, episodes: int, workers: int, budget: Budget, 
     taught, kept_back = truth_files(folder / "truth")
     source = lessons(taught, network.config, BATCH_EPISODES, np.random.default_rng((seed, run.progress().step)))
 
-    def loss(_step: int) -> Tensor:
+    def loss(_step: int, _spent: float) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             return sum_of(losses(network, next(source)))
 

@@ -24,6 +24,9 @@ COOLDOWN_SHARE = 0.5  # last part of the budget, over which learning rates fall 
 GRADIENT_NORM = 1.0
 SAVE_EVERY_S = 120.0
 
+Losses = Callable[[int, float], Tensor]
+"""The loss of a step of the whole run, given the share of this session's budget that is spent."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -164,14 +167,14 @@ def learning_rate_factor(step_in_session: int, spent: float, warmup_steps: int) 
 def train(
     module: nn.Module,
     folder: RunFolder,
-    losses: Callable[[int], Tensor],
+    losses: Losses,
     chosen: Sequence[torch.optim.Optimizer],
     budget: Budget,
     warmup_steps: int,
     ema_decay: float,
     validation_loss: Callable[[], float] | None = None,
 ) -> Progress:
-    """Goes on with the run in `folder`, step after step of `losses(step)`, until the budget is spent; Ctrl-C saves and returns.
+    """Goes on with the run in `folder`, step after step, until the budget is spent; Ctrl-C saves and returns.
 
     `validation_loss` is asked for, of the averaged weights, whenever they are saved.
     """
@@ -183,7 +186,7 @@ def train(
         try:
             while (spent := budget.spent(time.monotonic() - began_s, progress.step, first_step)) < 1.0:
                 factor = learning_rate_factor(progress.step - first_step, spent, warmup_steps)
-                loss = _step(module, losses(progress.step), chosen, factor)
+                loss = _step(module, losses(progress.step, spent), chosen, factor)
                 average.update()
                 progress.advance(loss, earlier_s + time.monotonic() - began_s)
                 folder.log(progress, loss)

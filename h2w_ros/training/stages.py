@@ -31,7 +31,7 @@ from h2w_ros.training.codec import PictureSource, codec_loss
 from h2w_ros.training.config import RECIPES, CausalTraining, Recipe, StreamTraining
 from h2w_ros.training.dreams import DreamBank
 from h2w_ros.training.forcing import clip_geometry, draw_batch, draw_layout
-from h2w_ros.training.run import Budget, RunFolder, optimisers, train
+from h2w_ros.training.run import Budget, Losses, RunFolder, optimisers, train
 from h2w_ros.training.streaming import StreamingLessons, validation_loss
 from h2w_ros.world.dataset import simulate_many
 from h2w_ros.world.spec import WorldSpec
@@ -86,7 +86,7 @@ class Stages:
         rng, random = self._random(folder)
         batches = iter(PictureSource(pixel_files(self.folder), config, rng))
 
-        def loss(_step: int) -> Tensor:
+        def loss(_step: int, _spent: float) -> Tensor:
             with torch.autocast(self._device_type, torch.bfloat16):
                 return codec_loss(codec, next(batches).to(self.device), config, random)
 
@@ -137,7 +137,7 @@ class Stages:
         lessons = StreamingLessons(network, self.model, source, config.stream, self.recipe.causal, seed)
         chosen = optimisers(refiner, config.stream.adam_learning_rate, None, config.weight_decay)
         validation = self._validation(network, config.stream)
-        train(refiner, folder, lambda _: lessons.loss(), chosen, budget, config.stream.warmup_steps, config.stream.ema_decay, validation)
+        train(refiner, folder, lambda _, spent: lessons.loss(spent), chosen, budget, config.stream.warmup_steps, config.stream.ema_decay, validation)
 
     def causal(self, budget: Budget, start_from: Path | None = None) -> None:
         """Trains the causal generator on clips of `latents/`, with the refiner of the stage before to begin with."""
@@ -149,7 +149,7 @@ class Stages:
         rng, random = self._random(folder)
         bank = DreamBank(source, model, config.dreams)
 
-        def loss(step: int) -> Tensor:
+        def loss(step: int, _spent: float) -> Tensor:
             if bank.is_due(step):
                 bank.dream(transformer, rng)
             dreams = bank.latents if rng.random() < config.dreams.share else None
@@ -170,7 +170,7 @@ class Stages:
             transformer.refiner.requires_grad_(config.refiner_too)
         seed = int(self._random(folder)[0].integers(2**31))
         lessons = StreamingLessons(transformer, self.model, source, config, self.recipe.causal, seed)
-        self._train_transformer(transformer, folder, lambda _: lessons.loss(), budget, config)
+        self._train_transformer(transformer, folder, lambda _, spent: lessons.loss(spent), budget, config)
 
     def _validation(self, transformer: Transformer, config: StreamTraining) -> Callable[[], float] | None:
         """The loss on the episodes that are kept back; None while there are none."""
@@ -195,10 +195,10 @@ class Stages:
         return transformer
 
     def _train_transformer(
-        self, transformer: Transformer, folder: RunFolder, loss: Callable[[int], Tensor], budget: Budget, config: CausalTraining | StreamTraining
+        self, transformer: Transformer, folder: RunFolder, losses: Losses, budget: Budget, config: CausalTraining | StreamTraining
     ) -> None:
         chosen = optimisers(transformer, config.adam_learning_rate, config.muon_learning_rate, self.recipe.causal.weight_decay)
-        train(transformer, folder, loss, chosen, budget, config.warmup_steps, config.ema_decay, self._validation(transformer, self.recipe.stream))
+        train(transformer, folder, losses, chosen, budget, config.warmup_steps, config.ema_decay, self._validation(transformer, self.recipe.stream))
 
     def ship(self, out: Path) -> None:
         """Writes the averaged weights of the last stage that was run as a model folder that `load_generator` opens."""

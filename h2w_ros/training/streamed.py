@@ -9,7 +9,7 @@ from torch import Tensor
 from h2w_ros.camera import plucker_matrix, unit_rays_camera
 from h2w_ros.condition import Camera
 from h2w_ros.generator.config import GeneratorConfig
-from h2w_ros.generator.motion import places_before
+from h2w_ros.generator.motion import moved, places_before
 from h2w_ros.generator.rays import RayTrack
 from h2w_ros.generator.rollout import BlockConditions
 from h2w_ros.geometry import Transform
@@ -17,6 +17,9 @@ from h2w_ros.training.augment import Looks
 from h2w_ros.training.cache import ClipSource
 from h2w_ros.training.config import CausalTraining
 from h2w_ros.training.forcing import frame_weight
+
+FULL_MOTION = 0.5
+"""Mean squared difference of latents that counts as motion in full."""
 
 
 class StreamedEpisodes:
@@ -36,14 +39,23 @@ class StreamedEpisodes:
         return self._looks.picture(self._frame(self._source.image, index))
 
     def weight(self, index: int, weights: CausalTraining) -> Tensor:
-        """The weights of its loss, (B, 1, 1, h, w)."""
-        return self._looks.map(frame_weight(self._source, self._episodes, index, weights))
+        """The weights of its loss, (B, 1, 1, h, w): more where hands and things are, and most where things are moving just now."""
+        known = self._looks.map(frame_weight(self._source, self._episodes, index, weights))
+        return known + weights.motion_weight * self._motion(index)
 
     def conditions(self, index: int) -> BlockConditions:
         """The conditions of a frame."""
         control = self._looks.hands(self._frame(self._source.hand, index))
         scene = None if self._static is None else self._looks.picture(self._frame(self._static, index))
         return BlockConditions(control, None if self._rays is None else self._rays.next(), scene, self._places(index))
+
+    def _motion(self, index: int) -> Tensor | float:
+        """How far each latent is from what it would be if all had rested since the frame before; hands apart, which are known to move."""
+        if (places := self._places(index)) is None:
+            return 0.0
+        resting, _ = moved(self.picture(index - 1), places, self._model.rollout.fold)
+        apart = (self.picture(index) - resting).square().mean(1, keepdim=True)
+        return apart.clamp(max=FULL_MOTION) * (1.0 - self._looks.map(self._map(self._source.hand_share, index)))
 
     def _places(self, index: int) -> Tensor | None:
         if self._model.rollout.prediction != "layers" or index == 0:
@@ -53,6 +65,9 @@ class StreamedEpisodes:
 
     def _frame(self, latents: Tensor, index: int) -> Tensor:
         return latents[self._episodes, index].float()[:, :, None]
+
+    def _map(self, shares: Tensor, index: int) -> Tensor:
+        return shares[self._episodes, index].float()[:, None, None]
 
 
 class _StreamRays:

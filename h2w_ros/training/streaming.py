@@ -16,6 +16,7 @@ from torch import Tensor
 
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.rollout import Rollout
+from h2w_ros.generator.schedule import layered
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.augment import draw_looks, plain_looks
 from h2w_ros.training.cache import ClipSource
@@ -34,11 +35,12 @@ class StreamingLessons:
         self._transformer, self._model, self._source, self._config, self._weights = transformer, model, source, config, weights
         self._rng = np.random.default_rng(seed)
         self._groups = [self._lessons(first_length) for first_length in self._staggered_lengths()]
-        self._turn = 0
+        self._turn, self._spent = 0, 0.0
         self._device = source.image.device
 
-    def loss(self) -> Tensor:
-        """The loss of the next group's next block, with gradients for the present weights."""
+    def loss(self, spent: float = 1.0) -> Tensor:
+        """The loss of the next group's next block, with gradients for the present weights, when this share of the training is over."""
+        self._spent = spent
         self._turn = (self._turn + 1) % len(self._groups)
         return next(self._groups[self._turn])
 
@@ -56,27 +58,37 @@ class StreamingLessons:
 
     def _stream(self, num_blocks: int) -> Iterator[Tensor]:
         """Losses along one rollout of new episodes."""
-        shown, seen_share = self._draw_streams()
-        rollout = Rollout(self._transformer, self._model.rollout, seeds=self._rng.integers(2**31, size=len(seen_share)).tolist())
+        shown, ranks = self._draw_streams()
+        rollout = Rollout(self._transformer, self._model.rollout, seeds=self._rng.integers(2**31, size=len(ranks)).tolist())
         with torch.autocast(self._device.type, torch.bfloat16):
             rollout.start(shown.picture(0), shown.conditions(0))
         for index in range(1, num_blocks + 1):
             target, weight, conditions = shown.picture(index), shown.weight(index, self._weights), shown.conditions(index)
             with torch.autocast(self._device.type, torch.bfloat16):
                 predicted = rollout.generate(conditions)
-            yield robust_error(predicted, target, weight, self._config.tolerance)
+            yield robust_error(predicted, target, weight, self._config.tolerance) + self._choice_error(rollout, target, weight)
             with torch.autocast(self._device.type, torch.bfloat16):
-                rollout.commit(self._context(predicted.detach(), target, seen_share))
+                rollout.commit(self._context(predicted.detach(), target, self._seen_share(ranks)))
+
+    def _choice_error(self, rollout: Rollout, target: Tensor, weight: Tensor) -> Tensor | float:
+        if self._model.rollout.prediction != "layers" or rollout.drawn is None:
+            return 0.0
+        return self._config.choice_share * choice_error(*layered(*rollout.drawn), target, weight, self._config.choice_tolerance)
 
     def _draw_streams(self) -> tuple[StreamedEpisodes, np.ndarray]:
-        """Random episodes, and how often each stream sees the truth."""
+        """Random episodes, and where each stream stands in [0, 1] between those that seldom see the truth and those that often do."""
         source, rng, size = self._source, self._rng, self._config.streams
         episodes = rng.choice(len(source.image), size, replace=len(source.image) < size)
         static = (source.photo, source.static, None)[rng.choice(3, p=self._weights.scene_shares)]
         looks = draw_looks(rng, size, self._device) if self._config.other_looks else plain_looks(size, self._device)
         shown = StreamedEpisodes(source, self._model, episodes, looks, static, self._transformer.config.add_control_adapter)
-        rarest, most_often = np.log(self._config.seen_share)
-        return shown, np.exp(rng.uniform(rarest, most_often, size))
+        return shown, rng.uniform(size=size)
+
+    def _seen_share(self, ranks: np.ndarray) -> np.ndarray:
+        """How often streams see the truth by now."""
+        early, late = np.log(self._config.first_seen_share), np.log(self._config.seen_share)
+        rarest, most_often = early + min(1.0, self._spent / self._config.annealed_share) * (late - early)
+        return np.exp(rarest + ranks * (most_often - rarest))
 
     def _context(self, predicted: Tensor, target: Tensor, seen_share: np.ndarray) -> Tensor:
         """What goes on as history: the prediction, and for some streams the truth, as `observe` gives it."""
@@ -93,6 +105,18 @@ def validation_loss(
     alone = replace(config, streams=len(source.image), groups=1, seen_share=(1e-9, 1e-9), other_looks=False)
     lessons = StreamingLessons(transformer, model, source, alone, replace(weights, photo_share=1.0, static_share=0.0), seed=0)
     return float(np.mean([lessons.loss().item() for _ in range(min(num_blocks, source.image.shape[1] - 1))]))
+
+
+def choice_error(candidates: Tensor, logits: Tensor, target: Tensor, weight: Tensor, tolerance: float) -> Tensor:
+    """Weighted mean error of what is chosen at every place, if the choice is sharp: tolerance times minus the log of a mixture's likelihood.
+
+    The error of a sum of layers hardly tells a layer that is closed that it would have been right; this does (mixtures of experts that
+    compete, Jacobs et al. 1991). `candidates` (B, l, Z, n, h, w) and `logits` (B, l, k, n, h, w) are those of `schedule.layered`.
+    """
+    num_places = logits.shape[2]
+    apart = (candidates - target[:, None]).square().unflatten(2, (-1, num_places)).mean(2)  # (B, l, k, n, h, w)
+    chosen = -tolerance * torch.logsumexp(logits.log_softmax(1) - apart / tolerance, dim=1)
+    return (weight * chosen).mean() / weight.mean()
 
 
 def robust_error(predicted: Tensor, target: Tensor, weight: Tensor, tolerance: float) -> Tensor:

@@ -266,9 +266,9 @@ def arkit_name(side, name):
     return f"{side}Thumb{ARKIT_THUMB[bone]}" if finger == "thumb" else f"{side}{finger.title()}Finger{ARKIT_FINGER[bone]}"
 
 
-def write_egodex(stem, num_frames=40, metres=1.0, seed=0):
+def write_egodex(stem, num_frames=26, metres=1.0, seed=0):
     """<stem>.hdf5 and <stem>.mp4 at 30 Hz; joints in ARKit's world, in units of so many metres."""
-    cameras, camera = head_poses(num_frames), Camera(480, 270, 230.0, 230.0, 240.0, 135.0)
+    cameras, camera = head_poses(num_frames), Camera(320, 180, 153.0, 153.0, 160.0, 90.0)
     hands = tracked_hands(num_frames, 30.0, cameras, seed)
     stem.parent.mkdir(parents=True, exist_ok=True)
     transforms = {"camera": np.stack([T_ARKIT_WORLD @ T for T in cameras])}
@@ -285,7 +285,7 @@ def write_egodex(stem, num_frames=40, metres=1.0, seed=0):
             if name != "camera":
                 file[f"confidences/{name}"] = np.full(num_frames, 0.9, dtype=np.float32)
         file.attrs["llm_description"] = "fold the towel"
-    pictures = [dotted(270, 480, tip_dots([hands[side][k] for side in SIDES], camera, cameras[k])) for k in range(num_frames)]
+    pictures = [dotted(180, 320, tip_dots([hands[side][k] for side in SIDES], camera, cameras[k])) for k in range(num_frames)]
     write_video(stem.with_suffix(".mp4"), pictures, 30.0, TO_TRAIN)
     return hands
 
@@ -295,12 +295,12 @@ HOLOLENS_BEGIN = 637926112345678901
 T_RECORDED_OPTICAL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 
 
-def write_holoassist(session, num_frames=30, num_words=3, metres=1.0, seed=0):
+def write_holoassist(session, num_frames=18, num_words=3, metres=1.0, seed=0):
     """Export_py of one session: poses and hands at 15 Hz from a third of a second on, a video at 30 Hz."""
     export = session / "Export_py"
     (export / "Video").mkdir(parents=True)
     (export / "Hands").mkdir()
-    cameras, camera = head_poses(num_frames), Camera(448, 252, 344.0, 345.0, 221.5, 128.5)
+    cameras, camera = head_poses(num_frames), Camera(320, 180, 245.0, 246.0, 158.5, 91.5)
     hands = tracked_hands(num_frames, 15.0, cameras, seed)
     stamps = [HOLOLENS_BEGIN + 3_333_333 + round(k * 1e7 / 15) for k in range(num_frames)]
     rows = {
@@ -316,7 +316,7 @@ def write_holoassist(session, num_frames=30, num_words=3, metres=1.0, seed=0):
     for name, lines in rows.items():
         (export / name).write_text("".join("\t".join(map(str, line)) + "\n" for line in lines))
     dots = [tip_dots([hands[side][k] for side in SIDES], camera, cameras[k]) for k in range(num_frames)]
-    pictures = [dotted(252, 448, dots[min(max(round((k / 30 - 1 / 3) * 15), 0), num_frames - 1)]) for k in range(10 + 2 * num_frames)]
+    pictures = [dotted(180, 320, dots[min(max(round((k / 30 - 1 / 3) * 15), 0), num_frames - 1)]) for k in range(10 + 2 * num_frames)]
     write_video(export / "Video_pitchshift.mp4", pictures, 30.0, TO_TRAIN)
     return hands
 

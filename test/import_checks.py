@@ -4,9 +4,19 @@ import numpy as np
 from dataset_files import INDEX_TIP, dot_in
 
 from h2w_ros import geometry
+from h2w_ros.bulk.run import run_jobs
 from h2w_ros.camera import project
 from h2w_ros.hands.model import load_hand_model
 from h2w_ros.hands.skinning import hand_joints_and_tips_world
+from h2w_ros.imports.batch import Import
+from h2w_ros.imports.dataset import ImportOptions
+
+
+def import_all(name, source, out, **options):
+    """Imports a folder in this process; sequence -> outcome."""
+    task = Import(name, source, ImportOptions(**options))
+    sequences = {job.name: job.payload for job in task.jobs()}
+    return {sequences[outcome.name]: outcome for outcome in run_jobs(task.make_work(), task.jobs(), out)}
 
 
 def tip_errors_px(episode, mano=None):

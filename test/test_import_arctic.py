@@ -3,13 +3,10 @@
 import numpy as np
 import pytest
 from dataset_files import SIDES, write_arctic
-from import_checks import assert_tips_on_dots, tip_errors_px
+from import_checks import assert_tips_on_dots, import_all, tip_errors_px
 from mano_files import RunsACommand, write_official_folder
 
 from h2w_ros.episodes.recording import open_recording
-from h2w_ros.imports.arctic import DATASET
-from h2w_ros.imports.batch import import_all, import_one
-from h2w_ros.imports.dataset import ImportOptions
 
 SEQUENCE = "s01/box_grab_01"
 
@@ -27,8 +24,7 @@ def source(tmp_path, mano):
 
 
 def imported(source, mano, tmp_path, **options):
-    outcomes = list(import_all(DATASET, source, tmp_path / "out", ImportOptions(mano=mano, **options)))
-    assert [outcome.reason for outcome in outcomes] == [""] * len(outcomes)
+    assert import_all("arctic", source, tmp_path / "out", mano=mano, **options)[SEQUENCE].reason == ""
     return open_recording(tmp_path / "out" / SEQUENCE.replace("/", "-"))
 
 
@@ -70,7 +66,7 @@ def test_translations_in_millimetres_are_refused_with_what_was_found(source, man
     for side in SIDES:
         hands[side]["trans"] *= 1000.0
     np.save(file, hands, allow_pickle=True)
-    outcome = import_one(DATASET, source, SEQUENCE, tmp_path / "out", ImportOptions(mano=mano))
+    outcome = import_all("arctic", source, tmp_path / "out", mano=mano)[SEQUENCE]
     assert outcome.status == "failed"
     assert "hand_out_of_reach" in outcome.reason
     assert not (tmp_path / "out" / "s01-box_grab_01").exists()
@@ -79,26 +75,24 @@ def test_translations_in_millimetres_are_refused_with_what_was_found(source, man
 def test_a_file_that_would_run_a_command_is_refused_and_runs_nothing(source, mano, tmp_path):
     witness = tmp_path / "witness"
     np.save(source / "raw_seqs" / f"{SEQUENCE}.mano.npy", np.array(RunsACommand(witness), dtype=object), allow_pickle=True)
-    outcome = import_one(DATASET, source, SEQUENCE, tmp_path / "out", ImportOptions(mano=mano))
+    outcome = import_all("arctic", source, tmp_path / "out", mano=mano)[SEQUENCE]
     assert outcome.status == "failed"
     assert "mano.npy" in outcome.reason
     assert not witness.exists()
 
 
 def test_without_mano_files_the_remedy_is_named(source, tmp_path):
-    outcome = import_one(DATASET, source, SEQUENCE, tmp_path / "out", ImportOptions())
+    outcome = import_all("arctic", source, tmp_path / "out")[SEQUENCE]
     assert "--mano" in outcome.reason
 
 
 def test_a_damaged_sequence_does_not_stop_the_others_and_a_second_run_does_only_what_failed(source, mano, tmp_path):
     (source / "raw_seqs" / "s01" / "aa_broken.egocam.dist.npy").write_bytes(b"nonsense")
-    options = ImportOptions(mano=mano)
-    first = {outcome.name: outcome.status for outcome in import_all(DATASET, source, tmp_path / "out", options)}
-    second = {outcome.name: outcome.status for outcome in import_all(DATASET, source, tmp_path / "out", options)}
-    assert first == {"s01/aa_broken": "failed", SEQUENCE: "imported"}
+    first, second = ({name: outcome.status for name, outcome in import_all("arctic", source, tmp_path / "out", mano=mano).items()} for _ in range(2))
+    assert first == {"s01/aa_broken": "failed", SEQUENCE: "done"}
     assert second == {"s01/aa_broken": "failed", SEQUENCE: "there already"}
 
 
 def test_a_folder_of_something_else_is_refused_with_what_belongs_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="raw_seqs"):
-        list(import_all(DATASET, tmp_path, tmp_path / "out", ImportOptions()))
+        import_all("arctic", tmp_path, tmp_path / "out")

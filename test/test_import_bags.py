@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from dataset_files import INDEX_TIP, SIDES, dot_in, dotted, head_poses
 from hand_poses import random_hand
-from import_checks import assert_tips_on_dots
+from import_checks import assert_tips_on_dots, import_all
 
 from h2w_ros import geometry
 from h2w_ros.camera import project
@@ -16,9 +16,6 @@ from h2w_ros.episodes.bag_writer import write_bag
 from h2w_ros.episodes.recording import open_recording
 from h2w_ros.hands.model import load_hand_model
 from h2w_ros.hands.skinning import hand_joints_and_tips_world
-from h2w_ros.imports.bags import HAND2WORLD, ROSBAG
-from h2w_ros.imports.batch import import_all
-from h2w_ros.imports.dataset import ImportOptions
 from h2w_ros.video import LOSSLESS, write_video
 
 CAMERA = Camera(320, 240, 260.0, 262.0, 161.0, 118.0)
@@ -48,8 +45,8 @@ def tip_pixel(hand, T_world_camera):
 def test_hands_of_a_bag_lie_on_their_pixels_and_one_bad_bag_stops_no_other(tmp_path):
     write_bag(tmp_path / "src" / "good.mcap", moments())
     (tmp_path / "src" / "torn.mcap").write_bytes(b"\x89MCAP0\r\nnothing more")
-    outcomes = {outcome.name: outcome for outcome in import_all(ROSBAG, tmp_path / "src", tmp_path / "out", ImportOptions())}
-    assert {name: outcome.status for name, outcome in outcomes.items()} == {"good.mcap": "imported", "torn.mcap": "failed"}
+    outcomes = import_all("rosbag", tmp_path / "src", tmp_path / "out")
+    assert {name: outcome.status for name, outcome in outcomes.items()} == {"good.mcap": "done", "torn.mcap": "failed"}
     assert "torn.mcap" in outcomes["torn.mcap"].reason
     episode = open_recording(tmp_path / "out" / "good.mcap")
     assert episode.num_frames >= 5
@@ -58,10 +55,11 @@ def test_hands_of_a_bag_lie_on_their_pixels_and_one_bad_bag_stops_no_other(tmp_p
 
 def test_a_bag_without_a_needed_topic_is_refused_with_the_topic_and_the_option_that_names_it(tmp_path):
     write_bag(tmp_path / "whole.mcap", moments())
-    found = list(import_all(ROSBAG, tmp_path / "whole.mcap", tmp_path / "out", ImportOptions(bag=BagOptions(topics={"odometry": "/nowhere/odom"}))))
-    assert [outcome.status for outcome in found] == ["failed"]
-    assert "odometry" in found[0].reason
-    assert "--topic" in found[0].reason
+    wanted = BagOptions(topics={"odometry": "/nowhere/odom"})
+    refused = import_all("rosbag", tmp_path / "whole.mcap", tmp_path / "out", bag=wanted)["."]
+    assert refused.status == "failed"
+    assert "odometry" in refused.reason
+    assert "--topic" in refused.reason
 
 
 def test_a_hand2world_example_keeps_camera_and_hand_pictures_together(tmp_path):
@@ -79,7 +77,7 @@ def test_a_hand2world_example_keeps_camera_and_hand_pictures_together(tmp_path):
         for c in conditions
     ]
     (folder / "camera.json").write_text(json.dumps({"image_width": 320, "image_height": 240, "frames": frames}))
-    assert [outcome.status for outcome in import_all(HAND2WORLD, tmp_path / "src", tmp_path / "out", ImportOptions())] == ["imported"]
+    assert import_all("hand2world", tmp_path / "src", tmp_path / "out")["scene_01"].status == "done"
     episode = open_recording(tmp_path / "out" / "scene_01")
     for kept, given in zip(episode.conditions(), conditions, strict=True):
         for hand in given.hands:

@@ -4,12 +4,10 @@ import h5py
 import numpy as np
 import pytest
 from dataset_files import write_egodex
-from import_checks import assert_tips_on_dots
+from import_checks import assert_tips_on_dots, import_all
 
 from h2w_ros.episodes.recording import open_recording
 from h2w_ros.imports import egodex
-from h2w_ros.imports.batch import import_one
-from h2w_ros.imports.dataset import ImportOptions
 
 TAKE = "fold_towel/3"
 
@@ -22,7 +20,7 @@ def source(tmp_path):
 
 def outcome_of(source, tmp_path, **options):
     assert egodex.sequences(source) == [TAKE]
-    return import_one(egodex.DATASET, source, TAKE, tmp_path / "out", ImportOptions(**options))
+    return import_all("egodex", source, tmp_path / "out", **options)[TAKE]
 
 
 def imported(source, tmp_path, **options):
@@ -37,7 +35,7 @@ def change(source, edit):
 
 def test_fitted_fingertips_land_on_their_pixels(source, tmp_path):
     episode = imported(source, tmp_path)
-    assert episode.num_frames == 21
+    assert episode.num_frames == 14
     assert episode.rate_hz == pytest.approx(16.0)
     assert_tips_on_dots(episode, None, {"right": 0.4, "left": 0.4})
 
@@ -57,7 +55,7 @@ def test_millimetres_are_refused_with_the_remedy_and_the_remedy_works(tmp_path):
     change(
         tmp_path / "src", lambda file: file["transforms/camera"].__setitem__((slice(None), slice(None, 3), 3), file["transforms/camera"][:, :3, 3])
     )
-    assert outcome_of(tmp_path / "src", tmp_path, metres_per_unit=0.001).status == "imported"
+    assert outcome_of(tmp_path / "src", tmp_path, metres_per_unit=0.001).status == "done"
 
 
 def test_bones_without_length_are_dropped_and_counted_frame_by_frame(source, tmp_path):
@@ -66,7 +64,7 @@ def test_bones_without_length_are_dropped_and_counted_frame_by_frame(source, tmp
 
     change(source, collapse)
     episode = imported(source, tmp_path)
-    assert episode.dropped == {"hand_bones_without_length": 21}
+    assert episode.dropped == {"hand_bones_without_length": 14}
     assert {hand.side for condition in episode.conditions() for hand in condition.hands} == {"right"}
 
 
@@ -86,12 +84,12 @@ def test_hands_that_are_nan_throughout_are_counted(source, tmp_path):
                 file["transforms"][name][:, :3, 3] = np.nan
 
     change(source, lose)
-    assert imported(source, tmp_path).dropped == {"hand_unfitted": 21}
+    assert imported(source, tmp_path).dropped == {"hand_unfitted": 14}
 
 
 def test_hands_that_the_tracker_did_not_see_are_counted(source, tmp_path):
-    change(source, lambda file: file["confidences/leftHand"].__setitem__(slice(0, 20), 0.0))
-    assert imported(source, tmp_path).dropped["hand_not_tracked"] == 11
+    change(source, lambda file: file["confidences/leftHand"].__setitem__(slice(0, 10), 0.0))
+    assert imported(source, tmp_path).dropped["hand_not_tracked"] == 6
 
 
 def test_joints_under_other_names_are_named_as_missing(source, tmp_path):

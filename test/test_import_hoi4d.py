@@ -5,13 +5,11 @@ import pickle
 import numpy as np
 import pytest
 from dataset_files import HOI4D_SEQUENCE, write_hoi4d
-from import_checks import assert_tips_on_dots
+from import_checks import assert_tips_on_dots, import_all
 from mano_files import RunsACommand, write_official_folder
 
 from h2w_ros.episodes.recording import open_recording
 from h2w_ros.imports import hoi4d
-from h2w_ros.imports.batch import import_one
-from h2w_ros.imports.dataset import ImportOptions
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +20,7 @@ def mano(tmp_path_factory):
 
 def outcome_of(tmp_path, mano):
     assert hoi4d.sequences(tmp_path / "src") == [HOI4D_SEQUENCE]
-    return import_one(hoi4d.DATASET, tmp_path / "src", HOI4D_SEQUENCE, tmp_path / "out", ImportOptions(mano=mano))
+    return import_all("hoi4d", tmp_path / "src", tmp_path / "out", mano=mano)[HOI4D_SEQUENCE]
 
 
 def imported(tmp_path, mano):

@@ -2,19 +2,17 @@
 
 import pytest
 from dataset_files import write_holoassist
-from import_checks import assert_tips_on_dots
+from import_checks import assert_tips_on_dots, import_all
 
 from h2w_ros.episodes.recording import open_recording
 from h2w_ros.imports import holoassist
-from h2w_ros.imports.batch import import_one
-from h2w_ros.imports.dataset import ImportOptions
 
 SESSION = "z013-june-16-22-gopro"
 
 
 def outcome_of(tmp_path, **options):
     assert holoassist.sequences(tmp_path / "src") == [SESSION]
-    return import_one(holoassist.DATASET, tmp_path / "src", SESSION, tmp_path / "out", ImportOptions(**options))
+    return import_all("holoassist", tmp_path / "src", tmp_path / "out", **options)[SESSION]
 
 
 def imported(tmp_path, **options):
@@ -32,7 +30,7 @@ def edit(tmp_path, name, change):
 def test_fitted_fingertips_land_on_their_pixels_in_either_version_of_the_export(tmp_path, num_words):
     write_holoassist(tmp_path / "src" / SESSION, num_words=num_words)
     episode = imported(tmp_path)
-    assert episode.num_frames == 30
+    assert episode.num_frames == 18
     assert episode.rate_hz == pytest.approx(15.0, abs=0.01)
     assert_tips_on_dots(episode, None, {"right": 0.4, "left": 0.4})
 

@@ -6,13 +6,11 @@ import tarfile
 import numpy as np
 import pytest
 from dataset_files import write_hot3d, write_tar
-from import_checks import assert_tips_on_dots, tip_errors_px
+from import_checks import assert_tips_on_dots, import_all, tip_errors_px
 from mano_files import write_official_folder
 
 from h2w_ros.episodes.recording import open_recording
 from h2w_ros.imports import hot3d
-from h2w_ros.imports.batch import import_one
-from h2w_ros.imports.dataset import ImportOptions
 
 CLIP = "train_aria/clip-000007"
 
@@ -25,7 +23,7 @@ def mano(tmp_path_factory):
 
 def imported(source, mano, tmp_path):
     assert hot3d.sequences(source) == [CLIP]
-    outcome = import_one(hot3d.DATASET, source, CLIP, tmp_path / "out", ImportOptions(mano=mano, rate_hz=30.0))
+    outcome = import_all("hot3d", source, tmp_path / "out", mano=mano, rate_hz=30.0)[CLIP]
     assert outcome.reason == ""
     return open_recording(tmp_path / "out" / CLIP.replace("/", "-"))
 
@@ -76,8 +74,8 @@ def test_clips_without_published_hands_and_torn_ones_are_refused_with_the_reason
     write_hot3d(path, mano)
     whole = path.read_bytes()
     changed(path, lambda entries: entries.pop("__hand_shapes.json__"))
-    assert "training clips" in import_one(hot3d.DATASET, tmp_path / "src", CLIP, tmp_path / "out", ImportOptions(mano=mano)).reason
+    assert "training clips" in import_all("hot3d", tmp_path / "src", tmp_path / "out", mano=mano)[CLIP].reason
     path.write_bytes(whole[: len(whole) // 2 + 77])
-    torn = import_one(hot3d.DATASET, tmp_path / "src", CLIP, tmp_path / "out", ImportOptions(mano=mano))
+    torn = import_all("hot3d", tmp_path / "src", tmp_path / "out", mano=mano)[CLIP]
     assert torn.status == "failed"
     assert "clip-000007.tar" in torn.reason

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from h2w_ros.commands.bulk_options import add_bulk_arguments, counted, labour_of, watched
 from h2w_ros.commands.recording_options import add_bag_arguments, bag_options
 
 if TYPE_CHECKING:
     from h2w_ros.camera import Resize
-    from h2w_ros.imports.batch import Outcome
     from h2w_ros.imports.dataset import ImportOptions
 
 
@@ -29,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", metavar="WxH", help="size of the episodes' pictures [px] (default: as they come)")
     parser.add_argument("--resize", choices=("squash", "crop"), default="crop", help="how pictures get that size (default: %(default)s)")
     add_bag_arguments(parser)
+    add_bulk_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,20 +37,15 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.name is None or args.source is None or args.out is None:
         raise ValueError("NAME, SRC and --out are needed; `h2w import-episodes --list` tells the names")
-    from tqdm import tqdm
+    from h2w_ros.bulk.run import run_jobs
+    from h2w_ros.imports.batch import Import
 
-    from h2w_ros.imports.batch import found_sequences, import_one
-    from h2w_ros.imports.datasets import dataset
-
-    chosen = dataset(args.name)
-    options, resize = _options(args), _resize(args)
-    args.out.mkdir(parents=True, exist_ok=True)
-    outcomes = []
-    for name in (bar := tqdm(found_sequences(chosen, args.source), unit="sequence", desc=args.name, disable=None)):
-        outcomes.append(import_one(chosen, args.source, name, args.out, options, resize))
-        if outcomes[-1].status == "failed":
-            bar.write(f"{name}: {outcomes[-1].reason}", file=sys.stderr)
-    return _told(outcomes, args.out)
+    task = Import(args.name, args.source, _options(args), _resize(args))
+    jobs = task.jobs()
+    outcomes = watched(run_jobs(task.make_work(), jobs, args.out, labour_of(args)), len(jobs), "sequence", args.name)
+    frames = sum(outcome.result.get("frames", 0) for outcome in outcomes)
+    print(f"{args.out}: {counted(outcomes)}; {frames} frames; episode.json tells what was dropped, jobs.jsonl what failed")
+    return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
 
 
 def _options(args: argparse.Namespace) -> ImportOptions:
@@ -79,13 +73,6 @@ def _resize(args: argparse.Namespace) -> Resize | None:
     if not width.isdecimal() or not height.isdecimal():
         raise ValueError(f"--size must be WxH in pixels, for example 640x480, got {args.size!r}")
     return Resize(int(width), int(height), args.resize)
-
-
-def _told(outcomes: list[Outcome], out: Path) -> int:
-    counts = Counter(outcome.status for outcome in outcomes)
-    frames, dropped = (sum(getattr(outcome, name) for outcome in outcomes) for name in ("num_frames", "dropped"))
-    print(f"{out}: {', '.join(f'{count} {status}' for status, count in counts.items())}; {frames} frames; {dropped} items dropped, by reason in each")
-    return 1 if counts["failed"] else 0
 
 
 def _list() -> None:

@@ -1,71 +1,66 @@
-"""Sequences of a dataset to episodes, one after another: what is there already stays, one that fails does not stop the others."""
+"""A dataset's sequences as jobs for the bulk runner, each to become one episode."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from h2w_ros.bulk.job import Job, MakeWork, Work
 from h2w_ros.camera import Resize
 from h2w_ros.condition import Condition
 from h2w_ros.episodes.writer import EpisodeWriter
-from h2w_ros.imports.dataset import Dataset, ImportOptions, SequenceReader
+from h2w_ros.imports.dataset import ImportOptions
+from h2w_ros.imports.datasets import dataset
 
 PICTURES = ("image", "hand_render", "static_render")
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a sequence, and why it failed."""
+class Import:
+    """What all jobs of one import share: the dataset's name, its folder, how it is read, and the pictures' size (None: as they come)."""
 
-    name: str
-    status: Literal["imported", "there already", "failed"]
-    num_frames: int = 0
-    dropped: int = 0
-    reason: str = ""
+    dataset_name: str
+    source: Path
+    options: ImportOptions
+    resize: Resize | None = None
 
+    def jobs(self) -> list[Job]:
+        """One a sequence, called after it; FileNotFoundError that says what belongs into the folder when there are none."""
+        row = dataset(self.dataset_name)
+        names = row.sequences(self.source) if self.source.exists() else []
+        if not names:
+            raise FileNotFoundError(f"{self.source} holds no sequences of {self.dataset_name}: it must be {row.layout}")
+        key = hashlib.blake2b(repr((self.options, self.resize)).encode(), digest_size=8).hexdigest()
+        return [Job(self._job_name(name), name, key) for name in names]
 
-def import_all(dataset: Dataset, source: Path, out: Path, options: ImportOptions, resize: Resize | None = None) -> Iterator[Outcome]:
-    """Imports what is not there yet; yields one outcome a sequence, in their order."""
-    for name in found_sequences(dataset, source):
-        yield import_one(dataset, source, name, out, options, resize)
+    def make_work(self) -> MakeWork:
+        """What every worker begins with."""
+        return partial(_importer, self)
 
-
-def found_sequences(dataset: Dataset, source: Path) -> list[str]:
-    """The sequences of a source folder; FileNotFoundError that says what belongs there when there are none."""
-    if not source.exists():
-        raise FileNotFoundError(f"No data at {source}; it must be {dataset.layout}")
-    names = dataset.sequences(source)
-    if not names:
-        raise FileNotFoundError(f"{source} holds no sequences: it must be {dataset.layout}")
-    return names
-
-
-def import_one(dataset: Dataset, source: Path, name: str, out: Path, options: ImportOptions, resize: Resize | None = None) -> Outcome:
-    """One sequence to one episode folder, which gets its name only when it is whole."""
-    path = out / name.replace("/", "-")
-    if path.exists():
-        return Outcome(name, "there already")
-    try:
-        reader = dataset.opens(source, name, options)
-        num_frames = write_sequence(reader, path, resize, dataset.has_hands)
-    except (ValueError, OSError) as error:
-        return Outcome(name, "failed", reason=str(error))
-    return Outcome(name, "imported", num_frames, sum(reader.dropped.values()))
+    def _job_name(self, name: str) -> str:
+        return self.source.absolute().stem if name == "." else name.replace("/", "-")
 
 
-def write_sequence(reader: SequenceReader, path: Path, resize: Resize | None, has_hands: bool) -> int:
-    """Writes the episode; returns its number of frames. ValueError, and no episode, when no frame shows a hand that should be there."""
+def import_sequence(task: Import, name: str, place: Path) -> Mapping[str, Any]:
+    """Writes one sequence as an episode; its number of frames, and by reason what was dropped.
+
+    ValueError and no episode when no frame shows a hand that should be there.
+    """
+    row = dataset(task.dataset_name)
+    reader = row.opens(task.source, name, task.options)
     num_hands = 0
-    with EpisodeWriter(path, reader.rate_hz, reader.domain, reader.description) as writer:
+    with EpisodeWriter(place, reader.rate_hz, reader.domain, reader.description) as writer:
         for condition in reader.conditions():
-            writer.write(resized(condition, resize))
+            writer.write(resized(condition, task.resize))
             num_hands += len(condition.hands) + (condition.hand_render is not None)
         writer.dropped = dict(reader.dropped)
-        if writer.num_frames and has_hands and not num_hands:
+        if writer.num_frames and row.has_hands and not num_hands:
             raise ValueError(f"none of {writer.num_frames} frames has a hand that can be used; dropped {writer.dropped or 'nothing'}")
-    return writer.num_frames
+    return {"frames": writer.num_frames, "dropped": writer.dropped}
 
 
 def resized(condition: Condition, resize: Resize | None) -> Condition:
@@ -74,3 +69,7 @@ def resized(condition: Condition, resize: Resize | None) -> Condition:
         return condition
     pictures: dict[str, Any] = {name: resize.picture(picture) for name in PICTURES if (picture := getattr(condition, name)) is not None}
     return replace(condition, camera=resize.camera(condition.camera), **pictures)
+
+
+def _importer(task: Import) -> Work:
+    return partial(import_sequence, task)

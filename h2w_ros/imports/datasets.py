@@ -24,6 +24,7 @@ DATASETS: Mapping[str, Place] = {
     "holoassist": Place("holoassist"),
     "fixed-video": Place("fixed_video"),
     "hand2world": Place("bags", "HAND2WORLD"),
+    "lerobot": Place("bags", "LEROBOT"),
     "rosbag": Place("bags", "ROSBAG"),
 }
 

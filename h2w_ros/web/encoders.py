@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import av
 import cv2
@@ -45,6 +45,7 @@ class Encoded:
     is_key: bool
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """Pictures of one stream to bytes, in order."""
 

@@ -143,6 +143,8 @@ class GeneratorProcess:
             try:
                 message = self._connection.recv()
             except (EOFError, OSError):
+                if self._is_stopped.is_set():
+                    return
                 self._lose()
                 self._is_stopped.wait(RESTART_S[min(num_failures, len(RESTART_S) - 1)])
                 num_failures += 1

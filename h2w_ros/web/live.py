@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol, runtime_checkable
 
 from h2w_ros.condition import Image
 from h2w_ros.web.outlet import Facts
 
 
+@runtime_checkable
 class Controls(Protocol):
     """What visitors may ask of the live session. Each answers with what happened, in words; called on a thread that may wait."""
 
@@ -20,6 +21,7 @@ class Controls(Protocol):
         """Writes what the camera sees into the session."""
 
 
+@runtime_checkable
 class Viewer(Protocol):
     """Somebody who watches."""
 
@@ -66,18 +68,11 @@ class LiveHub:
         self._status = status
         self._on_loop(lambda viewer: viewer.tell(status))
 
-    def _on_loop(self, what: _Deed) -> None:
+    def _on_loop(self, what: Callable[[Viewer], None]) -> None:
         loop = self._loop
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._for_all, what)
 
-    def _for_all(self, what: _Deed) -> None:
+    def _for_all(self, what: Callable[[Viewer], None]) -> None:
         for viewer in list(self._viewers):
             what(viewer)
-
-
-class _Deed(Protocol):
-    """Something done to every viewer."""
-
-    def __call__(self, viewer: Viewer) -> None:
-        """Does it."""

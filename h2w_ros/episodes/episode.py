@@ -59,10 +59,22 @@ class Episode(Recording):
         bits = np.unpackbits(np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), -1), axis=1, count=height_px * width_px)
         return bits.reshape(-1, height_px, width_px).astype(np.bool_)
 
+    def moments(self) -> Iterator[Condition]:
+        """All conditions, numbers only: no video is decoded."""
+        for row in _rows(self.path / FRAMES, 0, self.num_frames):
+            with _naming(self.path):
+                condition = condition_of(row, self.manifest.width_px, self.manifest.height_px, {})
+            yield condition
+
+    def picture_places(self, name: str, start: int = 0, stop: int | None = None) -> list[int]:
+        """Where in their video the pictures of one kind lie that belong to these frames; frames without one are left out."""
+        with _naming(self.path):
+            rows = _rows(self.path / FRAMES, start, self.num_frames if stop is None else stop, [name])
+            return [row[name] for row in rows if row[name] is not None]
+
     def _pictures(self, name: str, start: int, stop: int) -> Iterator[Image]:
         """Pictures of one kind that belong to these frames; they lie in their video one after the other."""
-        with _naming(self.path):
-            places = [row[name] for row in _rows(self.path / FRAMES, start, stop, [name]) if row[name] is not None]
+        places = self.picture_places(name, start, stop)
         return iterate_video(self.path / video_name(name), places[0], places[-1] + 1) if places else iter(())
 
 

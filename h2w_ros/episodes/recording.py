@@ -1,4 +1,4 @@
-"""One door for everything that can be played: our episodes, ROS bags, Hand2World's example folders."""
+"""One door for everything that can be played: our episodes, LeRobotDatasets, ROS bags, Hand2World's example folders."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def open_recording(path: Path | str, bag_options: BagOptions | None = None) -> R
     FileNotFoundError when nothing is there, ValueError when it is of no known kind or damaged.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"No recording at {path}")
     for kind in RECORDING_KINDS:
         if kind.recognises(path):
             return kind.opens(path, bag_options)
+    if not path.exists():
+        raise FileNotFoundError(f"No recording at {path}")
     raise ValueError(f"{path} is no recording that h2w knows; it reads: {', '.join(kind.name for kind in RECORDING_KINDS)}")
 
 
@@ -93,6 +93,18 @@ def _open_episode(path: Path, _: BagOptions | None) -> Recording:
     return Episode(path)
 
 
+def _is_lerobot(path: Path) -> bool:
+    from h2w_ros.episodes.lerobot import looks_like_lerobot
+
+    return looks_like_lerobot(path)
+
+
+def _open_lerobot(path: Path, _: BagOptions | None) -> Recording:
+    from h2w_ros.episodes.lerobot import open_lerobot
+
+    return open_lerobot(path)
+
+
 def _is_example(path: Path) -> bool:
     return (path / "camera.json").is_file()
 
@@ -104,6 +116,8 @@ def _open_example(path: Path, _: BagOptions | None) -> Recording:
 
 
 def _is_bag(path: Path) -> bool:
+    if not path.exists():
+        return False
     is_folder = path.is_dir() and ((path / "metadata.yaml").is_file() or any(path.glob("*.mcap")) or any(path.glob("*.db3")))
     return is_folder or path.suffix in (".mcap", ".db3")
 
@@ -116,6 +130,7 @@ def _open_bag(path: Path, options: BagOptions | None) -> Recording:
 
 RECORDING_KINDS: tuple[RecordingKind, ...] = (
     RecordingKind("an episode folder (docs/episode.md)", _is_episode, _open_episode),
+    RecordingKind("an episode of a LeRobotDataset v3 (DATASET:3)", _is_lerobot, _open_lerobot),
     RecordingKind("a Hand2World example folder (scene_image.png, hand_video.mp4, camera.json)", _is_example, _open_example),
     RecordingKind("a ROS 2 bag (an .mcap or .db3 file, or its folder)", _is_bag, _open_bag),
 )

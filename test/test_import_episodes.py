@@ -87,7 +87,7 @@ def test_a_fixed_camera_needs_the_users_word_on_its_lens_and_gives_episodes_to_a
     command = ["import-episodes", "fixed-video", str(tmp_path / "src"), "--out", str(tmp_path / "out")]
     assert main(command) == 1
     assert "--intrinsics" in capsys.readouterr().err
-    assert main([*command, "--intrinsics", "50 51 32 24"]) == 0
+    assert main([*command, "--intrinsics", "50,51,32,24"]) == 0
     conditions = list(open_recording(tmp_path / "out" / "SingleHand-Kitchen-7").conditions())
     assert len(conditions) == 16
     assert conditions[0].camera == Camera(64, 48, 50.0, 51.0, 32.0, 24.0)

@@ -18,11 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `h2w import-episodes`."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="the dataset; --list tells which there are")
     parser.add_argument("source", nargs="?", type=Path, metavar="SRC", help="where its files lie, as --list tells")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder that gets one episode a sequence; those that are there stay")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="gets one episode a sequence; what is done stays")
     parser.add_argument("--list", action="store_true", help="the datasets, what their folders must hold, and their licences")
     parser.add_argument("--mano", type=Path, metavar="DIR", help="folder of your MANO_LEFT.pkl and MANO_RIGHT.pkl")
     parser.add_argument("--metres-per-unit", type=float, default=1.0, metavar="M", help="length of a unit of the joints; millimetres are 0.001")
-    parser.add_argument("--intrinsics", metavar="'FX FY CX CY'", help="lens of plain videos [px], CX and CY from the picture's corner")
+    parser.add_argument("--intrinsics", metavar="FX,FY,CX,CY", help="the camera of plain videos in pixels, origin at the picture's corner")
     parser.add_argument("--rate", type=float, default=16.0, metavar="HZ", help="frames a second that are kept (default: %(default)g)")
     parser.add_argument("--size", metavar="WxH", help="size of the episodes' pictures [px] (default: as they come)")
     parser.add_argument("--resize", choices=("squash", "crop"), default="crop", help="how pictures get that size (default: %(default)s)")
@@ -57,10 +57,10 @@ def _options(args: argparse.Namespace) -> ImportOptions:
 def _intrinsics(text: str | None) -> tuple[float, float, float, float] | None:
     if text is None:
         return None
-    numbers = [float(word) for word in text.split()]
-    if len(numbers) != 4:
-        raise ValueError(f"--intrinsics takes four numbers, 'FX FY CX CY', got {text!r}")
-    fx, fy, cx, cy = numbers
+    try:
+        fx, fy, cx, cy = (float(word) for word in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"--intrinsics must be four numbers FX,FY,CX,CY, got {text!r}") from error
     return fx, fy, cx, cy
 
 

@@ -88,8 +88,8 @@ class ArcticSequence:
         numbered = {int(file.stem) - offset: file for file in folder.glob("*.jpg") if file.stem.isdecimal()}
         num_frames = min(len(self._R_camera_world), *(len(hand["rot"]) for hand in self._hands.values()))
         annotated = {frame: file for frame, file in numbered.items() if 0 <= frame < num_frames}
-        self.dropped["picture_without_annotation"] = len(numbered) - len(annotated)
-        self.dropped += Counter()  # leaves out what is zero
+        if len(annotated) < len(numbered):
+            self.dropped["picture_without_annotation"] = len(numbered) - len(annotated)
         return annotated
 
     def _T_world_camera(self, frame: int) -> geometry.Transform | None:

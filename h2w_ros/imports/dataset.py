@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -84,8 +84,8 @@ class Dataset:
 class Picked:
     """Which frames of a sequence are kept, and how many a second that makes."""
 
-    frames: list[int] = field(default_factory=list)
-    rate_hz: float = GENERATOR_RATE_HZ
+    frames: list[int]
+    rate_hz: float
 
 
 def frames_at(stamps_ns: Sequence[int], rate_hz: float) -> Picked:

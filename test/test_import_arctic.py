@@ -60,6 +60,14 @@ def test_numbers_that_are_no_hand_are_dropped_and_counted_and_the_other_hand_sta
     assert {hand.side for condition in episode.conditions() for hand in condition.hands} == {"right"}
 
 
+def test_a_picture_that_is_cut_off_is_dropped_and_counted_not_filled_up(source, mano, tmp_path):
+    picture = source / "cropped_images" / SEQUENCE / "0" / "00007.jpg"
+    picture.write_bytes(picture.read_bytes()[:-400])
+    episode = imported(source, mano, tmp_path, rate_hz=30.0)
+    assert episode.dropped["picture_damaged"] == 1
+    assert [condition.stamp_ns for condition in episode.conditions()] == [round(frame * 1e9 / 30) for frame in (0, 1, 2, 3, 5, 6, 7)]
+
+
 def test_translations_in_millimetres_are_refused_with_what_was_found(source, mano, tmp_path):
     file = source / "raw_seqs" / f"{SEQUENCE}.mano.npy"
     hands = np.load(file, allow_pickle=True).item()

@@ -67,7 +67,11 @@ class ArcticSequence:
             if T_world_camera is None:
                 self.dropped["camera_invalid"] += 1
                 continue
-            picture = read_picture(self._pictures[frame])
+            try:
+                picture = read_picture(self._pictures[frame])
+            except ValueError:
+                self.dropped["picture_damaged"] += 1
+                continue
             rectifier = rectifier or Rectifier(self._lens(picture.shape[1], picture.shape[0]))
             hands = self._mano.hands(self._hands_at(frame), np.eye(4), T_world_camera, self.dropped)
             yield Condition(round(frame * 1e9 / RATE_HZ), rectifier.camera, T_world_camera, hands, image=rectifier(picture))

@@ -94,6 +94,8 @@ def frames_at(stamps_ns: Sequence[int], rate_hz: float) -> Picked:
     A tick without a frame within half the frames' own period is left out; frames that come more slowly are all kept.
     ValueError when stamps do not grow, or there are none.
     """
+    if not all(abs(stamp) < 2**62 for stamp in stamps_ns):
+        raise ValueError("a sequence's stamps must be nanoseconds of a life's length")
     stamps = np.asarray(stamps_ns, dtype=np.int64)
     if not len(stamps) or (np.diff(stamps) <= 0).any():
         raise ValueError(f"a sequence needs frames with stamps that grow, got {len(stamps)} frames")

@@ -57,7 +57,7 @@ class EgoDexSequence:
         self.description: Mapping[str, Any] = {"dataset": "egodex", "sequence": name, "licence": LICENCE, "text": text}
         self._T_arkit_camera = numbers(self._array("transforms/camera"), (None, 4, 4), f"{self._file} transforms/camera")
         info = video_info(self._video)
-        self._camera = camera_of(numbers(self._array("camera/intrinsic"), (3, 3), "camera/intrinsic"), info.width_px, info.height_px)
+        self._camera = camera_of(numbers(self._array("camera/intrinsic"), (3, 3), f"{self._file} camera/intrinsic"), info.width_px, info.height_px)
         num_frames = min(info.num_frames, len(self._T_arkit_camera))
         if num_frames < max(info.num_frames, len(self._T_arkit_camera)):
             self.dropped["frame_without_partner"] = max(info.num_frames, len(self._T_arkit_camera)) - num_frames
@@ -84,7 +84,9 @@ class EgoDexSequence:
             raise ValueError(
                 f"{self._file} must hold transforms of all {len(JOINTS)} joints of a hand, it lacks those of {side}: {', '.join(lacking)}"
             )
-        places = np.stack([numbers(self._array(f"transforms/{side}{joint}"), (None, 4, 4), joint)[:, :3, 3] for joint in JOINTS], axis=1)
+        places = np.stack(
+            [numbers(self._array(f"transforms/{side}{joint}"), (None, 4, 4), f"{self._file} {side}{joint}")[:, :3, 3] for joint in JOINTS], axis=1
+        )
         sure = np.stack([self._confidence(f"{side}{joint}", len(places)) for joint in JOINTS], axis=1)
         for frame in self._frames:
             if frame >= len(places) or not sure[frame, 0] > LEAST_CONFIDENCE:
@@ -97,7 +99,7 @@ class EgoDexSequence:
         """One number a frame; all sure where the file, as some do, has none."""
         if f"confidences/{joint}" not in self._arrays:
             return np.ones(num_frames)
-        return np.clip(np.nan_to_num(numbers(self._arrays[f"confidences/{joint}"], (num_frames,), f"confidences/{joint}")), 0.0, 1.0)
+        return np.clip(np.nan_to_num(numbers(self._arrays[f"confidences/{joint}"], (num_frames,), f"{self._file} confidences/{joint}")), 0.0, 1.0)
 
     def _array(self, name: str) -> np.ndarray:
         if name not in self._arrays:
@@ -114,11 +116,11 @@ def read_arrays(file: Path) -> tuple[dict[str, np.ndarray], str]:
     arrays: dict[str, np.ndarray] = {}
     try:
         with h5py.File(file, "r") as opened:
-            opened.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+            opened.visititems(lambda name, item: arrays.update({name: np.asarray(item[()])}) if isinstance(item, h5py.Dataset) else None)
             text = opened.attrs.get("llm_description", "")
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # h5py has no type of its own for damage
         raise ValueError(f"{file} is no readable HDF5 file: {error}") from error
-    return arrays, text.decode() if isinstance(text, bytes) else str(text)
+    return arrays, text.decode(errors="replace") if isinstance(text, bytes) else str(text)
 
 
 def camera_of(K: np.ndarray, width_px: int, height_px: int) -> Camera:

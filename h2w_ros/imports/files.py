@@ -6,6 +6,7 @@ import json
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import cv2
@@ -13,9 +14,13 @@ import numpy as np
 
 from h2w_ros.condition import Image
 from h2w_ros.hands.mano_pickle import read_plain_pickle
-from h2w_ros.picture_header import claimed_size_px
+from h2w_ros.picture_header import JPEG_BEGIN, claimed_size_px
 from h2w_ros.ros_messages import MAX_SIDE_PX
 from h2w_ros.video import iterate_video
+
+JPEG_END = b"\xff\xd9"
+# What NumPy lets through when a header is wrong; it is Python source text.
+NPY_DAMAGE = (ValueError, EOFError, OSError, MemoryError, OverflowError, SyntaxError, TokenError, TypeError, AttributeError, KeyError, IndexError)
 
 
 def read_picture(path: Path) -> Image:
@@ -29,7 +34,10 @@ def decoded_picture(data: bytes, name: str) -> Image:
         is_sane = max(claimed_size_px(data)) <= MAX_SIDE_PX
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if is_sane else None
+    # OpenCV fills up what a cut-off JPEG lacks with grey, and says so on the terminal only.
+    is_whole = not data.startswith(JPEG_BEGIN) or data.rstrip(b"\0").endswith(JPEG_END)
+    is_decodable = is_sane and is_whole
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if is_decodable else None
     if decoded is None:
         raise ValueError(f"{name} must be a whole JPEG or PNG of at most {MAX_SIDE_PX} px a side")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
@@ -50,6 +58,17 @@ def read_json(path: Path) -> Any:
     return parsed_json(path.read_bytes(), str(path))
 
 
+def read_words(path: Path) -> list[list[str]]:
+    """The words of every line of a text file that has any; ValueError that names it when it is no text, or empty."""
+    try:
+        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not lines:
+        raise ValueError(f"{path} is empty")
+    return lines
+
+
 def parsed_json(data: bytes, name: str) -> Any:
     """JSON text; ValueError that names its file when it is damaged."""
     try:
@@ -67,7 +86,7 @@ def read_npy(path: Path) -> Any:
     with path.open("rb") as stream:
         try:
             return _object_or_array(stream)
-        except (ValueError, EOFError, OSError) as error:
+        except NPY_DAMAGE as error:
             raise ValueError(f"{path} is no .npy file of numbers and plain data: {error}") from error
 
 

@@ -26,7 +26,7 @@ from h2w_ros.episodes.recording import REAL
 from h2w_ros.hands.skinning import hand_joints_world
 from h2w_ros.hands.trackers.conventions import CONVENTIONS, in_our_order
 from h2w_ros.imports.dataset import Dataset, ImportOptions, counted_stamps_ns, entry, frames_at, numbers
-from h2w_ros.imports.files import picked_pictures, read_npy, read_pickle
+from h2w_ros.imports.files import picked_pictures, read_npy, read_pickle, read_words
 from h2w_ros.imports.mano import SIDES, ManoConvention, ManoHands, ManoParameters
 from h2w_ros.video import VideoInfo, video_info
 
@@ -60,7 +60,7 @@ class Hoi4dSequence:
         self._video = first_of(source, RELEASES, f"{name}/{VIDEO}")
         self._T_world_camera = read_poses(first_of(source, ANNOTATIONS, f"{name}/3Dseg/output.log"))
         info = video_info(self._video)
-        K = numbers(read_npy(first_of(source, CAMERAS, f"{Path(name).parts[0]}/intrin.npy")), (3, 3), "intrin.npy")
+        K = numbers(read_npy(first_of(source, CAMERAS, f"{Path(name).parts[0]}/intrin.npy")), (3, 3), f"{source}: intrin.npy")
         self._camera = from_pixel_centres(info.width_px, info.height_px, K[0, 0], K[1, 1], K[0, 2], K[1, 2])
         self._pickles = {side: hand_files(source, name, side) for side in SIDES}
         self._step, source_rate_hz = frames_per_pose(info, len(self._T_world_camera), self._video)
@@ -108,14 +108,11 @@ def parameters_of(table: Any, file: Path) -> ManoParameters:
 
 def read_poses(file: Path) -> Float[ndarray, "N 4 4"]:
     """T_world_camera of every frame: a line of three counts, then four of the matrix."""
-    lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
-    if not lines or len(lines) % LINES_PER_POSE:
+    lines = read_words(file)
+    if len(lines) % LINES_PER_POSE:
         raise ValueError(f"{file} must hold {LINES_PER_POSE} lines a frame, got {len(lines)}")
     rows = [line for number, line in enumerate(lines) if number % LINES_PER_POSE]
-    try:
-        return numbers([[float(word) for word in row] for row in rows], (len(rows), 4), str(file)).reshape(-1, 4, 4)
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged: {error}") from error
+    return numbers(rows, (len(rows), 4), str(file)).reshape(-1, 4, 4)
 
 
 def frames_per_pose(info: VideoInfo, num_poses: int, video: Path) -> tuple[int, float]:

@@ -23,7 +23,7 @@ from h2w_ros.hands.skeleton import HandSkeleton
 from h2w_ros.hands.trackers.axes import AXES
 from h2w_ros.hands.trackers.conventions import CONVENTIONS, in_our_order
 from h2w_ros.imports.dataset import Dataset, ImportOptions, frames_at, numbers
-from h2w_ros.imports.files import picked_pictures
+from h2w_ros.imports.files import picked_pictures, read_words
 from h2w_ros.imports.fitting import SeenHand, fit_sequence
 from h2w_ros.imports.mano import SIDES
 from h2w_ros.video import VideoInfo, video_info
@@ -57,8 +57,7 @@ class HoloAssistSession:
         self._camera = self._read_camera(info)
         self._poses = self._lines("Video/Pose_sync.txt")
         self._hands = {side: self._lines(f"Hands/{side.title()}_sync.txt") for side in SIDES}
-        begin = int(self._lines("Video/VideoMp4Timing.txt")[0][0])
-        stamps_ns = [NS_PER_TICK * (int(words[1]) - begin) for words in self._poses]
+        stamps_ns = self._pose_stamps_ns()
         picked = frames_at(stamps_ns, options.rate_hz)
         self.rate_hz = picked.rate_hz
         self._stamps_ns = {row: stamps_ns[row] for row in picked.frames}
@@ -71,7 +70,7 @@ class HoloAssistSession:
         pictures = picked_pictures(self._video, list(self._frames.values()))
         for row, picture in zip(self._frames, pictures, strict=True):
             try:
-                recorded = numbers([float(word) for word in self._poses[row][2:]], (16,), f"pose in line {row + 1}").reshape(4, 4)
+                recorded = numbers(self._poses[row][2:], (16,), f"pose in line {row + 1}").reshape(4, 4)
                 T_world_camera = geometry.check_transform(recorded @ T_RECORDED_OPTICAL, "pose")
             except ValueError:
                 self.dropped["camera_invalid"] += 1
@@ -79,11 +78,21 @@ class HoloAssistSession:
             yield Condition(self._stamps_ns[row], self._camera, T_world_camera, hands.get(row, ()), image=picture)
 
     def _read_camera(self, info: VideoInfo) -> Camera:
-        words = [float(word) for word in self._lines("Video/Intrinsics.txt")[0]]
-        K, size_px = numbers(words[:9], (9,), "Intrinsics.txt").reshape(3, 3), (int(words[-2]), int(words[-1]))
+        words = numbers(self._lines("Video/Intrinsics.txt")[0], (None,), f"{self._folder}/Video/Intrinsics.txt")
+        if len(words) < 11 or not np.isfinite(words).all():
+            raise ValueError(f"{self._folder}/Video/Intrinsics.txt must hold a 3x3 matrix and, at its end, the size, got {words}")
+        K, size_px = words[:9].reshape(3, 3), (int(words[-2]), int(words[-1]))
         if size_px != (info.width_px, info.height_px):
             raise ValueError(f"{self._video} must be {size_px[0]}x{size_px[1]} px like Intrinsics.txt, got {info.width_px}x{info.height_px}")
         return from_pixel_centres(*size_px, K[0, 0], K[1, 1], K[0, 2], K[1, 2])
+
+    def _pose_stamps_ns(self) -> list[int]:
+        """Since the video's first frame."""
+        try:
+            begin = int(self._lines("Video/VideoMp4Timing.txt")[0][0])
+            return [NS_PER_TICK * (int(words[1]) - begin) for words in self._poses]
+        except (ValueError, IndexError) as error:
+            raise ValueError(f"{self._folder}/Video must count stamps in whole numbers, in VideoMp4Timing.txt and Pose_sync.txt: {error}") from error
 
     def _video_frames(self, info: VideoInfo) -> dict[int, int]:
         """Line of the poses -> the nearest frame of the video, each frame once; lines before or after the video are counted."""
@@ -100,7 +109,7 @@ class HoloAssistSession:
         """The tracked hands of one side."""
         for row in self._frames:
             words = self._hands[side][row] if row < len(self._hands[side]) else []
-            points = joints_of([float(word) for word in words], f"{self._folder}/Hands, {side}, line {row + 1}") if words else None
+            points = joints_of(words, f"{self._folder}/Hands, {side}, line {row + 1}") if words else None
             if points is None or not np.isfinite(points).any():
                 self.dropped["hand_not_tracked"] += 1
                 continue
@@ -108,23 +117,20 @@ class HoloAssistSession:
             yield SeenHand(row, self._stamps_ns[row], HandSkeleton(side, ours))
 
     def _lines(self, name: str) -> list[list[str]]:
-        file = self._folder / name
-        lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
-        if not lines:
-            raise ValueError(f"{file} is empty")
-        return lines
+        return read_words(self._folder / name)
 
 
-def joints_of(numbers_of_line: list[float], name: str) -> np.ndarray:
+def joints_of(words: list[str], name: str) -> np.ndarray:
     """Positions (26, 3) of a line's joints, NaN where the headset calls them invalid; ValueError for a line that is too short.
 
     Exports differ in how many numbers come before the joints.
     """
-    begin = len(numbers_of_line) - NUM_JOINT_NUMBERS - 2 * NUM_JOINTS
+    line = numbers(words, (None,), name)
+    begin = len(line) - NUM_JOINT_NUMBERS - 2 * NUM_JOINTS
     if begin < 2:
-        raise ValueError(f"{name} must hold {NUM_JOINTS} poses of 16 numbers and {2 * NUM_JOINTS} flags, got {len(numbers_of_line)} numbers")
-    poses = np.array(numbers_of_line[begin : begin + NUM_JOINT_NUMBERS]).reshape(NUM_JOINTS, 4, 4)
-    is_valid = np.array(numbers_of_line[begin + NUM_JOINT_NUMBERS :][:NUM_JOINTS]) > 0.5
+        raise ValueError(f"{name} must hold {NUM_JOINTS} poses of 16 numbers and {2 * NUM_JOINTS} flags, got {len(line)} numbers")
+    poses = line[begin : begin + NUM_JOINT_NUMBERS].reshape(NUM_JOINTS, 4, 4)
+    is_valid = line[begin + NUM_JOINT_NUMBERS :][:NUM_JOINTS] > 0.5
     found: np.ndarray = np.where(is_valid[:, None], poses[:, :3, 3], np.nan)
     return found
 

@@ -29,7 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes that simulate; 0: this one (default: %(default)s)")
     parser.add_argument("--episodes-dir", type=Path, help="evaluate on the recordings of this folder instead of simulating")
     parser.add_argument("--table-height", type=float, help="the table's height in the recordings' world [m], for those that do not tell")
-    parser.add_argument("--also", nargs="+", default=[], metavar="NAME", help="model_without_table, model_with_static_scene, static_scene")
+    parser.add_argument(
+        "--also",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="model_grounded (shown the camera's picture every 2 s), model_without_table, model_with_static_scene, static_scene",
+    )
     parser.add_argument(
         "--ablate",
         nargs="+",

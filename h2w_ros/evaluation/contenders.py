@@ -19,9 +19,11 @@ from h2w_ros.session import Session
 
 Contender = Callable[[HeldOutEpisode], Iterator[Image]]
 
-EXTRAS = ("model_without_table", "model_with_static_scene", "static_scene")
+EXTRAS = ("model_grounded", "model_without_table", "model_with_static_scene", "static_scene")
 """What may stand beside the model and its baselines."""
 WITHOUT_TABLE = "without_table"
+GROUND_EVERY_S = 2.0
+"""How often `model_grounded` is shown what the camera really sees, after it has answered."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def contenders(generator: Generator, seed: int, extras: Sequence[str] = ()) -> d
         "model": lambda episode: _stream(generator, _without_static(episode), seed, episode.table_height_m),
         "repeat": lambda episode: through_codec(generator, [picture_of(episode.conditions[0])] * len(episode.conditions)),
         "warp": lambda episode: through_codec(generator, warped(episode, HandRenderer(style=generator.config.hand_style))),
+        "model_grounded": lambda episode: _stream(generator, _without_static(episode), seed, episode.table_height_m, GROUND_EVERY_S),
         "model_without_table": lambda episode: _stream(generator, _without_static(episode), seed, None),
         "model_with_static_scene": lambda episode: _stream(generator, episode, seed, episode.table_height_m),
         "static_scene": lambda episode: through_codec(generator, _static_scenes(episode)),
@@ -118,13 +121,22 @@ def _check(generator: Generator, extras: Sequence[str]) -> None:
         raise ValueError(f"model_with_static_scene needs a model that knows static scenes; {generator.config.name} does not")
 
 
-def _stream(generator: Generator, episode: HeldOutEpisode, seed: int, table_height_m: float | None) -> Iterator[Image]:
-    """What a live session answers; only the first picture is shown to it."""
+def _stream(
+    generator: Generator, episode: HeldOutEpisode, seed: int, table_height_m: float | None, ground_every_s: float | None = None
+) -> Iterator[Image]:
+    """What a live session answers; only the first picture is shown to it, and those of whole blocks when it is time to ground it."""
     session = Session(generator, table_height_m=table_height_m)
     session.reset(seed=seed)
+    grounded_ns, block = episode.conditions[0].stamp_ns, []
     for index, condition in enumerate(episode.conditions):
-        for frame in session.push(condition if index == 0 else replace(condition, image=None)):
-            yield frame.image
+        block.append(condition)
+        frames = session.push(condition if index == 0 else replace(condition, image=None))
+        yield from (frame.image for frame in frames)
+        if frames and ground_every_s is not None and condition.stamp_ns - grounded_ns >= ground_every_s * 1e9:
+            grounded_ns = condition.stamp_ns
+            for seen in block:
+                session.observe(picture_of(seen))
+        block = [] if frames else block
 
 
 def _without_static(episode: HeldOutEpisode) -> HeldOutEpisode:

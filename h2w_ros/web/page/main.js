@@ -42,7 +42,7 @@ const hearers = {
     hand.setLimits(message.limits);
     const h264 = await decodesH264(message.h264);
     for (const [name, canvas] of [["prediction", $("prediction")], ["camera", $("camera")]]) {
-      page.screens[name] = new Screen(canvas, message.h264, (about) => shown(name, about), () => say({ type: "video", codec: "jpeg" }));
+      page.screens[name] = new Screen(canvas, message.h264, isWanted, (about) => shown(name, about), () => say({ type: "video", codec: "jpeg" }));
     }
     if (h264 && !new URLSearchParams(location.search).has("jpeg")) say({ type: "video", codec: "h264" });
     showScenes(message.scenes);
@@ -104,7 +104,7 @@ function showLive() {
   const { problem, absence } = { absence: page.hello?.live.absence, ...page.live };
   const trouble = absence || problem;
   setStatus(trouble ? (page.live.is_error || absence ? "bad" : "wait") : "good", trouble ? "no live session" : "live");
-  veil(trouble ? `${capital(trouble)}.` : null);
+  veil(trouble ? `${capital(trouble)}.` : null, false, Boolean(absence));
   $("ground").disabled = $("reset").disabled = Boolean(absence);
   showFacts();
 }
@@ -118,7 +118,8 @@ function setStatus(tone, text) {
   $("status").lastElementChild.textContent = text;
 }
 
-function veil(text, isQuiet = false) {
+function veil(text, isQuiet = false, isFinal = false) {
+  $("veil").classList.toggle("final", isFinal);
   $("veil").hidden = text === null;
   $("veil").classList.toggle("quiet", isQuiet);
   if (text !== null) $("veil").lastElementChild.textContent = text;
@@ -141,8 +142,14 @@ function look(buffer) {
   page.screens[about.stream]?.take(about, data);
 }
 
+// Only pictures of photos say when their hand was sent: one that comes after the visitor has turned to the live half is not shown there.
+function isWanted(about) {
+  return (page.mode === "photo") === "sent_ms" in about;
+}
+
 function shown(stream, about) {
   say({ type: "shown", stream, number: about.number });
+  if (!isWanted(about)) return;
   document.body.dataset.frames = String(Number(document.body.dataset.frames ?? 0) + (stream === "prediction"));
   if (stream === "camera") {
     $("camera-empty").hidden = true;

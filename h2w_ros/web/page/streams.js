@@ -17,10 +17,12 @@ export async function decodesH264(codec) {
 
 export class Screen {
   // `onShown(about)` is called when a picture is on the canvas; `onBroken()` when H.264 can't be decoded after all.
-  constructor(canvas, codec, onShown, onBroken) {
+  // `isWanted(about)` says of late pictures whether they still belong on the canvas.
+  constructor(canvas, codec, isWanted, onShown, onBroken) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
     this.codec = codec;
+    this.isWanted = isWanted;
     this.onShown = onShown;
     this.onBroken = onBroken;
     this.decoder = null;
@@ -55,6 +57,11 @@ export class Screen {
   }
 
   draw(picture, about) {
+    if (!this.isWanted(about)) {
+      picture.close();
+      this.onShown(about);
+      return;
+    }
     const width = picture.displayWidth ?? picture.width;
     const height = picture.displayHeight ?? picture.height;
     if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });

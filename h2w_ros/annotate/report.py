@@ -6,10 +6,12 @@ import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from h2w_ros.annotate.outcome import Outcome, read_outcome
+from h2w_ros.bulk.job import Outcome
+from h2w_ros.bulk.ledger import Ledger
 
 REPORT = "report.html"
 REPORT_FOLDER = "report"
@@ -38,8 +40,8 @@ td:first-child, th:first-child { text-align: left } img { max-width: 100%; verti
 
 
 def write_report(out: Path) -> Path:
-    """Writes the page about everything that `out` has outcomes of; returns its path."""
-    outcomes = [outcome for path in sorted((out / REPORT_FOLDER).glob("*.json")) if (outcome := read_outcome(path)) is not None]
+    """Writes the page about everything in `out`'s ledger; returns its path."""
+    outcomes = sorted(Ledger(out).outcomes.values(), key=lambda outcome: outcome.name)
     path = out / REPORT
     path.write_text(page(outcomes, out))
     return path
@@ -47,7 +49,7 @@ def write_report(out: Path) -> Path:
 
 def page(outcomes: Sequence[Outcome], out: Path) -> str:
     """The HTML; pictures lie beside it."""
-    counts = Counter(outcome.status for outcome in outcomes)
+    counts = Counter(_word(outcome) for outcome in outcomes)
     summary = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     sections = "".join(_section(outcome, (out / REPORT_FOLDER / f"{outcome.name}.jpg").is_file()) for outcome in outcomes)
     return (
@@ -61,28 +63,32 @@ def _table(outcomes: Sequence[Outcome]) -> str:
     head = "".join(f"<th>{html.escape(title)}</th>" for _, title, _ in COLUMNS)
     rows = "".join(
         f"<tr><td><a href='#{html.escape(outcome.name, quote=True)}'>{html.escape(outcome.name)}</a></td>"
-        f"<td class={outcome.status}>{outcome.status}</td>{_cells(outcome.scores)}</tr>"
+        f"<td class={_word(outcome)}>{_word(outcome)}</td>{_cells(outcome.result.get('scores', {}))}</tr>"
         for outcome in outcomes
     )
     return f"<table><tr><th>clip</th><th></th>{head}</tr>{rows}</table>"
 
 
-def _cells(scores: Mapping[str, float]) -> str:
+def _cells(scores: Mapping[str, Any]) -> str:
     return "".join(f"<td>{_number(scores.get(key), form)}</td>" for key, _, form in COLUMNS)
 
 
-def _number(value: float | None, form: str) -> str:
+def _number(value: float | int | None, form: str) -> str:
     return "–" if value is None or not np.isfinite(value) else form.format(value)
 
 
 def _section(outcome: Outcome, has_sheet: bool) -> str:
+    result = outcome.result
     name = html.escape(outcome.name, quote=True)
-    reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in outcome.reasons)
-    dropped = "; ".join(f"{count} × {reason}" for reason, count in sorted(outcome.dropped.items()))
-    camera = ", ".join(f"{key} {value:.1f}" if isinstance(value, float) else f"{key}: {value}" for key, value in outcome.camera.items())
+    dropped = "; ".join(f"{count} × {reason}" for reason, count in sorted(result.get("dropped", {}).items()))
+    camera = ", ".join(f"{key} {value:.1f}" if isinstance(value, float) else f"{key}: {value}" for key, value in result.get("camera", {}).items())
+    lines = [str(result.get("video", "")), camera, f"left out or changed: {dropped}" if dropped else ""]
+    picture = f"<p><img alt='' src='{REPORT_FOLDER}/{name}.jpg'></p>" if has_sheet else ""
     return (
-        f"<section id='{name}'><h2>{name} <span class={outcome.status}>{outcome.status}</span></h2>"
-        f"<ul>{reasons}</ul><p>{html.escape(outcome.video)}{'; ' + html.escape(camera) if camera else ''}"
-        f"{'<br>left out or changed: ' + html.escape(dropped) if dropped else ''}</p>"
-        f"{outcome.path_svg}{f'<p><img src={chr(39)}{REPORT_FOLDER}/{name}.jpg{chr(39)}></p>' if has_sheet else ''}</section>"
+        f"<section id='{name}'><h2>{name} <span class={_word(outcome)}>{_word(outcome)}</span></h2><p>{html.escape(outcome.reason)}</p>"
+        f"<p>{'<br>'.join(html.escape(line) for line in lines if line)}</p>{result.get('path_svg', '')}{picture}</section>"
     )
+
+
+def _word(outcome: Outcome) -> str:
+    return "annotated" if outcome.status == "done" else outcome.status

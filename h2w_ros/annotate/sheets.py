@@ -42,8 +42,8 @@ def jpeg(picture: Image) -> bytes:
     return data.tobytes()
 
 
-def path_svg(centres: Float[ndarray, "n 3"], wrists: Sequence[Float[ndarray, "m 3"]]) -> str:
-    """The camera's path (black, a dot where it begins) and the wrists' (left blue, right red) in the two directions in which they spread most."""
+def path_svg(centres: Float[ndarray, "n 3"], wrists: Sequence[ndarray]) -> str:
+    """The camera's path (black, a dot where it begins) and the wrists', each (n, 3): left blue, right red; in the plane in which they spread most."""
     everything = np.concatenate([centres, *wrists])
     if len(everything) < 2:
         return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -64,6 +64,7 @@ class HandSighting:
 Sightings = tuple[HandSighting, ...]
 
 
+@runtime_checkable
 class HandDetector(Protocol):
     """Where sightings come from: a network that looks at pictures, or saved results of one."""
 

@@ -1,59 +1,53 @@
-"""Videos to episodes, one by one: what is done stays done, and what goes wrong with one video says so and stops no other."""
+"""Videos as jobs of the bulk runner, each to become one episode, or to be rejected with its reason."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from h2w_ros.annotate.cameras.path import CameraSource, NoCameraPathError
 from h2w_ros.annotate.clip import Clip, fingerprint, open_clip
 from h2w_ros.annotate.intrinsics import intrinsics_of
-from h2w_ros.annotate.outcome import Outcome, read_outcome, write_outcome
 from h2w_ros.annotate.pipeline import AnnotateConfig, Annotation, annotate_clip, wrists
 from h2w_ros.annotate.report import REPORT_FOLDER
 from h2w_ros.annotate.saved_sightings import load_sightings, save_sightings
 from h2w_ros.annotate.sheets import contact_sheet, jpeg, path_svg, tile_frames
 from h2w_ros.annotate.sighting import HandDetector, Sightings
+from h2w_ros.bulk.job import Job, MakeWork, RejectedError, Work
 from h2w_ros.condition import Image
 from h2w_ros.episodes.recording import REAL
 from h2w_ros.episodes.writer import EpisodeWriter
 from h2w_ros.hands.render import HandRenderer
 
-Watch = Callable[[Iterator[Sightings], Clip], Iterator[Sightings]]
-
 
 @dataclass(frozen=True)
-class Job:
-    """One video: where it is, what it is to be called, who looks for hands and cameras, and where the episode goes."""
+class Task:
+    """What all videos of a batch share: who looks for hands and for the camera, with which settings, and where results go."""
 
-    video: Path
-    name: str
     out: Path
     detector: HandDetector
     cameras: CameraSource
     config: AnnotateConfig
 
-    @property
-    def episode(self) -> Path:
-        """The folder of the episode."""
-        return self.out / self.name
+    def jobs(self, videos: Sequence[Path]) -> list[Job]:
+        """One a video; a video that is not there is a job too, and fails."""
+        keys = [_digest(_contents(video), repr(self.detector), repr(self.cameras), repr(self.config)) for video in videos]
+        return [Job(name, video, key) for name, video, key in zip(names_of(videos), videos, keys, strict=True)]
 
-    def beside(self, suffix: str) -> Path:
+    def make_work(self) -> MakeWork:
+        """What every worker begins with."""
+        return partial(_annotator, self)
+
+    def beside(self, name: str, suffix: str) -> Path:
         """A file of the report's folder."""
-        return self.out / REPORT_FOLDER / f"{self.name}{suffix}"
-
-    @property
-    def key(self) -> str:
-        """What the result depends on."""
-        return _digest(fingerprint(self.video), repr(self.detector), repr(self.cameras), repr(self.config))
-
-    @property
-    def sightings_key(self) -> str:
-        """What the sightings depend on."""
-        return _digest(fingerprint(self.video), repr(self.detector), repr(self.config.clip), repr(self.config.intrinsics))
+        path = self.out / REPORT_FOLDER / f"{name}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
 
 def names_of(videos: Sequence[Path]) -> list[str]:
@@ -68,88 +62,77 @@ def names_of(videos: Sequence[Path]) -> list[str]:
     return names
 
 
-def finished(job: Job) -> Outcome | None:
-    """The outcome of an earlier run with the same video and settings, if that came to an end."""
-    outcome = read_outcome(job.beside(".json"))
-    if outcome is None or outcome.status == "failed" or not job.video.is_file() or outcome.key != job.key:
-        return None
-    return outcome if outcome.status == "rejected" or job.episode.is_dir() else None
+def annotate_video(task: Task, video: Path, place: Path) -> Mapping[str, Any]:
+    """Annotates one video and writes its episode; what the report tells about it.
 
-
-def annotate_video(job: Job, watch: Watch = lambda frames, _: frames) -> Outcome:
-    """Annotates one video and writes its episode, unless the quality gate rejects it; `watch` may look at the detector's progress.
-
-    A video that cannot be annotated has an outcome too, with its reason.
+    RejectedError when the camera's path cannot be known, or the quality gate rejects the clip: then no episode is written.
     """
+    clip = open_clip(video, task.config.clip)
     try:
-        outcome = _annotated(job, watch)
+        annotation = annotate_clip(clip, sightings_of(task, clip, place.name), task.cameras, task.config)
     except NoCameraPathError as error:
-        outcome = Outcome(job.name, str(job.video), "rejected", job.key, (str(error),))
-    except (ValueError, OSError) as error:
-        outcome = Outcome(job.name, str(job.video), "failed", "", (str(error),))
-    write_outcome(job.beside(".json"), outcome)
-    return outcome
+        raise RejectedError(str(error), {"video": str(video)}) from error
+    result = told(annotation)
+    task.beside(place.name, ".jpg").write_bytes(jpeg(_sheet(annotation, place.name, HandRenderer(hand_models=task.config.hands.mano))))
+    if annotation.reasons:
+        raise RejectedError("; ".join(annotation.reasons), result)
+    _write_episode(place, annotation, {"hands": task.detector.name, **result})
+    return result
 
 
-def _annotated(job: Job, watch: Watch) -> Outcome:
-    _check_free(job)
-    clip = open_clip(job.video, job.config.clip)
-    annotation = annotate_clip(clip, _sightings(job, clip, watch), job.cameras, job.config)
-    camera = annotation.path.intrinsics
-    outcome = Outcome(
-        name=job.name,
-        video=str(job.video),
-        status="rejected" if annotation.reasons else "annotated",
-        key=job.key,
-        reasons=annotation.reasons,
-        scores=asdict(annotation.scores),
-        dropped=annotation.dropped,
-        camera={"path": annotation.path.source, "intrinsics": camera.source, "fx": camera.camera.fx, "fy": camera.camera.fy},
-        path_svg=path_svg(annotation.path.centres, [wrists(annotation.conditions, side) for side in ("left", "right")]),
-    )
-    job.beside(".jpg").write_bytes(jpeg(_sheet(job, annotation)))
-    if outcome.status == "annotated":
-        _write_episode(job, annotation, outcome)
-    return outcome
-
-
-def _check_free(job: Job) -> None:
-    """An episode of this name that another video or other settings left must not be lost by accident."""
-    if job.episode.exists():
-        raise FileExistsError(f"{job.episode} is there already, from another video or other settings; remove it or choose another --out")
-
-
-def _sightings(job: Job, clip: Clip, watch: Watch) -> list[Sightings]:
-    path = job.beside(f".{job.detector.name}.sightings.gz")
-    saved = load_sightings(path, job.sightings_key)
+def sightings_of(task: Task, clip: Clip, name: str) -> list[Sightings]:
+    """What the detector sees, from an earlier run where video, detector and settings are the same."""
+    key = _digest(_contents(clip.path), repr(task.detector), repr(task.config.clip), repr(task.config.intrinsics))
+    path = task.beside(name, f".{task.detector.name}.sightings.gz")
+    saved = load_sightings(path, key)
     if saved is not None:
         return saved
-    camera = intrinsics_of(clip, job.config.intrinsics).camera
-    found = list(watch(job.detector.sightings(clip, camera), clip))
+    found = list(task.detector.sightings(clip, intrinsics_of(clip, task.config.intrinsics).camera))
     if len(found) != clip.num_frames:
-        raise ValueError(f"{job.detector.name} told about {len(found)} frames, the clip has {clip.num_frames}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_sightings(path, found, job.sightings_key)
+        raise ValueError(f"{task.detector.name} told about {len(found)} frames, {clip.path} has {clip.num_frames} at {clip.rate_hz:g} Hz")
+    save_sightings(path, found, key)
     return found
 
 
-def _sheet(job: Job, annotation: Annotation) -> Image:
+def told(annotation: Annotation) -> dict[str, Any]:
+    """What is noted about a clip, JSON: `frames`, `scores`, `dropped`, `camera` and a drawing of the paths; missing numbers are None."""
+    intrinsics = annotation.path.intrinsics
+    scores = {name: None if value != value else value for name, value in asdict(annotation.scores).items()}
+    return {
+        "video": str(annotation.clip.path),
+        "frames": len(annotation.conditions),
+        "scores": scores,
+        "dropped": dict(annotation.dropped),
+        "camera": {"path": annotation.path.source, "intrinsics": intrinsics.source, "fx": intrinsics.camera.fx, "fy": intrinsics.camera.fy},
+        "path_svg": path_svg(annotation.path.centres, [wrists(annotation.conditions, side) for side in ("left", "right")]),
+    }
+
+
+def _annotator(task: Task) -> Work:
+    return partial(annotate_video, task)
+
+
+def _sheet(annotation: Annotation, name: str, renderer: HandRenderer) -> Image:
     shown = set(tile_frames(annotation.clip.num_frames))
     frames = (
-        (picture, moment, f"{job.name} {index} {annotation.clip.stamps_ns[index] * 1e-9:.2f} s")
+        (picture, moment, f"{name} {index} {annotation.clip.stamps_ns[index] * 1e-9:.2f} s")
         for index, (picture, moment) in enumerate(annotation.with_pictures())
         if index in shown
     )
-    return contact_sheet(frames, HandRenderer(hand_models=job.config.hands.mano))
+    return contact_sheet(frames, renderer)
 
 
-def _write_episode(job: Job, annotation: Annotation, outcome: Outcome) -> None:
-    description = {"annotated from": job.video.name, "hands": job.detector.name, "camera": dict(outcome.camera), "scores": dict(outcome.scores)}
-    with EpisodeWriter(job.episode, annotation.clip.rate_hz, REAL, description) as writer:
+def _write_episode(place: Path, annotation: Annotation, made: Mapping[str, Any]) -> None:
+    description = {"annotated from": annotation.clip.path.name, **{key: made[key] for key in ("hands", "camera", "scores")}}
+    with EpisodeWriter(place, annotation.clip.rate_hz, REAL, description) as writer:
         for picture, moment in annotation.with_pictures():
             if moment is not None:
                 writer.write(replace(moment, image=picture))
         writer.dropped = dict(annotation.dropped)
+
+
+def _contents(video: Path) -> str:
+    return fingerprint(video) if video.is_file() else "missing"
 
 
 def _digest(*parts: str) -> str:

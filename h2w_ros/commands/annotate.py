@@ -3,58 +3,47 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from h2w_ros.annotate.backends import CAMERAS, HANDS, camera_of, hands_of
+from h2w_ros.commands.bulk_options import add_bulk_arguments, counted, labour_of, watched
+
 if TYPE_CHECKING:
-    from h2w_ros.annotate.clip import Clip
-    from h2w_ros.annotate.outcome import Outcome
     from h2w_ros.annotate.pipeline import AnnotateConfig
-    from h2w_ros.annotate.sighting import Sightings
-    from h2w_ros.annotate.videos import Job
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `h2w annotate`."""
     parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="video files")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets one episode a video and report.html; what is done stays")
-    parser.add_argument("--camera", choices=("fixed",), default="fixed", help="how the camera moved (default: %(default)s)")
+    parser.add_argument("--hands", choices=tuple(HANDS), default="mediapipe", help="who finds hands (default: %(default)s)")
+    parser.add_argument("--hands-from", metavar="PATH", help="a network's ONNX file, or results of others; {name} stands for the video's name")
+    parser.add_argument("--camera", choices=tuple(CAMERAS), default="colmap", help="who tells the camera's path (default: %(default)s)")
+    parser.add_argument("--camera-from", metavar="PATH", help="the file or folder of an imported path; {name} stands for the video's name")
     parser.add_argument("--view", type=float, metavar="DEG", help="what the camera sees across the picture's width [deg]")
     parser.add_argument("--intrinsics", metavar="FX,FY,CX,CY", help="the camera in pixels of the upright video, origin at its corner")
     parser.add_argument("--scale", type=float, metavar="METRES", help="of one unit of the camera's path (default: as the hands say)")
     parser.add_argument("--rate", type=float, default=16.0, metavar="HZ", help="frames a second that are kept (default: %(default)g)")
     parser.add_argument("--longest-side", type=int, default=960, metavar="PX", help="of the episodes' pictures (default: %(default)s)")
+    parser.add_argument("--reach", type=float, default=1.2, metavar="M", help="hands further away are not the wearer's (default: %(default)g)")
+    parser.add_argument("--coverage", type=float, default=0.3, metavar="SHARE", help="of frames that must show a hand (default: %(default)g)")
     parser.add_argument("--mano", type=Path, metavar="DIR", help="folder of your MANO_LEFT.pkl and MANO_RIGHT.pkl")
+    add_bulk_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Annotates, and says what became of every video; 1 when one failed."""
-    from tqdm import tqdm
-
     from h2w_ros.annotate.report import write_report
-    from h2w_ros.annotate.videos import annotate_video, finished
+    from h2w_ros.annotate.videos import Task
+    from h2w_ros.bulk.run import run_jobs
 
-    outcomes = []
-    for job in (bar := tqdm(_jobs(args), unit="video", disable=None)):
-        outcome = finished(job) or annotate_video(job, _watched)
-        outcomes.append(outcome)
-        write_report(args.out)
-        if outcome.status != "annotated":
-            bar.write(f"{outcome.name} {outcome.status}: {'; '.join(outcome.reasons)}", file=sys.stderr)
-    return _told(outcomes, args.out)
-
-
-def _jobs(args: argparse.Namespace) -> list[Job]:
-    from h2w_ros.annotate.cameras.path import FixedCamera
-    from h2w_ros.annotate.mediapipe_hands import MediaPipeHands
-    from h2w_ros.annotate.videos import Job, names_of
-
-    config = _config(args)
-    names = names_of(args.videos)
-    return [Job(video, name, args.out, MediaPipeHands(), FixedCamera(), config) for video, name in zip(args.videos, names, strict=True)]
+    task = Task(args.out, hands_of(args.hands, args.hands_from), camera_of(args.camera, args.camera_from), _config(args))
+    jobs = task.jobs(args.videos)
+    outcomes = watched(run_jobs(task.make_work(), jobs, args.out, labour_of(args)), len(jobs), "video", "annotate")
+    frames = sum(outcome.result.get("frames", 0) for outcome in outcomes if outcome.status in ("done", "there already"))
+    print(f"{args.out}: {counted(outcomes)}; {frames} frames; look at {write_report(args.out)}")
+    return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
 
 
 def _config(args: argparse.Namespace) -> AnnotateConfig:
@@ -62,11 +51,13 @@ def _config(args: argparse.Namespace) -> AnnotateConfig:
     from h2w_ros.annotate.hand_stage import HandStageConfig
     from h2w_ros.annotate.intrinsics import IntrinsicsConfig
     from h2w_ros.annotate.pipeline import AnnotateConfig
+    from h2w_ros.annotate.quality import GateConfig
 
     return AnnotateConfig(
         clip=ClipConfig(args.rate, args.longest_side),
         intrinsics=IntrinsicsConfig(_four_numbers(args.intrinsics), args.view),
-        hands=HandStageConfig(mano=args.mano),
+        hands=HandStageConfig(args.reach, mano=args.mano),
+        gate=GateConfig(least_coverage=args.coverage),
         scale=args.scale,
     )
 
@@ -79,15 +70,3 @@ def _four_numbers(text: str | None) -> tuple[float, float, float, float] | None:
     except ValueError as error:
         raise ValueError(f"--intrinsics must be four numbers FX,FY,CX,CY, got {text!r}") from error
     return fx, fy, cx, cy
-
-
-def _watched(frames: Iterator[Sightings], clip: Clip) -> Iterator[Sightings]:
-    from tqdm import tqdm
-
-    return iter(tqdm(frames, total=clip.num_frames, unit="frame", desc=clip.path.stem, leave=False, disable=None))
-
-
-def _told(outcomes: list[Outcome], out: Path) -> int:
-    counts = Counter(outcome.status for outcome in outcomes)
-    print(f"{out}: {', '.join(f'{count} {status}' for status, count in sorted(counts.items()))}; see {out / 'report.html'}")
-    return 1 if counts["failed"] else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -50,6 +50,7 @@ class CameraPath:
         return replace(self, poses=tuple(None if pose is None else _scaled(pose, scale) for pose in self.poses), is_metric=True)
 
 
+@runtime_checkable
 class CameraSource(Protocol):
     """What finds, reads or assumes a camera's path."""
 

@@ -1,0 +1,52 @@
+"""Who can find hands, and who can tell the camera's path. A new one is a file and a row here; it is imported when it is chosen."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from h2w_ros.annotate.cameras.path import CameraSource
+from h2w_ros.annotate.sighting import HandDetector
+
+
+class Row(NamedTuple):
+    """Where a backend is made: `MODULE.MAKER(path)` with the user's path, or `MAKER()` where none is needed; what the path must be."""
+
+    module: str
+    maker: str
+    needs: str = ""
+
+
+HANDS: Mapping[str, Row] = {
+    "mediapipe": Row("h2w_ros.annotate.mediapipe_hands", "MediaPipeHands"),
+}
+
+CAMERAS: Mapping[str, Row] = {
+    "colmap": Row("h2w_ros.annotate.cameras.colmap", "ColmapCamera"),
+    "fixed": Row("h2w_ros.annotate.cameras.path", "FixedCamera"),
+}
+
+
+def hands_of(name: str, path: str | None) -> HandDetector:
+    """The detector of this name; ValueError when it lacks its path, or wants none."""
+    found: HandDetector = _made(HANDS, name, path, "--hands")
+    return found
+
+
+def camera_of(name: str, path: str | None) -> CameraSource:
+    """The camera source of this name; ValueError when it lacks its path, or wants none."""
+    found: CameraSource = _made(CAMERAS, name, path, "--camera")
+    return found
+
+
+def _made(table: Mapping[str, Row], name: str, path: str | None, option: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    if name not in table:
+        raise ValueError(f"{option} must be one of {', '.join(table)}, got {name!r}")
+    row = table[name]
+    if row.needs and not path:
+        raise ValueError(f"{option} {name} needs {option}-from {row.needs}")
+    if path and not row.needs:
+        raise ValueError(f"{option} {name} reads no files, {option}-from is {path!r}")
+    make = getattr(importlib.import_module(row.module), row.maker)
+    return make(path) if row.needs else make()

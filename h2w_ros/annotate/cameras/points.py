@@ -1,0 +1,78 @@
+"""Points of the still scene, followed from frame to frame (Lucas and Kanade), hands left out: cheap, and exact where video moves little."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+
+from h2w_ros.annotate.clip import Clip
+from h2w_ros.annotate.hand_masks import hands_mask
+from h2w_ros.annotate.sighting import Sightings
+
+PICTURE_NAME = "{:06d}.png"
+WINDOW_PX, LEVELS = (21, 21), 3
+QUALITY, SPACING_PX = 0.005, 8
+# Followed forth and back, a point must return this near [px].
+RETURN_PX = 0.7
+
+
+class TrackedPoints(NamedTuple):
+    """Points of one frame: numbers that stay with them, and where they are (corner origin)."""
+
+    ids: Int[ndarray, "n"]
+    places_px: Float[ndarray, "n 2"]
+
+
+def follow_points(clip: Clip, sightings: Sequence[Sightings], max_points: int, pictures: Path | None = None) -> list[TrackedPoints]:
+    """The points of every frame; new ones where old ones were lost. Writes frames to `pictures`, where that is asked for."""
+    followed: list[TrackedPoints] = []
+    before: np.ndarray | None = None
+    next_id = 0
+    for frame, (picture, hands) in enumerate(zip(clip.pictures(), sightings, strict=True)):
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        if pictures is not None:
+            cv2.imwrite(str(pictures / PICTURE_NAME.format(frame)), grey)
+        is_scene = ~hands_mask(hands, clip.width_px, clip.height_px)
+        old = TrackedPoints(np.zeros(0, np.int64), np.zeros((0, 2))) if before is None else _followed(before, grey, followed[-1], is_scene)
+        new = _new_places(grey, is_scene, old.places_px, max_points - len(old.ids))
+        ids = np.concatenate([old.ids, np.arange(next_id, next_id + len(new))])
+        followed.append(TrackedPoints(ids, np.concatenate([old.places_px, new])))
+        next_id, before = next_id + len(new), grey
+    return followed
+
+
+def _followed(before: ndarray, grey: ndarray, points: TrackedPoints, is_scene: Bool[ndarray, "H W"]) -> TrackedPoints:
+    """Where points went; those that do not find back, or go behind a hand, are lost."""
+    if not len(points.ids):
+        return points
+    start = (points.places_px - 0.5).astype(np.float32)
+    there, is_found, _ = cv2.calcOpticalFlowPyrLK(before, grey, start, np.empty_like(start), winSize=WINDOW_PX, maxLevel=LEVELS)
+    back, is_back, _ = cv2.calcOpticalFlowPyrLK(grey, before, there, np.empty_like(start), winSize=WINDOW_PX, maxLevel=LEVELS)
+    returns = np.linalg.norm(back - start, axis=1) < RETURN_PX
+    places = there.astype(np.float64) + 0.5
+    kept = returns & (is_found.ravel() == 1) & (is_back.ravel() == 1) & _is_on(is_scene, places)
+    return TrackedPoints(points.ids[kept], places[kept])
+
+
+def _new_places(grey: ndarray, is_scene: Bool[ndarray, "H W"], known_px: Float[ndarray, "n 2"], number: int) -> Float[ndarray, "m 2"]:
+    """Corners apart from the known points."""
+    if number <= 0:
+        return np.zeros((0, 2))
+    free = is_scene.astype(np.uint8)
+    for x, y in known_px.astype(int).tolist():
+        cv2.circle(free, (x, y), SPACING_PX, 0, -1)
+    corners = cv2.goodFeaturesToTrack(grey, number, QUALITY, SPACING_PX, mask=free)
+    return np.zeros((0, 2)) if corners is None else corners.reshape(-1, 2).astype(np.float64) + 0.5
+
+
+def _is_on(mask: Bool[ndarray, "H W"], places_px: Float[ndarray, "n 2"]) -> Bool[ndarray, "n"]:
+    height, width = mask.shape
+    x, y = np.floor(places_px).astype(int).T
+    is_inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return is_inside & mask[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)]

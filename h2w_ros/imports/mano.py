@@ -18,6 +18,7 @@ from h2w_ros.hands.anatomy import rest_points
 from h2w_ros.hands.model import HandModel, load_hand_model
 from h2w_ros.hands.skinning import hand_pose_from_mano
 from h2w_ros.imports.dataset import ImportOptions
+from h2w_ros.ros_messages import MAX_BETA, MAX_JOINT_ANGLE_RAD, MAX_POSITION_M
 
 SIDES: tuple[Side, ...] = get_args(Side)
 # A wearer's own hand is never farther from the head camera than this.
@@ -72,6 +73,7 @@ class ManoHands:
     def hand(self, side: Side, parameters: ManoParameters) -> HandPose:
         """The hand in the frame of its parameters; ValueError for numbers that are no hand."""
         orientation, angles, betas, translation = parameters
+        _check_sizes(parameters)
         annotated = hand_pose_from_mano(self.model(side), orientation, angles, betas, translation, flat_hand_mean=not self.convention.adds_mean)
         if self.model(side) is self._ours[side]:
             return annotated
@@ -94,6 +96,14 @@ class ManoHands:
             else:
                 dropped["hand_out_of_reach"] += 1
         return tuple(hands)
+
+
+def _check_sizes(parameters: ManoParameters) -> None:
+    """ValueError for numbers that no person has, of which some overflow later."""
+    for name, most in zip(ManoParameters._fields, (MAX_JOINT_ANGLE_RAD, MAX_JOINT_ANGLE_RAD, MAX_BETA, MAX_POSITION_M), strict=True):
+        largest = float(np.abs(getattr(parameters, name)).max())
+        if not largest <= most:
+            raise ValueError(f"{name} must be finite numbers within {most:g}, got {largest:g}")
 
 
 def same_shape(annotated: HandModel, ours: HandModel, betas: Float[ndarray, "10"]) -> Float[ndarray, "10"]:

@@ -246,8 +246,8 @@ def test_an_unknown_scorer_is_refused_with_the_known_ones() -> None:
 def test_the_readmes_example_runs_and_scores_both_candidates(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     root = Path(__file__).resolve().parent.parent
     monkeypatch.chdir(root)
-    example = (root / "README.md").read_text().split("## Planners")[1].split("```python\n")[1].split("```")[0]
-    exec(compile(example, "README.md", "exec"), {})
+    example = (root / "docs/planners.md").read_text().split("```python\n")[1].split("```")[0]
+    exec(compile(example, "docs/planners.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [scorer.name for scorer in scorers()]
     agreement = next(line for line in lines if line.startswith("hand_agreement"))

@@ -58,7 +58,7 @@ def import_sequence(task: Import, name: str, place: Path) -> Mapping[str, Any]:
             writer.write(resized(condition, task.resize))
             num_hands += len(condition.hands) + (condition.hand_render is not None)
         writer.dropped = dict(reader.dropped)
-        if writer.num_frames and row.has_hands and not num_hands:
+        if not writer.num_frames or (row.has_hands and not num_hands):
             raise ValueError(f"none of {writer.num_frames} frames has a hand that can be used; dropped {writer.dropped or 'nothing'}")
     return {"frames": writer.num_frames, "dropped": writer.dropped}
 

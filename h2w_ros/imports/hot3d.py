@@ -73,10 +73,11 @@ class Hot3dClip:
             if rectifier is None or rectifier.lens != lens:
                 rectifier = FisheyeRectifier(lens)
             try:
-                camera, picture = upright(rectifier.camera, rectifier(self._picture(key)))
+                mounted = self._picture(key)
             except ValueError:
                 self.dropped["picture_damaged"] += 1
                 continue
+            camera, picture = upright(rectifier.camera, rectifier(mounted))
             T_world_mounted = pose_of(entry(calibrated, "T_world_from_camera", self._path), self._path)
             T_world_camera = T_world_mounted @ geometry.invert(geometry.transform(R_UPRIGHT_MOUNTED, np.zeros(3)))
             hands = self._mano.hands(self._hands_at(key), np.eye(4), T_world_camera, self.dropped)

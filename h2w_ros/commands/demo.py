@@ -153,5 +153,6 @@ def summary(report: DemoReport, out: Path) -> str:
             f"         {out / 'predicted.mp4'}",
             f"         {out / 'bag'}   (MCAP: open it in Foxglove)",
             f"         {out / 'report.json'}",
+            "Then     h2w preview   (reach into a photo yourself, in the browser; with .venv/bin/ in front where that is not on the path)",
         )
     )

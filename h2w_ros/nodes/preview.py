@@ -18,6 +18,7 @@ from h2w_msgs.msg import Condition as ConditionMsg
 from h2w_msgs.msg import Prediction
 from h2w_msgs.srv import ResetSession
 from h2w_ros.nodes import lifecycle, topics
+from h2w_ros.nodes.diagnostics import Diagnostics, Health
 from h2w_ros.nodes.messages import condition_from_msg
 from h2w_ros.nodes.params import read, setting
 from h2w_ros.ros_messages import NS_PER_S, image_from_msg, stamp_to_ns
@@ -72,9 +73,16 @@ class Report:
 class Preview(lifecycle.ManagedNode):
     """Serves the page. Conditions and predictions are subscribed to only while somebody watches. `scenes` come before the shipped photos."""
 
-    def __init__(self, on_address: Callable[[str], None] | None = None, scenes: Sequence[Scene] = (), **kwargs: Any) -> None:
+    def __init__(
+        self,
+        on_address: Callable[[str], None] | None = None,
+        scenes: Sequence[Scene] = (),
+        make_generator: Callable[[str], GeneratorProcess] = GeneratorProcess,
+        **kwargs: Any,
+    ) -> None:
         super().__init__("preview", (PreviewConfig,), **kwargs)
-        self._scenes = [*scenes, *shipped_scenes()]
+        self._scenes, self._make_generator = [*scenes, *shipped_scenes()], make_generator
+        self._address = ""
         self._on_address = on_address or (lambda address: self.get_logger().info(f"the page is at {address}"))
         self._hub = LiveHub(controls=self)
         self._generator: GeneratorProcess | None = None
@@ -86,23 +94,24 @@ class Preview(lifecycle.ManagedNode):
         self._reset_client = self.create_client(ResetSession, topics.RESET_SESSION)
         self._ground_client = self.create_client(Trigger, topics.GROUND_SESSION)
         self.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._on_diagnostics, topics.RESULT_OUT)
+        self._diagnostics = Diagnostics(self, self._health)
         self._timer = self.create_timer(LOOK_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def set_up(self) -> None:
         """Starts the generator of the photos, then the page."""
         config = read(self, PreviewConfig)
-        generator = GeneratorProcess(config.model)
+        generator = self._make_generator(config.model)
         server = PageServer(config.page(), generator, self._hub, self._scenes)
         with lifecycle.interruptible():
             generator.start()
         self._generator = generator
         try:
-            address = server.start()
+            self._address = server.start()
         except OSError:
             generator.stop()
             raise
         self._server = server
-        self._on_address(address)
+        self._on_address(self._address)
 
     def tear_down(self) -> None:
         """Closes every page."""
@@ -132,11 +141,11 @@ class Preview(lifecycle.ManagedNode):
     def _asked(self, client: Any, request: Any) -> Any:
         """The answer of the generator, or why there is none."""
         if not client.service_is_ready():
-            return f"no generator answers at {client.srv_name}"
+            return f"no generator answers at {self.resolve_service_name(client.srv_name)}"
         answered = threading.Event()
         future = client.call_async(request)
         future.add_done_callback(lambda _: answered.set())
-        return future.result() if answered.wait(ANSWER_S) else f"the generator did not answer at {client.srv_name} within {ANSWER_S:g} s"
+        return future.result() if answered.wait(ANSWER_S) else f"the generator did not answer within {ANSWER_S:g} s"
 
     # What the robot says; called on the node's thread.
 
@@ -205,6 +214,14 @@ class Preview(lifecycle.ManagedNode):
             "facts": facts | {"Dropped": str(dropped)},
             "disagreement": finite(generator.values.get("disagreement", "nan")),
         }
+
+    def _health(self) -> Health:
+        generator = self._generator
+        if generator is None:
+            return Health("not configured")
+        return Health(
+            generator.problem, values={"model": generator.model, "generator_starts": generator.num_starts, "is_watched": self._hub.is_watched}
+        )
 
     def _report(self, name: str) -> Report | None:
         """The diagnostics of a node in our namespace; None when it is silent."""

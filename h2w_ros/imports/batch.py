@@ -59,7 +59,7 @@ def import_sequence(task: Import, name: str, place: Path) -> Mapping[str, Any]:
             num_hands += len(condition.hands) + (condition.hand_render is not None)
         writer.dropped = dict(reader.dropped)
         if not writer.num_frames or (row.has_hands and not num_hands):
-            raise ValueError(f"none of {writer.num_frames} frames has a hand that can be used; dropped {writer.dropped or 'nothing'}")
+            raise ValueError(f"{writer.num_frames} frames can be read, with no hand that can be used; dropped {writer.dropped or 'nothing'}")
     return {"frames": writer.num_frames, "dropped": writer.dropped}
 
 

@@ -21,7 +21,7 @@ from h2w_ros.imports.files import picked_pictures
 from h2w_ros.video import video_timing
 
 LICENCE = "TASTE-Rob Terms of Use (taste-rob.github.io), by request; for videos of your own: yours"
-LAYOUT = "a folder of .mp4 files, and --intrinsics; gives episodes without hands, to be annotated"
+LAYOUT = "a folder of .mp4 files, and --intrinsics; gives episodes without hands (`h2w annotate` finds them in the videos)"
 
 
 def sequences(source: Path) -> list[str]:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from h2w_ros.annotate.cameras.path import CameraSource
 from h2w_ros.annotate.sighting import HandDetector
 
 
 class Row(NamedTuple):
-    """Where a backend is made: `MODULE.MAKER(path)` with the user's path, or `MAKER()` where none is needed; what the path must be."""
+    """Where a backend is made: `MODULE.MAKER()`, or `MAKER(name, path)` where it reads the user's files, and what these must be."""
 
     module: str
     maker: str
     needs: str = ""
 
+
+_SAVED = "h2w_ros.annotate.cameras.saved"
 
 HANDS: Mapping[str, Row] = {
     "mediapipe": Row("h2w_ros.annotate.mediapipe_hands", "MediaPipeHands"),
@@ -25,6 +27,12 @@ HANDS: Mapping[str, Row] = {
 CAMERAS: Mapping[str, Row] = {
     "colmap": Row("h2w_ros.annotate.cameras.colmap", "ColmapCamera"),
     "fixed": Row("h2w_ros.annotate.cameras.path", "FixedCamera"),
+    "tum": Row(_SAVED, "SavedCamera", "the TUM file: lines of stamp tx ty tz qx qy qz qw, camera to world"),
+    "colmap-files": Row(_SAVED, "SavedCamera", "the folder of COLMAP's cameras.txt and images.txt"),
+    "vipe": Row(_SAVED, "SavedCamera", "ViPE's pose/NAME.npz"),
+    "droid-slam": Row(_SAVED, "SavedCamera", "the folder of DROID-SLAM's poses.npy and tstamps.npy"),
+    "megasam": Row(_SAVED, "SavedCamera", "MegaSaM's NAME_droid.npz or NAME_sgd_cvd_hr.npz"),
+    "depth-anything-3": Row(_SAVED, "SavedCamera", "Depth Anything 3's results.npz"),
 }
 
 
@@ -40,7 +48,7 @@ def camera_of(name: str, path: str | None) -> CameraSource:
     return found
 
 
-def _made(table: Mapping[str, Row], name: str, path: str | None, option: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _made(table: Mapping[str, Row], name: str, path: str | None, option: str) -> Any:
     if name not in table:
         raise ValueError(f"{option} must be one of {', '.join(table)}, got {name!r}")
     row = table[name]
@@ -49,4 +57,4 @@ def _made(table: Mapping[str, Row], name: str, path: str | None, option: str):  
     if path and not row.needs:
         raise ValueError(f"{option} {name} reads no files, {option}-from is {path!r}")
     make = getattr(importlib.import_module(row.module), row.maker)
-    return make(path) if row.needs else make()
+    return make(name, path) if row.needs else make()

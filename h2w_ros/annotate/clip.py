@@ -34,13 +34,14 @@ class ClipConfig:
 
 @dataclass(frozen=True)
 class Clip:
-    """The frames of a video that are used. `stamps_ns` begin at 0; sizes are those of the upright, resized picture.
+    """The frames of a video that are used, of all `num_source_frames`. `stamps_ns` begin at 0; sizes are those of the upright, resized picture.
 
     `source_scale`: pixels of a picture per pixel of the upright video. `metadata` is what the file says about itself.
     """
 
     path: Path
     frames: tuple[int, ...]
+    num_source_frames: int
     stamps_ns: tuple[int, ...]
     rate_hz: float
     width_px: int
@@ -80,6 +81,7 @@ def open_clip(path: Path, config: ClipConfig | None = None) -> Clip:
     return Clip(
         path=path,
         frames=tuple(picked.frames),
+        num_source_frames=len(timing.stamps_ns),
         stamps_ns=tuple(timing.stamps_ns[frame] - first_ns for frame in picked.frames),
         rate_hz=picked.rate_hz,
         width_px=max(round(width * scale), 1),

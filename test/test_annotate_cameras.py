@@ -1,0 +1,188 @@
+"""Camera paths: files of other tools, and structure from motion on a simulated room."""
+
+import cv2
+import numpy as np
+import pytest
+
+from h2w_ros import geometry
+from h2w_ros.annotate.backends import CAMERAS, camera_of, hands_of
+from h2w_ros.annotate.cameras.path import NoCameraPathError
+from h2w_ros.annotate.clip import open_clip
+from h2w_ros.annotate.intrinsics import Intrinsics, IntrinsicsConfig, intrinsics_of
+from h2w_ros.condition import Camera
+from h2w_ros.video import write_video
+
+NUM_FRAMES = 24
+CAMERA = Camera(320, 240, 260.0, 260.0, 160.0, 120.0)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    path = tmp_path / "walk.mp4"
+    write_video(path, np.zeros((NUM_FRAMES, 48, 64, 3), np.uint8), 16.0)
+    return open_clip(path)
+
+
+@pytest.fixture
+def poses():
+    times = np.arange(NUM_FRAMES) / 16.0
+    turns = [geometry.rotation_from_axis_angle(np.array([0.2 * np.sin(time), 0.3 * time, 0.1])) for time in times]
+    return np.stack([geometry.transform(turn, np.array([time, 0.2 * time**2, 1.0])) for turn, time in zip(turns, times, strict=True)])
+
+
+def rows_of(poses):
+    return [[*T[:3, 3], *geometry.quaternion_from_rotation(T[:3, :3])] for T in poses]
+
+
+def write_tum(folder, poses):
+    stamps = np.arange(NUM_FRAMES) / 16.0 + 1000.0
+    (path := folder / "path.txt").write_text(
+        "# comment\n" + "\n".join(" ".join(map(repr, map(float, (s, *row)))) for s, row in zip(stamps, rows_of(poses), strict=True))
+    )
+    return path
+
+
+def write_tum_of_frames(folder, poses):
+    (path := folder / "frames.txt").write_text("\n".join(" ".join(map(repr, map(float, (i, *row)))) for i, row in enumerate(rows_of(poses))))
+    return path
+
+
+def write_colmap(folder, poses):
+    lines = []
+    for index, (tx, ty, tz, x, y, z, w) in enumerate(rows_of(geometry.invert(poses))):
+        lines += [
+            f"{index + 1} {w!r} {x!r} {y!r} {z!r} {tx!r} {ty!r} {tz!r} 1 frame_{index + 1:04d}.png".replace("np.float64(", "").replace(")", ""),
+            "",
+        ]
+    (folder / "images.txt").write_text("# images\n" + "\n".join(lines) + "\n")
+    (folder / "cameras.txt").write_text("# cameras\n1 PINHOLE 128 96 100 102 64 48\n")
+    return folder
+
+
+def write_vipe(folder, poses):
+    np.savez(path := folder / "vipe.npz", data=poses.astype(np.float32), inds=np.arange(NUM_FRAMES))
+    return path
+
+
+def write_megasam(folder, poses):
+    np.savez(path := folder / "megasam.npz", cam_c2w=poses, intrinsic=np.array([[100.0, 0, 64], [0, 102, 48], [0, 0, 1]]))
+    return path
+
+
+def write_da3(folder, poses):
+    K = np.tile(np.array([[100.0, 0, 64], [0, 102, 48], [0, 0, 1]]), (NUM_FRAMES, 1, 1))
+    np.savez(path := folder / "results.npz", extrinsics=geometry.invert(poses)[:, :3], intrinsics=K)
+    return path
+
+
+def write_droid(folder, poses):
+    np.save(folder / "poses.npy", np.array(rows_of(geometry.invert(poses))))
+    np.save(folder / "tstamps.npy", np.arange(NUM_FRAMES, dtype=np.float64))
+    return folder
+
+
+WRITERS = {
+    "tum": write_tum,
+    "colmap-files": write_colmap,
+    "vipe": write_vipe,
+    "megasam": write_megasam,
+    "depth-anything-3": write_da3,
+    "droid-slam": write_droid,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_the_path_of_every_tool_is_read_as_camera_to_world(name, tmp_path, clip, poses):
+    source = camera_of(name, str(WRITERS[name](tmp_path, poses)))
+    path = source.path(clip, intrinsics_of(clip, IntrinsicsConfig()), [()] * NUM_FRAMES)
+    np.testing.assert_allclose(np.stack(path.poses), poses, atol=1e-5)
+    assert not path.is_metric
+    if name in ("colmap-files", "megasam", "depth-anything-3"):
+        lens = path.intrinsics
+        assert (lens.source, lens.camera.fx, lens.camera.fy) == ("camera path", 50.0, 51.0)
+
+
+def test_stamps_that_are_whole_numbers_are_frames_of_the_video(tmp_path, clip, poses):
+    source = camera_of("tum", str(write_tum_of_frames(tmp_path, poses[:10])))
+    path = source.path(clip, intrinsics_of(clip, IntrinsicsConfig()), [()] * NUM_FRAMES)
+    assert [pose is None for pose in path.poses] == [False] * 10 + [True] * 14
+
+
+def test_what_a_path_lacks_is_said(tmp_path, clip, poses):
+    lens = intrinsics_of(clip, IntrinsicsConfig())
+    np.savez(tmp_path / "few.npz", cam_c2w=poses[:5])
+    np.savez(tmp_path / "other.npz", poses=poses)
+    scaled = poses.copy()
+    scaled[:, :3, :3] *= 1.5
+    np.savez(tmp_path / "scaled.npz", cam_c2w=scaled)
+    wanted = {"few": "holds 5 poses", "other": "cam_c2w", "scaled": "no rigid motion", "missing": "No camera path"}
+    for name, words in wanted.items():
+        with pytest.raises((ValueError, FileNotFoundError), match=words):
+            camera_of("megasam", str(tmp_path / f"{name}.npz")).path(clip, lens, [()] * NUM_FRAMES)
+
+
+def test_a_backend_says_which_files_it_needs():
+    with pytest.raises(ValueError, match="--camera vipe needs --camera-from ViPE's"):
+        camera_of("vipe", None)
+    with pytest.raises(ValueError, match="reads no files"):
+        hands_of("mediapipe", "file")
+    with pytest.raises(ValueError, match="must be one of"):
+        camera_of("compass", None)
+    assert all(row.needs for name, row in CAMERAS.items() if name not in ("colmap", "fixed"))
+
+
+def room(path, way):
+    """A textured corner of a room, filmed along a way."""
+    rng = np.random.default_rng(0)
+    walls = [rng.integers(0, 255, (60, 60), dtype=np.uint8).repeat(8, 0).repeat(8, 1) for _ in range(3)]
+    # Each wall: the world's corners of its picture.
+    corners = [
+        [(-2, -1.5, 3), (2, -1.5, 3), (2, 1.5, 3), (-2, 1.5, 3)],
+        [(-2, -1.5, 1), (-2, -1.5, 3), (-2, 1.5, 3), (-2, 1.5, 1)],
+        [(-2, 1.5, 3), (2, 1.5, 3), (2, 1.5, 1), (-2, 1.5, 1)],
+    ]
+    pictures = []
+    for T in way:
+        picture = np.zeros((CAMERA.height_px, CAMERA.width_px), np.uint8)
+        for wall, places in zip(walls, corners, strict=True):
+            seen = geometry.apply(geometry.invert(T), np.array(places, float))
+            if seen[:, 2].min() < 0.1:
+                continue
+            flat = seen[:, :2] / seen[:, 2:] * CAMERA.fx + (CAMERA.cx - 0.5, CAMERA.cy - 0.5)
+            side = wall.shape[0]
+            H = cv2.getPerspectiveTransform(np.float32([(0, 0), (side, 0), (side, side), (0, side)]), flat.astype(np.float32))
+            drawn = cv2.warpPerspective(wall, H, (CAMERA.width_px, CAMERA.height_px), flags=cv2.INTER_AREA)
+            picture = np.maximum(picture, drawn)
+        pictures.append(np.repeat(picture[..., None], 3, axis=2))
+    write_video(path, pictures, 16.0)
+
+
+@pytest.mark.slow
+def test_structure_from_motion_finds_the_way_of_a_camera_that_moves(tmp_path):
+    pytest.importorskip("pycolmap", reason="structure from motion needs pycolmap")
+    times = np.arange(NUM_FRAMES) / 16.0
+    turns = [geometry.rotation_from_axis_angle(np.array([0.0, 0.1 * np.sin(2 * time), 0.0])) for time in times]
+    places = [np.array([0.5 * time, 0.1 * np.sin(3 * time), 0.0]) for time in times]
+    way = np.stack([geometry.transform(turn, place) for turn, place in zip(turns, places, strict=True)])
+    room(tmp_path / "room.mp4", way)
+    clip = open_clip(tmp_path / "room.mp4")
+    path = camera_of("colmap", None).path(clip, Intrinsics(CAMERA, "user"), [()] * NUM_FRAMES)
+    assert path.known_share == 1.0
+    assert path.error_px < 1.0
+    found = path.centres - path.centres[0]
+    truth = way[:, :3, 3]
+    scale = np.linalg.norm(truth[-1]) / np.linalg.norm(found[-1])
+    first = way[0][:3, :3] @ path.poses[0][:3, :3].T
+    np.testing.assert_allclose(scale * found @ first.T, truth, atol=0.02)
+    turned = [geometry.rotation_angle_rad((first @ pose[:3, :3]).T @ T[:3, :3]) for pose, T in zip(path.poses, way, strict=True)]
+    assert max(turned) < np.radians(1.0)
+
+
+@pytest.mark.slow
+def test_a_camera_that_only_turns_has_no_path(tmp_path):
+    pytest.importorskip("pycolmap", reason="structure from motion needs pycolmap")
+    turns = [geometry.rotation_from_axis_angle(np.array([0.0, 0.3 * np.sin(time / 8.0), 0.0])) for time in range(NUM_FRAMES)]
+    room(tmp_path / "turn.mp4", [geometry.transform(turn, np.zeros(3)) for turn in turns])
+    clip = open_clip(tmp_path / "turn.mp4")
+    with pytest.raises(NoCameraPathError, match=r"parallax|different places|frames only"):
+        camera_of("colmap", None).path(clip, Intrinsics(CAMERA, "user"), [()] * NUM_FRAMES)

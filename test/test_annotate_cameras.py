@@ -6,6 +6,7 @@ import pytest
 
 from h2w_ros import geometry
 from h2w_ros.annotate.backends import CAMERAS, camera_of, hands_of
+from h2w_ros.annotate.cameras.colmap import ColmapCamera
 from h2w_ros.annotate.cameras.path import NoCameraPathError
 from h2w_ros.annotate.clip import open_clip
 from h2w_ros.annotate.intrinsics import Intrinsics, IntrinsicsConfig, intrinsics_of
@@ -166,7 +167,7 @@ def test_structure_from_motion_finds_the_way_of_a_camera_that_moves(tmp_path):
     way = np.stack([geometry.transform(turn, place) for turn, place in zip(turns, places, strict=True)])
     room(tmp_path / "room.mp4", way)
     clip = open_clip(tmp_path / "room.mp4")
-    path = camera_of("colmap", None).path(clip, Intrinsics(CAMERA, "user"), [()] * NUM_FRAMES)
+    path = ColmapCamera(max_features=250, num_threads=1).path(clip, Intrinsics(CAMERA, "user"), [()] * NUM_FRAMES)
     assert path.known_share == 1.0
     assert path.error_px < 1.0
     found = path.centres - path.centres[0]
@@ -178,11 +179,10 @@ def test_structure_from_motion_finds_the_way_of_a_camera_that_moves(tmp_path):
     assert max(turned) < np.radians(1.0)
 
 
-@pytest.mark.slow
 def test_a_camera_that_only_turns_has_no_path(tmp_path):
     pytest.importorskip("pycolmap", reason="structure from motion needs pycolmap")
     turns = [geometry.rotation_from_axis_angle(np.array([0.0, 0.3 * np.sin(time / 8.0), 0.0])) for time in range(NUM_FRAMES)]
     room(tmp_path / "turn.mp4", [geometry.transform(turn, np.zeros(3)) for turn in turns])
     clip = open_clip(tmp_path / "turn.mp4")
-    with pytest.raises(NoCameraPathError, match=r"parallax|different places|frames only"):
+    with pytest.raises(NoCameraPathError, match="too little parallax"):
         camera_of("colmap", None).path(clip, Intrinsics(CAMERA, "user"), [()] * NUM_FRAMES)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from h2w_ros.annotate.cameras.path import CameraPath, NoCameraPathError
-from h2w_ros.annotate.cameras.points import PICTURE_NAME, TrackedPoints, follow_points
+from h2w_ros.annotate.cameras.points import PICTURE_NAME, TrackedPoints, beyond_turning_deg, follow_points
 from h2w_ros.annotate.clip import Clip
 from h2w_ros.annotate.intrinsics import Intrinsics
 from h2w_ros.annotate.sighting import Sightings
@@ -26,6 +26,8 @@ SEED = 0
 START_DEG = (16.0, 8.0, 4.0)
 # A model of this share of the frames needs no other try.
 ENOUGH = 0.9
+# All poses are adjusted together whenever the model has grown by this factor: frames of a video are many and alike.
+GLOBAL_EVERY = 1.3
 # Of one scene point at most so many sightings are compared for the angle under which it was seen.
 MOST_COMPARED = 12
 
@@ -34,16 +36,19 @@ MOST_COMPARED = 12
 class ColmapCamera:
     """Structure from motion over all frames of a clip.
 
-    `max_features`: points that are followed at a time. `spans`: frames that lie so many apart are compared.
-    `least_parallax_deg`: the median angle between the rays to a scene point; below it distances, and with them the camera's way,
-    are guesses. `least_share`: of frames whose camera must be found. `num_threads`: -1 takes all cores.
+    `max_features`: points that are followed at a time. `spans`: frames that lie so many apart are compared. `least_parallax_deg`: the
+    median angle between the rays to a scene point; below it distances, and with them the camera's way, are guesses. `least_share`: of
+    frames whose camera must be found. `least_motion_deg`: of points, beyond what turning explains. `num_threads`: -1 takes all cores.
+    `most_s`: time for one try [s].
     """
 
-    max_features: int = 800
+    max_features: int = 500
     spans: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     least_parallax_deg: float = 2.0
     least_share: float = 0.5
+    least_motion_deg: float = 0.3
     num_threads: int = -1
+    most_s: int = 300
     name: str = "colmap"
 
     def __post_init__(self) -> None:
@@ -72,6 +77,7 @@ class ColmapCamera:
         database, pictures = folder / "database.db", folder / "pictures"
         pictures.mkdir()
         tracks = follow_points(clip, sightings, self.max_features, pictures)
+        self._check_moves(tracks, intrinsics.camera)
         is_known = intrinsics.source == "user"
         colmap.set_random_seed(SEED)
         colmap.Database.open(database).close()  # makes the file
@@ -89,12 +95,24 @@ class ColmapCamera:
                 break
         return best
 
+    def _check_moves(self, tracks: Sequence[TrackedPoints], camera: Camera) -> None:
+        """Before any minutes are spent: a camera that only turns shows no distances, however long one looks."""
+        moved_deg = max(beyond_turning_deg(tracks, camera, span) for span in self.spans)
+        if moved_deg < self.least_motion_deg:
+            raise NoCameraPathError(
+                f"the clip has too little parallax: beyond what turning explains, points move by {moved_deg:.2f} degrees, at least"
+                f" {self.least_motion_deg:.2f} needed; move it sideways, import a path from elsewhere, or use --camera fixed if it stood still"
+            )
+
     def _mapping(self, colmap: Any, is_known: bool, start_deg: float) -> Any:
         options = colmap.IncrementalPipelineOptions(num_threads=self.num_threads, random_seed=SEED, multiple_models=False, extract_colors=False)
         options.structure_less_registration_fallback = False  # it registers pictures that see nothing of the model
         options.ba_refine_focal_length = not is_known
         options.mapper.abs_pose_refine_focal_length = not is_known
         options.mapper.init_min_tri_angle = start_deg
+        options.ba_global_frames_ratio = options.ba_global_points_ratio = GLOBAL_EVERY
+        options.ba_global_max_refinements, options.ba_local_max_refinements = 2, 1
+        options.max_runtime_seconds = self.most_s
         return options
 
     def _check(self, path: CameraPath) -> None:

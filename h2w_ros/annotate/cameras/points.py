@@ -14,12 +14,15 @@ from numpy import ndarray
 from h2w_ros.annotate.clip import Clip
 from h2w_ros.annotate.hand_masks import hands_mask
 from h2w_ros.annotate.sighting import Sightings
+from h2w_ros.condition import Camera
 
 PICTURE_NAME = "{:06d}.png"
 WINDOW_PX, LEVELS = (21, 21), 3
 QUALITY, SPACING_PX = 0.005, 8
 # Followed forth and back, a point must return this near [px].
 RETURN_PX = 0.7
+# A turn is told by at least so many common points, in rounds that let points that move on their own count less.
+LEAST_COMMON, TURN_ROUNDS = 20, 6
 
 
 class TrackedPoints(NamedTuple):
@@ -76,3 +79,32 @@ def _is_on(mask: Bool[ndarray, "H W"], places_px: Float[ndarray, "n 2"]) -> Bool
     x, y = np.floor(places_px).astype(int).T
     is_inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     return is_inside & mask[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)]
+
+
+def beyond_turning_deg(tracks: Sequence[TrackedPoints], camera: Camera, span: int) -> float:
+    """How far points move, at most over pairs of frames `span` apart, in a way that no turning of the camera explains: a median angle.
+
+    What only turns sees the same rays turned; that needs no model of the scene, which turning could not give.
+    """
+    shifts = [_beyond_turning_deg(a, b, camera) for a, b in zip(tracks, tracks[span:], strict=False)]
+    return max(shifts, default=0.0)
+
+
+def _beyond_turning_deg(a: TrackedPoints, b: TrackedPoints, camera: Camera) -> float:
+    _, of_a, of_b = np.intersect1d(a.ids, b.ids, assume_unique=True, return_indices=True)
+    if len(of_a) < LEAST_COMMON:
+        return 0.0
+    rays_a, rays_b = _rays(a.places_px[of_a], camera), _rays(b.places_px[of_b], camera)
+    weights = np.ones(len(rays_a))
+    for _ in range(TURN_ROUNDS):
+        U, _, Vt = np.linalg.svd(rays_a.T @ (weights[:, None] * rays_b))
+        R = U @ np.diag([1.0, 1.0, np.linalg.det(U @ Vt)]) @ Vt
+        gaps = np.linalg.norm(rays_b @ R.T - rays_a, axis=1)
+        weights = 1.0 / np.maximum(gaps, 1e-4)
+    return float(np.degrees(np.median(gaps)))
+
+
+def _rays(places_px: Float[ndarray, "n 2"], camera: Camera) -> Float[ndarray, "n 3"]:
+    flat = (places_px - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
+    rays = np.concatenate([flat, np.ones((len(flat), 1))], axis=1)
+    return rays / np.linalg.norm(rays, axis=1, keepdims=True)

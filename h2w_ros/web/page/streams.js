@@ -73,13 +73,13 @@ export class Screen {
 
 const CHAINS = [[0, 1, 2, 3, 17], [0, 4, 5, 6, 18], [0, 10, 11, 12, 19], [0, 7, 8, 9, 20], [0, 13, 14, 15, 16]];
 
+// A dark line under a light one is seen on any picture, and costs less to draw than a shadow.
 export function drawHands(svg, hands) {
-  const paths = hands.flatMap((points) => CHAINS.map((chain) => "M" + chain.map((joint) => points[joint].join(" ")).join("L")));
-  while (svg.childElementCount > paths.length) svg.lastChild.remove();
-  while (svg.childElementCount < paths.length) {
+  const lines = hands.flatMap((points) => CHAINS.map((chain) => "M" + chain.map((joint) => points[joint].join(" ")).join("L"))).join("");
+  for (const kind of svg.childElementCount ? [] : ["under", "bone"]) {
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-    path.setAttribute("class", "bone");
+    path.setAttribute("class", kind);
     svg.append(path);
   }
-  paths.forEach((path, index) => svg.children[index].setAttribute("d", path));
+  for (const path of svg.children) path.setAttribute("d", lines);
 }

@@ -27,6 +27,7 @@ VERBS = {
     "replay": "play an episode, a bag or an example into ROS topics",
     "run": "conditioner and generator in one process",
     "soak": "run the whole graph under injected faults and check what must hold",
+    "synthesize": "recordings, varied and predicted, as a LeRobotDataset and as bags",
     "train": "train a model, in one go or stage by stage",
     "world": "sample the simulated world",
 }

@@ -29,7 +29,9 @@ def hand_agreement(future: Future) -> float:
     judge = hand_likelihood(future.start, future.start_hands)
     if judge is None:
         return math.nan
-    shares = [agreement(judge[_bins(picture)], hands) for pictures in future.pictures for picture, hands in zip(pictures, future.hands, strict=True)]
+    shares = [
+        agreement(judge[colour_bins(picture)], hands) for pictures in future.pictures for picture, hands in zip(pictures, future.hands, strict=True)
+    ]
     defined = [share for share in shares if not math.isnan(share)]
     return float(np.mean(defined)) if defined else math.nan
 
@@ -39,7 +41,7 @@ def hand_likelihood(picture: Image, hands: Bool[ndarray, "H W"]) -> Float[ndarra
     inside, outside = _apart(hands)
     if min(inside.sum(), outside.sum()) < MIN_PIXELS:
         return None
-    bins, num_bins = _bins(picture), (256 // LEVELS_A_BIN) ** 3
+    bins, num_bins = colour_bins(picture), (256 // LEVELS_A_BIN) ** 3
     ours, theirs = (_smoothed(np.bincount(bins[mask], minlength=num_bins)) for mask in (inside, outside))
     return np.log(ours / theirs)
 
@@ -66,7 +68,7 @@ def _apart(hands: Bool[ndarray, "H W"]) -> tuple[Bool[ndarray, "H W"], Bool[ndar
     return hands, grown == 0
 
 
-def _bins(picture: Image) -> ndarray:
+def colour_bins(picture: Image) -> ndarray:
     """A number for the colour of every pixel."""
     coarse = (picture // LEVELS_A_BIN).astype(np.int64)
     base = 256 // LEVELS_A_BIN

@@ -26,7 +26,7 @@ HASH_BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """`scene` belongs to the first of the moments. `likelihood`: how much more common each colour bin is in hands; None where no picture shows any."""
+    """`scene` belongs to the first of the moments. `likelihood`: how much more common each colour is in hands; None where no picture shows any."""
 
     recording: Recording
     moments: list[Condition]

@@ -14,7 +14,7 @@ pytest.importorskip("rclpy")
 
 ROOT = Path(__file__).resolve().parent.parent
 COLCON = shutil.which("colcon", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-NODES = {"conditioner", "generator", "recorder", "replay"}
+NODES = {"conditioner", "generator", "preview", "recorder", "replay"}
 
 pytestmark = pytest.mark.skipif(COLCON is None, reason="colcon is not installed")
 
@@ -47,6 +47,8 @@ def test_colcon_builds_both_packages_and_the_nodes_run_from_the_workspace(tmp_pa
     assert (package / "share" / "ament_index" / "resource_index" / "packages" / "h2w_ros").is_file()
     assert (package / "share" / "h2w_ros" / "launch" / "preview.launch.py").is_file()
     assert {path.name for path in (package / "lib" / "h2w_ros").iterdir()} >= NODES
+    assert list(package.rglob("h2w_ros/web/page/index.html"))
+    assert list((package / "share" / "h2w_ros" / "models" / "scenes").glob("*.mcap"))
     places = "import h2w_ros.paths as p, h2w_msgs.msg._hands as m; print(p.__file__); print(m.__file__); print(p.models_dir())"
     script = f'. "{install}/local_setup.sh" && cd / && python -c "{places}" && exec "{package}/lib/h2w_ros/conditioner" --help'
     done = subprocess.run(["sh", "-c", script], env=environment(), capture_output=True, text=True, check=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from h2w_ros.annotate.cameras.path import CameraSource
@@ -18,10 +19,16 @@ class Row(NamedTuple):
     needs: str = ""
 
 
+_RESULTS = "h2w_ros.annotate.saved_hands"
 _SAVED = "h2w_ros.annotate.cameras.saved"
 
 HANDS: Mapping[str, Row] = {
     "mediapipe": Row("h2w_ros.annotate.mediapipe_hands", "MediaPipeHands"),
+    "onnx": Row("h2w_ros.annotate.onnx_hands", "OnnxHands", "the network's .onnx file"),
+    "hamer": Row(_RESULTS, "SavedHands", "a folder with one .npz a frame, arrays called as in HaMeR's demo"),
+    "wilor": Row(_RESULTS, "SavedHands", "a folder with one .npz a frame, arrays called as in WiLoR's demo"),
+    "hawor": Row(_RESULTS, "SavedHands", "HaWoR's folder of the video"),
+    "dyn-hamr": Row(_RESULTS, "SavedHands", "Dyn-HaMR's NAME_world_results.npz"),
 }
 
 CAMERAS: Mapping[str, Row] = {
@@ -36,9 +43,9 @@ CAMERAS: Mapping[str, Row] = {
 }
 
 
-def hands_of(name: str, path: str | None) -> HandDetector:
-    """The detector of this name; ValueError when it lacks its path, or wants none."""
-    found: HandDetector = _made(HANDS, name, path, "--hands")
+def hands_of(name: str, path: str | None, mano: Path | None = None) -> HandDetector:
+    """The detector of this name; ValueError when it lacks its path, or wants none. `mano`: the user's MANO files, for results in its parameters."""
+    found: HandDetector = _made(HANDS, name, path, "--hands", mano)
     return found
 
 
@@ -48,7 +55,7 @@ def camera_of(name: str, path: str | None) -> CameraSource:
     return found
 
 
-def _made(table: Mapping[str, Row], name: str, path: str | None, option: str) -> Any:
+def _made(table: Mapping[str, Row], name: str, path: str | None, option: str, *more: Any) -> Any:
     if name not in table:
         raise ValueError(f"{option} must be one of {', '.join(table)}, got {name!r}")
     row = table[name]
@@ -57,4 +64,4 @@ def _made(table: Mapping[str, Row], name: str, path: str | None, option: str) ->
     if path and not row.needs:
         raise ValueError(f"{option} {name} reads no files, {option}-from is {path!r}")
     make = getattr(importlib.import_module(row.module), row.maker)
-    return make(name, path) if row.needs else make()
+    return make(name, path, *more) if row.needs else make()

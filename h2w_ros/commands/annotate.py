@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from h2w_ros.annotate.videos import Task
     from h2w_ros.bulk.run import run_jobs
 
-    task = Task(args.out, hands_of(args.hands, args.hands_from), camera_of(args.camera, args.camera_from), _config(args))
+    task = Task(args.out, hands_of(args.hands, args.hands_from, args.mano), camera_of(args.camera, args.camera_from), _config(args))
     jobs = task.jobs(args.videos)
     outcomes = watched(run_jobs(task.make_work(), jobs, args.out, labour_of(args)), len(jobs), "video", "annotate")
     frames = sum(outcome.result.get("frames", 0) for outcome in outcomes if outcome.status in ("done", "there already"))

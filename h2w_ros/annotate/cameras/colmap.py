@@ -105,7 +105,7 @@ class ColmapCamera:
             )
 
     def _mapping(self, colmap: Any, is_known: bool, start_deg: float) -> Any:
-        options = colmap.IncrementalPipelineOptions(num_threads=self.num_threads, random_seed=SEED, multiple_models=False, extract_colors=False)
+        options = colmap.IncrementalPipelineOptions(num_threads=self.num_threads, random_seed=SEED, multiple_models=True, extract_colors=False)
         options.structure_less_registration_fallback = False  # it registers pictures that see nothing of the model
         options.ba_refine_focal_length = not is_known
         options.mapper.abs_pose_refine_focal_length = not is_known

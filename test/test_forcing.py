@@ -36,7 +36,7 @@ def random_source(model: GeneratorConfig) -> ClipSource:
     T_world_camera = np.tile(np.eye(4), (3, 20, 1, 1))
     T_world_camera[:, :, 0, 3] = 0.01 * np.arange(20)
     cameras = np.tile([128.0, 96.0, 100.0, 100.0, 64.0, 48.0], (3, 1))
-    return ClipSource(*latents, *shares, T_world_camera, waving_right_hands(3, 20), cameras, np.ones(3, bool))
+    return ClipSource(*latents, *shares, T_world_camera, waving_right_hands(3, 20), cameras, np.ones(3, bool), np.zeros(3, int))
 
 
 def waving_right_hands(num_episodes: int, num_frames: int) -> torch.Tensor:
@@ -150,7 +150,9 @@ def test_dreams_are_the_streaming_rollout_and_become_the_past_of_a_clip(source: 
     shape = (3, 6, model.codec.latent_channels, *model.latent_size)
     latents = [torch.randn(shape).bfloat16() for _ in range(4)]
     shares = [torch.rand(3, 6, *model.latent_size) for _ in range(2)]
-    small = ClipSource(*latents, *shares, source.T_world_camera[:, :6], source.T_world_grips[:, :6], source.cameras, source.knows_scene)
+    small = ClipSource(
+        *latents, *shares, source.T_world_camera[:, :6], source.T_world_grips[:, :6], source.cameras, source.knows_scene, source.num_carried
+    )
     bank = DreamBank(small, model, DreamConfig(from_step=2, every_steps=5, episodes_at_once=2, episodes_kept=2, limit=3.0))
     assert not bank.is_due(1)
     assert bank.is_due(2)

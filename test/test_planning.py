@@ -243,7 +243,7 @@ def test_an_unknown_scorer_is_refused_with_the_known_ones() -> None:
 
 
 @pytest.mark.slow
-def test_the_readmes_example_runs_and_scores_both_candidates(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_the_documented_example_runs_and_scores_both_candidates(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     root = Path(__file__).resolve().parent.parent
     monkeypatch.chdir(root)
     example = (root / "docs/planners.md").read_text().split("```python\n")[1].split("```")[0]

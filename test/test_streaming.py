@@ -69,7 +69,7 @@ def test_the_lessons_of_a_stream_are_its_rollout() -> None:
     losses = [stream.loss().item() for _ in range(5)]
 
     rng = np.random.default_rng(0)
-    rng.choice(1, 1, replace=False), rng.choice(3, p=PHOTO_ONLY.scene_shares), rng.uniform(size=1)  # the draws that come before the seed's
+    rng.choice(1, 1, replace=False, p=[1.0]), rng.choice(3, p=PHOTO_ONLY.scene_shares), rng.uniform(size=1)  # the draws that come before the seed's
     rollout = Rollout(transformer, MODEL.rollout, seeds=rng.integers(2**31, size=1).tolist())
     rays = torch.from_numpy(episode_rays(one, MODEL, 0, np.arange(20)))[None]
     places = one.places_before(MODEL, np.zeros(20, int), np.maximum(np.arange(20), 1), True)[None]

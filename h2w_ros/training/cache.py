@@ -29,6 +29,7 @@ from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.hands.grip import grips_world
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.scene.table_photo import TablePhoto
+from h2w_ros.training.carried import moments_of, num_carried_frames
 from h2w_ros.training.mixture import mixed, read_weights, sources
 from h2w_ros.world.spec import TABLE_HEIGHT_M
 
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 PICTURES = ("image", "static", "hand")
 NUMBERS = ("hand_share", "object_share", "T_world_camera", "T_world_grips", "camera")
+UNTOLD = {"knows_scene": torch.tensor(True), "num_carried": torch.tensor(0)}
+"""What latent files of earlier versions do not say."""
 VALIDATION_EVERY = 64
 """One seed of so many is never trained on: its loss tells when the others are learned by heart."""
 
@@ -48,7 +51,7 @@ class ClipSource:
     hand_share, object_share: (N, T, h, w) in [0, 1];
     T_world_camera: (N, T, 4, 4) float64; T_world_grips: (N, T, 2, 4, 4) float32, NaN where there is no hand;
     cameras: (N, 6) float64 as `Camera`'s fields; knows_scene: (N,) bool: without a known table and static scene,
-    `static` and `photo` are zero.
+    `static` and `photo` are zero; num_carried: (N,) int, frames with carried things (`carried`).
     """
 
     image: Tensor
@@ -61,6 +64,7 @@ class ClipSource:
     T_world_grips: Tensor
     cameras: np.ndarray
     knows_scene: np.ndarray
+    num_carried: np.ndarray
 
     def to(self, device: torch.device | str) -> ClipSource:
         """The same with its tensors on a device."""
@@ -137,7 +141,7 @@ def _by_seed(files: Iterable[Path]) -> list[Path]:
 
 
 @torch.inference_mode()
-def encode_pixels(codec: PictureCodec, files: Iterable[Path], folder: Path) -> Iterator[Path]:
+def encode_pixels(codec: PictureCodec, model: GeneratorConfig, files: Iterable[Path], folder: Path) -> Iterator[Path]:
     """Writes the latents that pixel files do not have yet; yields each file as it is done."""
     (folder / "latents").mkdir(parents=True, exist_ok=True)
     for path in files:
@@ -145,20 +149,24 @@ def encode_pixels(codec: PictureCodec, files: Iterable[Path], folder: Path) -> I
         out.parent.mkdir(exist_ok=True)
         if not out.exists():
             with np.load(path) as file:
-                encoded = _encoded(codec, file)
+                encoded = _encoded(codec, model, file)
             save_file(encoded, out.with_suffix(".part"))
             out.with_suffix(".part").replace(out)
         yield out
 
 
-def _encoded(codec: PictureCodec, pixels: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+def _encoded(codec: PictureCodec, model: GeneratorConfig, pixels: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     """Every tensor of a latent file."""
     knows_scene = "static" in pixels
     pictures = {name: pixels[name] for name in PICTURES if name in pixels} | ({"photo": _photo_from_everywhere(pixels)} if knows_scene else {})
     arrays = {name: codec.encode(to_tensor(frames, codec.dtype)).to(torch.bfloat16).contiguous() for name, frames in pictures.items()}
     numbers = {name: torch.from_numpy(np.ascontiguousarray(pixels[name])) for name in NUMBERS}
     unknown = {name: torch.zeros_like(arrays["image"]) for name in ("static", "photo") if name not in arrays}
-    return {**arrays, **unknown, **numbers, "knows_scene": torch.tensor(knows_scene)}
+    moments = moments_of(
+        pixels["T_world_camera"], pixels["T_world_grips"], intrinsics(_camera(pixels["camera"])), TABLE_HEIGHT_M if knows_scene else np.nan
+    )
+    num_carried = num_carried_frames(arrays["image"], numbers["hand_share"], numbers["object_share"], moments, model)
+    return {**arrays, **unknown, **numbers, "knows_scene": torch.tensor(knows_scene), "num_carried": torch.tensor(num_carried)}
 
 
 def _photo_from_everywhere(pixels: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -189,15 +197,15 @@ def load_clips(folder: Path, validation: bool = False) -> ClipSource:
         )
     stacked: dict[str, Tensor] = {}
     for row, path in enumerate(files):
-        record = {"knows_scene": torch.tensor(True), **load_file(path)}
+        record = {**UNTOLD, **load_file(path)}
         stacked = stacked or {name: torch.empty((len(files), *tensor.shape), dtype=tensor.dtype) for name, tensor in record.items()}
         for name, tensor in record.items():
             stacked[name][row] = tensor
     logger.info("%d episodes of %d frames from %s", len(files), stacked["image"].shape[1], folder)
     image, static, hand, photo, hand_share, object_share = (stacked[name] for name in (*PICTURES, "photo", "hand_share", "object_share"))
     poses, grips, cameras = (stacked[name] for name in ("T_world_camera", "T_world_grips", "camera"))
-    knows_scene = stacked["knows_scene"].numpy()
-    return ClipSource(image, static, hand, photo, hand_share, object_share, poses.numpy(), grips, cameras.numpy(), knows_scene)
+    knows_scene, num_carried = (stacked[name].numpy() for name in UNTOLD)
+    return ClipSource(image, static, hand, photo, hand_share, object_share, poses.numpy(), grips, cameras.numpy(), knows_scene, num_carried)
 
 
 def _is_chosen(path: Path, validation: bool) -> bool:

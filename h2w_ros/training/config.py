@@ -45,6 +45,7 @@ class StreamTraining:
     seen_share: tuple[float, float] = (0.02, 0.4)
     annealed_share: float = 0.8
     refiner_too: bool = False  # train on the refiner that the stage before has trained; a short stage only shakes it
+    carried_share: float = 0.4  # share of streams that run through episodes with carried things in them, of which there are few
     other_looks: bool = True  # every stream in its own colours, half of them mirrored
     tolerance: float = 0.5  # error from which the loss grows linearly only, in standard deviations of the latents
     choice_share: float = 1.0  # weight of the error of the choice among layers
@@ -58,6 +59,8 @@ class StreamTraining:
     def __post_init__(self) -> None:
         if not 0 < self.annealed_share <= 1:
             raise ValueError(f"annealed_share must be in (0, 1], got {self.annealed_share}")
+        if not 0 <= self.carried_share < 1:
+            raise ValueError(f"carried_share must be in [0, 1), so that every episode is drawn at times, got {self.carried_share}")
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ class Stages:
         """Fills `latents/` from `pixels/`."""
         codec = self.frozen_codec().to(torch.bfloat16)
         files = pixel_files(self.folder)
-        for _ in tqdm(encode_pixels(codec, files, self.folder), total=len(files), desc="encode", unit="episode"):
+        for _ in tqdm(encode_pixels(codec, self.model, files, self.folder), total=len(files), desc="encode", unit="episode"):
             pass
 
     def refiner(self, budget: Budget, start_from: Path | None = None) -> None:

@@ -20,6 +20,7 @@ from h2w_ros.generator.schedule import layered
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.augment import draw_looks, plain_looks
 from h2w_ros.training.cache import ClipSource
+from h2w_ros.training.carried import drawing_shares
 from h2w_ros.training.config import CausalTraining, StreamTraining
 from h2w_ros.training.streamed import StreamedEpisodes
 
@@ -34,6 +35,7 @@ class StreamingLessons:
             raise ValueError("training in the stream takes blocks of one frame and a codec without temporal stride")
         self._transformer, self._model, self._source, self._config, self._weights = transformer, model, source, config, weights
         self._rng = np.random.default_rng(seed)
+        self._shares = drawing_shares(source.num_carried, config.carried_share)
         self._groups = [self._lessons(first_length) for first_length in self._staggered_lengths()]
         self._turn, self._spent = 0, 0.0
         self._device = source.image.device
@@ -78,7 +80,7 @@ class StreamingLessons:
     def _draw_streams(self) -> tuple[StreamedEpisodes, np.ndarray]:
         """Random episodes, and where each stream stands in [0, 1] between those that seldom see the truth and those that often do."""
         source, rng, size = self._source, self._rng, self._config.streams
-        episodes = rng.choice(len(source.image), size, replace=len(source.image) < size)
+        episodes = rng.choice(len(source.image), size, replace=len(source.image) < size, p=self._shares)
         static = (source.photo, source.static, None)[rng.choice(3, p=self._weights.scene_shares)]
         looks = draw_looks(rng, size, self._device) if self._config.other_looks else plain_looks(size, self._device)
         shown = StreamedEpisodes(source, self._model, episodes, looks, static, self._transformer.config.add_control_adapter)
@@ -102,7 +104,7 @@ def validation_loss(
     transformer: Transformer, model: GeneratorConfig, source: ClipSource, config: StreamTraining, weights: CausalTraining, num_blocks: int = 24
 ) -> float:
     """Mean loss of streams that never see the truth, with the photo as their static scene: the same streams at every call."""
-    alone = replace(config, streams=len(source.image), groups=1, seen_share=(1e-9, 1e-9), other_looks=False)
+    alone = replace(config, streams=len(source.image), groups=1, seen_share=(1e-9, 1e-9), other_looks=False, carried_share=0.0)
     lessons = StreamingLessons(transformer, model, source, alone, replace(weights, photo_share=1.0, static_share=0.0), seed=0)
     return float(np.mean([lessons.loss().item() for _ in range(min(num_blocks, source.image.shape[1] - 1))]))
 

@@ -12,10 +12,11 @@ MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
 NAME = MANIFEST.findtext("name")
 MAINTAINER = MANIFEST.find("maintainer")
 
-NODES = ("conditioner", "generator", "preview", "recorder", "replay", "tracker_bridge")
+NODES = ("conditioner", "generator", "hand_tracker", "preview", "recorder", "replay", "tracker_bridge")
 DATA_FOLDERS = ("config", "launch", "models")
 
 EXTRAS = {
+    "annotate": ["pycolmap>=4.0"],
     "world": ["mujoco>=3.2"],
     "train": ["accelerate>=1.0", "matplotlib>=3.7", "tensorboard>=2.14", "torchmetrics>=1.4"],
     "datasets": ["h5py>=3.8"],

@@ -1,0 +1,132 @@
+"""Pictures of a camera through the real node; what MediaPipe would see is known."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+from annotate_world import CAMERA, sighting_of
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
+from robot_fixture import values_of
+from ros_fixture import START_NS, Ros, wait_until
+from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import Image as ImageMsg
+from test_annotate_hands import AT, waving
+from tf2_msgs.msg import TFMessage
+
+from h2w_msgs.msg import Hands
+from h2w_ros.geometry import apply, rotation_from_axis_angle, transform
+from h2w_ros.hands.model import load_hand_model
+from h2w_ros.hands.skinning import hand_joints_and_tips_world
+from h2w_ros.nodes import topics
+from h2w_ros.nodes.hand_tracker import HandTracker
+from h2w_ros.nodes.images import header, image_to_msg
+from h2w_ros.nodes.messages import camera_info, pose_to_msg
+from h2w_ros.nodes.params import overrides
+from h2w_ros.ros_messages import hands_from_msgs
+
+PERIOD_NS = 62_500_000
+NUM_FRAMES = 8
+
+
+class Seer:
+    """Answers in MediaPipe's place."""
+
+    def __init__(self, answers):
+        self.answers, self.pictures, self.is_closed = deque(answers), [], False
+
+    def find(self, picture):
+        self.pictures.append(picture)
+        return self.answers.popleft() if self.answers else ()
+
+    def close(self):
+        self.is_closed = True
+
+
+def tracker(ros: Ros, seer: Seer, **parameters: object) -> HandTracker:
+    return ros.add(HandTracker(lambda config: seer, context=ros.context, parameter_overrides=overrides(**parameters)))
+
+
+def seen(*hands_of):
+    rng = np.random.default_rng(0)
+    return [tuple(sighting_of(hand, CAMERA, AT, rng) for hand in hands) for hands in zip(*hands_of, strict=True)]
+
+
+def picture_msg(index: int) -> ImageMsg:
+    picture = np.zeros((CAMERA.height_px, CAMERA.width_px, 3), np.uint8)
+    picture[:, :10] = 255
+    return image_to_msg(picture, START_NS + index * PERIOD_NS, "head_camera")
+
+
+def points_of(hand):
+    return hand_joints_and_tips_world(load_hand_model(hand.side), hand)
+
+
+def show(ros: Ros, heard: list, number: int) -> None:
+    """Pictures one by one, each once the one before was answered."""
+    pictures = ros.publisher(ImageMsg, topics.IMAGE)
+    assert wait_until(pictures.get_subscription_count)
+    for index in range(number):
+        pictures.publish(picture_msg(index))
+        wait_until(lambda wanted=index + 1: len(heard) >= wanted, timeout_s=2.0)
+
+
+def test_pictures_become_hands_in_the_cameras_frame(ros: Ros) -> None:
+    heard = ros.collect(Hands, topics.HANDS)
+    truth = waving("left", x_m=-0.12, num_frames=NUM_FRAMES), waving("right", x_m=0.12, num_frames=NUM_FRAMES, seed=2)
+    node = tracker(ros, Seer(seen(*truth)))
+    infos = ros.publisher(CameraInfo, topics.CAMERA_INFO)
+    assert wait_until(infos.get_subscription_count)
+    infos.publish(camera_info(CAMERA, START_NS, "head_camera"))
+    assert wait_until(lambda: node.knows_camera)
+    show(ros, heard, NUM_FRAMES)
+    assert len(heard) >= NUM_FRAMES - 1
+    assert heard[-1].header.frame_id == "head_camera"
+    found = hands_from_msgs(heard[-1].hands).hands
+    for hand, wanted in zip(found, (truth[0][-1], truth[1][-1]), strict=True):
+        assert np.linalg.norm(points_of(hand) - points_of(wanted), axis=1).mean() < 0.015
+
+
+def test_hands_are_brought_into_the_world_by_tf(ros: Ros) -> None:
+    heard = ros.collect(Hands, topics.HANDS)
+    truth = waving("right", num_frames=NUM_FRAMES)
+    tracker(ros, Seer(seen(truth)), view_deg=float(np.degrees(2 * np.arctan(CAMERA.width_px / 2 / CAMERA.fx))), world_frame="odom")
+    T_odom_camera = transform(rotation_from_axis_angle(np.array([0.2, -0.4, 1.0])), np.array([1.0, 2.0, 3.0]))
+    edge, pose = TransformStamped(header=header(START_NS, "odom"), child_frame_id="head_camera"), pose_to_msg(T_odom_camera)
+    edge.transform.rotation = pose.orientation
+    edge.transform.translation.x, edge.transform.translation.y, edge.transform.translation.z = pose.position.x, pose.position.y, pose.position.z
+    frames = ros.publisher(TFMessage, topics.TF_STATIC, topics.LATCHED)
+    assert wait_until(frames.get_subscription_count)
+    frames.publish(TFMessage(transforms=[edge]))
+    show(ros, heard, NUM_FRAMES)
+    assert heard
+    assert heard[-1].header.frame_id == "odom"
+    (hand,) = hands_from_msgs(heard[-1].hands).hands
+    index = (heard[-1].header.stamp.sec * 10**9 + heard[-1].header.stamp.nanosec - START_NS) // PERIOD_NS
+    assert np.linalg.norm(points_of(hand) - apply(T_odom_camera, points_of(truth[index])), axis=1).mean() < 0.05
+
+
+def test_pictures_without_calibration_are_left_out_and_counted(ros: Ros) -> None:
+    heard, diagnostics = ros.collect(Hands, topics.HANDS), ros.collect(DiagnosticArray, topics.DIAGNOSTICS)
+    seer = Seer([])
+    node = tracker(ros, seer)
+    show(ros, heard, 2)
+    assert wait_until(lambda: int(values_of(diagnostics, "hand_tracker").get("dropped.no_camera_info", 0)) >= 1)
+    assert not heard
+    node.finish()
+    assert seer.is_closed
+
+
+def test_a_mirrored_picture_is_turned_before_it_is_looked_at(ros: Ros) -> None:
+    heard = ros.collect(Hands, topics.HANDS)
+    seer = Seer([])
+    tracker(ros, seer, view_deg=60.0, is_mirrored=True)
+    show(ros, heard, 1)
+    assert wait_until(lambda: seer.pictures)
+    assert seer.pictures[0][0, -1].tolist() == [255, 255, 255]
+    assert seer.pictures[0][0, 0].tolist() == [0, 0, 0]

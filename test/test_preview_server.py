@@ -13,6 +13,7 @@ import pytest
 from aiohttp import ClientSession, ClientTimeout, CookieJar, WSMsgType, WSServerHandshakeError
 from page_fixture import EchoGenerator, Visitor, hand_message, served, visit, white
 
+from h2w_ros.web import photo
 from h2w_ros.web.generator_process import Begin, End, GeneratorProcess
 from h2w_ros.web.live import LiveHub
 from h2w_ros.web.server import MAX_CLIENTS, MAX_MESSAGE_BYTES
@@ -170,22 +171,26 @@ def test_there_is_room_for_so_many_pages_and_no_more() -> None:
 
 
 def test_a_slow_page_does_not_slow_the_others() -> None:
-    async def rate_of(session: ClientSession, address: str, visitor: Visitor) -> float:
+    async def rate_of(visitor: Visitor) -> float:
         visitor.pictures.clear()
         await visitor.listen(1.5)
         return len(visitor.pictures) / 1.5
 
-    with served() as address:
+    generator = EchoGenerator()
+    with served(generator) as address:
 
         async def play(session: ClientSession) -> None:
             quick = await visit(session, address)
-            alone = await rate_of(session, address, quick)
+            alone = await rate_of(quick)
             slow = [await visit(session, address, is_slow=True) for _ in range(3)]
-            beside = await rate_of(session, address, quick)
+            await quick.listen(1.5)  # by then it is known that nobody looks there
+            asked = len(generator.pushed())
+            beside = await rate_of(quick)
             for visitor in slow:
                 await visitor.listen(0.1)
             assert all(len(visitor.pictures) <= 2 for visitor in slow)
-            assert beside > 0.6 * alone > 5.0
+            assert beside > 0.6 * alone > 3.0
+            assert len(generator.pushed()) - asked <= 1.5 * len(quick.pictures) + 10  # no turns for those who do not look
 
         browse(play)
 
@@ -232,6 +237,29 @@ def test_reset_begins_the_photo_anew_with_the_seed_and_pause_stops_everything() 
         browse(play)
     assert [request.seed for request in generator.asked if isinstance(request, Begin)] == [0, 7]
     assert isinstance(generator.asked[-1], End)
+
+
+def test_a_hand_that_nobody_moves_rests_until_it_is_moved_and_not_while_the_generator_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photo, "REST_AFTER_S", 0.3)
+    generator = EchoGenerator()
+    with served(generator) as address:
+
+        async def play(session: ClientSession) -> None:
+            visitor = await visit(session, address)
+            while (await visitor.hear("phase"))["phase"] != "resting":
+                pass
+            pushed = len(generator.pushed())
+            await visitor.listen(0.2)
+            assert len(generator.pushed()) == pushed
+            generator.problem = "the generator has died"
+            await visitor.say(**hand_message())
+            while (await visitor.hear("phase"))["phase"] != "error":
+                pass
+            await visitor.listen(0.5)
+            generator.problem = ""
+            assert (await visitor.hear("phase"))["phase"] == "running"
+
+        browse(play)
 
 
 def test_a_generator_that_is_gone_is_told_in_words_and_its_return_begins_the_photo_anew() -> None:

@@ -44,7 +44,8 @@ class Client:
     ) -> None:
         self._socket, self._generator, self._hub, self._scene_of, self._notice_of = socket, generator, hub, scene_of, notice_of
         self._outlets = {stream: Outlet(stream, socket.send_bytes) for stream in STREAMS}
-        self._photo = PhotoLoop(generator, name, lambda picture, facts: self.show("prediction", picture, facts), self._tell_phase)
+        prediction = self._outlets["prediction"]
+        self._photo = PhotoLoop(generator, name, prediction.offer, self._tell_phase, lambda: prediction.is_stuck)
         self._allowance = Allowance(MESSAGES_HZ, MESSAGES_RESERVE)
         self._texts: asyncio.Queue[Mapping[str, object]] = asyncio.Queue()
         self._is_live, self._live_is_paused = False, False

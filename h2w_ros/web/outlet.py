@@ -16,6 +16,7 @@ MAX_UNACKNOWLEDGED = 2
 SLOW_S, FAST_S = 0.25, 0.1
 """A picture that takes longer than the first asks for a lower quality; so many below the second in a row allow a higher one."""
 FAST_IN_A_ROW = 48
+STUCK_S = 1.0
 SMOOTHING = 0.2
 HEADER = "<I"
 """Length of the JSON text between it and the picture's bytes."""
@@ -58,6 +59,11 @@ class Outlet:
             del self._sent_s[earlier]
         self._judge(time.monotonic() - sent_s)
         self._changed.set()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the browser has not taken anything for a while: nobody needs to make more."""
+        return len(self._sent_s) >= MAX_UNACKNOWLEDGED and time.monotonic() - max(self._sent_s.values()) > STUCK_S
 
     @property
     def line_ms(self) -> float:

@@ -18,6 +18,7 @@ from h2w_ros.web.words import Hand
 REST_AFTER_S = 30.0
 """A hand that nobody has moved for so long costs no more computing."""
 RETRY_S = 0.5
+STUCK_POLL_S = 0.1
 
 Show = Callable[[Image, Facts], None]
 Say = Callable[[str, str], None]
@@ -25,10 +26,13 @@ Say = Callable[[str, str], None]
 
 
 class PhotoLoop:
-    """The closed loop of one visitor. All methods are called on the event loop."""
+    """The closed loop of one visitor. All methods are called on the event loop.
 
-    def __init__(self, generator: GeneratorProcess, visitor: str, show: Show, say: Say) -> None:
-        self._generator, self._visitor, self._show, self._say = generator, visitor, show, say
+    While `is_stuck` says that pictures are not taken, none are made: the generator's turns belong to those who look.
+    """
+
+    def __init__(self, generator: GeneratorProcess, visitor: str, show: Show, say: Say, is_stuck: Callable[[], bool]) -> None:
+        self._generator, self._visitor, self._show, self._say, self._is_stuck = generator, visitor, show, say, is_stuck
         self._phase_told = ("", "")
         self._changed = asyncio.Event()
         self.is_paused = False
@@ -83,10 +87,12 @@ class PhotoLoop:
                 self._tell("paused" if self.is_paused else "resting", "")
             self._changed.clear()
             await self._changed.wait()
+        while self._is_stuck():
+            await asyncio.sleep(STUCK_POLL_S)
 
     @property
     def _rests(self) -> bool:
-        return time.monotonic() - self._touched_s > REST_AFTER_S
+        return not self._needs_begin and time.monotonic() - self._touched_s > REST_AFTER_S
 
     def _wake(self) -> None:
         self._touched_s = time.monotonic()
@@ -109,7 +115,7 @@ class PhotoLoop:
 
     async def _begin(self) -> None:
         scene = self._scene
-        self._index, self._needs_begin = 0, False
+        self._index, self._needs_begin, self._touched_s = 0, False, time.monotonic()
         pictures = await self._generator.ask(Begin(self._visitor, scene.condition, scene.table_height_m, self._seed))
         if scene is self._scene and not self._needs_begin:
             self._give(pictures, scene.condition, None)

@@ -19,7 +19,7 @@ INTERFACES = sorted(path for folder in ("msg", "srv", "action") for path in (ROO
 SYSTEM_PINS = ("constraints.txt", "constraints-numpy1.txt", "constraints-numpy2.txt", "ros-wheels.txt")
 
 # Optional backends that users install by their own means, and say so where they are missing.
-OPTIONAL = {"pytorch3d"}
+OPTIONAL = {"mediapipe", "pytorch3d"}
 # What the manifest calls a package that pip calls otherwise.
 IN_MANIFEST = {"aiohttp": "python3-aiohttp", "opencv-python-headless": "python3-opencv", "pyyaml": "python3-yaml", "torch": "python3-pytorch-pip"}
 IMPORT_OF_PACKAGE = {"opencv-python-headless": "cv2", "pyyaml": "yaml", "backports.zstd": "backports"}
@@ -87,7 +87,7 @@ def script_requirements(extra: str) -> list[str]:
 
 def test_everything_set_up_installs_is_pinned() -> None:
     pins = {re.split(r"[=\[]", line)[0].lower() for name in SYSTEM_PINS for line in (ROOT / ".ci" / name).read_text().splitlines() if "==" in line}
-    by_hand = {"diffusers", "onnxruntime-gpu", "smplx"}  # extras that set-up leaves alone
+    by_hand = {"diffusers", "onnxruntime-gpu", "pycolmap", "smplx"}  # extras that set-up leaves alone
     assert set(required_packages()) - pins <= by_hand
 
 

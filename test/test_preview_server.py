@@ -239,6 +239,23 @@ def test_reset_begins_the_photo_anew_with_the_seed_and_pause_stops_everything() 
     assert isinstance(generator.asked[-1], End)
 
 
+def test_a_page_that_vanishes_mid_stream_leaves_nothing_behind_and_disturbs_nobody() -> None:
+    generator = EchoGenerator()
+    with served(generator) as address:
+
+        async def play(session: ClientSession) -> None:
+            stays, vanishes = await visit(session, address), await visit(session, address)
+            await vanishes.listen(0.3)
+            vanishes.socket._writer.transport.abort()
+            await stays.listen(0.5)
+            assert sum(isinstance(request, End) for request in generator.asked) == 1
+            before = len(stays.pictures)
+            await stays.listen(0.5)
+            assert len(stays.pictures) > before + 5
+
+        browse(play)
+
+
 def test_a_hand_that_nobody_moves_rests_until_it_is_moved_and_not_while_the_generator_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photo, "REST_AFTER_S", 0.3)
     generator = EchoGenerator()

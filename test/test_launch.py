@@ -92,7 +92,7 @@ def test_a_launched_recording_is_answered_in_its_namespace_and_its_end_ends_ever
     assert answers == sorted(answers)
 
 
-@pytest.mark.parametrize("name", ["preview", "replay"])
+@pytest.mark.parametrize("name", ["preview", "replay", "synthesize"])
 def test_a_launch_file_describes_its_arguments(name: str) -> None:
     pytest.importorskip("launch_ros", reason="launch_ros is not among the ROS wheels")
     from launch.launch_description_sources import get_launch_description_from_python_launch_file

@@ -26,6 +26,7 @@ With --candidates: one block of N futures, as one batch and one after the other;
 computes once and the others each for themselves.
 With --fit: the fitting of hands to noisy joints alone, beside SciPy on the same problems, in ms of one core; errors are mean distances of
 21 points from the truth.
+With --clips: how many clips of 33 frames of 192x256 a minute come out of episodes in any order, pictures, poses and hands, on two processes.
 """
 
 
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ros", action="store_true", help="measure only what ROS costs, and nodes that have nothing to do")
     parser.add_argument("--candidates", type=int, metavar="N", help="measure only N futures of a session, as one batch against one after the other")
     parser.add_argument("--fit", action="store_true", help="measure only the fitting of hands to a tracker's joints")
+    parser.add_argument("--clips", type=int, metavar="N", help="measure only random access to N clips of episodes")
     parser.add_argument("--json", type=Path, help="write the numbers to this file too")
 
 
@@ -57,6 +59,8 @@ def report_of(args: argparse.Namespace) -> dict[str, object]:
     """The measurement that was asked for."""
     if args.fit:
         return fit_report()
+    if args.clips is not None:
+        return clips_report(args.clips)
     if args.ros:
         return ros_report(args.model)
     return streaming_report(args) if args.candidates is None else branches_report(args)
@@ -71,6 +75,19 @@ def fit_report() -> dict[str, object]:
     plan = FitPlan()
     with tqdm(total=len(SIDES) * plan.num_frames, unit="frame", desc="fitting") as bar:
         return measure_fit(plan, bar.update)
+
+
+def clips_report(num_clips: int) -> dict[str, object]:
+    """Clips of episodes in any order."""
+    from tempfile import TemporaryDirectory
+
+    from tqdm import tqdm
+
+    from h2w_ros.evaluation.clip_speed import ClipPlan, measure_clips
+    from h2w_ros.hardware import describe
+
+    with TemporaryDirectory() as folder, tqdm(total=num_clips, unit="clip", desc="reading", disable=None) as bar:
+        return {"hardware": describe(), **measure_clips(ClipPlan(num_clips), Path(folder), bar.update)}
 
 
 def ros_report(model: str) -> dict[str, object]:

@@ -17,7 +17,7 @@ from h2w_ros.hands.render import HandRenderer
 NUM_TILES, TILES_A_ROW, TILE_WIDTH_PX = 12, 4, 360
 HAND_SHARE = 0.6
 SHEET_QUALITY = 85
-# Colours of the path's beginning and end, and of the hands', as in the hand pictures.
+FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.42
 PATH_PX = 240
 
 
@@ -78,6 +78,7 @@ def _overlaid(picture: Image, moment: Condition | None, renderer: HandRenderer) 
 
 def _captioned(tile: Image, text: str) -> Image:
     marked = np.ascontiguousarray(tile)
-    for thickness, grey in ((3, 0), (1, 255)):
-        cv2.putText(marked, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (grey,) * 3, thickness, cv2.LINE_AA)
+    (width, height), below = cv2.getTextSize(text, FONT, FONT_SCALE, 1)
+    cv2.rectangle(marked, (0, 0), (width + 8, height + below + 6), (0, 0, 0), -1)
+    cv2.putText(marked, text, (4, height + 4), FONT, FONT_SCALE, (255, 255, 255), 1, cv2.LINE_AA)
     return marked

@@ -165,24 +165,30 @@ def test_a_killed_generator_is_told_in_words_and_comes_back(page, generator: Gen
     page.wait_for_selector("#veil", state="hidden")
 
 
-def test_a_slow_page_does_not_slow_this_one(page, address: str) -> None:
-    """The slow one never takes its pictures; the generator is shared, so that its turns are what this page can lose at most."""
-    frames_come(page, 5)
-    stop = threading.Event()
+def best_rate(page) -> int:
+    """Frames in the best of three seconds: other work on this machine comes and goes."""
+    counts = []
+    for _ in range(3):
+        before = page.evaluate(FRAMES)
+        page.wait_for_timeout(1000)
+        counts.append(page.evaluate(FRAMES) - before)
+    return max(counts)
+
+
+def test_slow_pages_do_not_slow_this_one(page, address: str) -> None:
+    alone, stop = best_rate(page), threading.Event()
 
     async def dawdle() -> None:
         async with ClientSession() as session:
-            await visit(session, address, is_slow=True)
+            _slow = [await visit(session, address, is_slow=True) for _ in range(3)]
             while not stop.is_set():
                 await asyncio.sleep(0.05)
 
     dawdler = threading.Thread(target=lambda: asyncio.run(dawdle()))
     dawdler.start()
     try:
-        page.wait_for_timeout(500)
-        before = page.evaluate(FRAMES)
-        page.wait_for_timeout(2000)
-        assert page.evaluate(FRAMES) - before >= 6
+        page.wait_for_timeout(2000)  # by then it is known that nobody looks there
+        assert best_rate(page) >= 0.6 * alone
     finally:
         stop.set()
         dawdler.join()

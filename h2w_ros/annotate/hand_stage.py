@@ -17,7 +17,6 @@ from h2w_ros.annotate.tracks import SidedTrack, TrackConfig, follow, settle, str
 from h2w_ros.condition import Camera, HandPose, Side
 from h2w_ros.geometry import interpolate
 from h2w_ros.hands.anatomy import NUM_FINGER_JOINTS
-from h2w_ros.hands.calibrate import HandShape
 from h2w_ros.hands.fit_problem import FitState
 from h2w_ros.hands.fit_start import start_state
 from h2w_ros.hands.kinematics import ShapedHand, joint_angles, rotation_vectors, shaped_hand
@@ -65,11 +64,10 @@ class FoundHand:
 
 @dataclass(frozen=True, eq=False)
 class HandsFound:
-    """The hands of every frame, at most one a side; what was left out, by reason; the shape they all have."""
+    """The hands of every frame, at most one a side; what was left out, by reason."""
 
     frames: tuple[Mapping[Side, FoundHand], ...]
     dropped: Mapping[str, int]
-    shape: HandShape
 
 
 def find_hands(frames: Sequence[Sightings], stamps_ns: Sequence[int], camera: Camera, config: HandStageConfig | None = None) -> HandsFound:
@@ -77,26 +75,25 @@ def find_hands(frames: Sequence[Sightings], stamps_ns: Sequence[int], camera: Ca
     config = config or HandStageConfig()
     dropped: Counter[str] = Counter()
     tracks = settle(follow(frames, stamps_ns, config.tracks, dropped), config.tracks, dropped)
-    models = {side: load_hand_model(side, config.mano) for side in SIDES}
-    shape = _mean_shape(tracks.hands, models)
+    shaped = {side: shaped_hand(load_hand_model(side, config.mano), np.zeros(10)) for side in SIDES}
     found: list[dict[Side, FoundHand]] = [{} for _ in frames]
     for track in tracks.hands:
-        fitter = _StretchFitter(shaped_hand(models[track.side], shape.betas), camera, shape.scale, config)
+        mean_hand = shaped[track.side]
+        fitter = _StretchFitter(mean_hand, camera, scale_of(track, mean_hand.model), config)
         for stretch in stretches(track, stamps_ns, config.tracks.longest_gap_s):
             for frame, hand in fitter.fit(track, stretch, stamps_ns, dropped).items():
                 found[frame].setdefault(track.side, hand)
-    return HandsFound(tuple(found), {reason: count for reason, count in dropped.items() if count}, shape)
+    return HandsFound(tuple(found), {reason: count for reason, count in dropped.items() if count})
 
 
-def _mean_shape(tracks: Sequence[SidedTrack], models: Mapping[Side, HandModel]) -> HandShape:
-    """The mean hand, and how many of its metres a metre of the detector's shapes is.
+def scale_of(track: SidedTrack, model: HandModel) -> float:
+    """How many metres of the mean hand a metre of the detector's shapes is, over one hand's track; 1 where no length was seen.
 
-    Proportions that a network guesses say nothing reliable about a person's hand, but its mean size is what gives the metre.
+    Proportions that a network guesses say nothing reliable about a person's hand, but the mean hand's size is what gives the metre.
     """
-    seen = [(models[track.side], HandSkeleton(track.side, sighting.points_hand_m)) for track in tracks for sighting in track.sightings.values()]
-    sizes = np.array([size_against(model, skeleton) for model, skeleton in seen])
+    sizes = np.array([size_against(model, HandSkeleton(track.side, sighting.points_hand_m)) for sighting in track.sightings.values()])
     known = sizes[np.isfinite(sizes) & (sizes > 0.0)]
-    return HandShape(scale=1.0 / float(np.median(known))) if len(known) else HandShape()
+    return 1.0 / float(np.median(known)) if len(known) else 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +116,9 @@ class _StretchFitter:
         evidence = self._evidence(track, skeletons, frames, times_s)
         problem = SequenceProblem(self.hand, self.camera, evidence, self._rest_rad, self.config.sequence)
         states = fit_sequence(problem, self._start(skeletons, frames))
+        if np.median([np.linalg.norm(state.T_world_wrist[:3, 3]) for state in states]) > self.config.farthest_m:
+            dropped["out of the wearer's reach"] += len(skeletons)
+            return {}
         fitted = dict(zip(frames, states, strict=True))
         errors_px = {frame: float(np.nanmean(problem.errors_px(frame - frames.start, fitted[frame]))) for frame in skeletons}
         good = [frame for frame, error in errors_px.items() if error <= self.config.most_error * track.sightings[frame].size_px]
@@ -130,14 +130,10 @@ class _StretchFitter:
         return joint_angles(self.hand, self.hand.model.pose_mean_rad.reshape(NUM_FINGER_JOINTS, 3))
 
     def _lifted(self, track: SidedTrack, seen: Sequence[int], dropped: Counter[str]) -> dict[int, HandSkeleton]:
-        """The hand before the camera, where it can stand within reach."""
+        """The hand before the camera, where it can stand there."""
         candidates = {frame: lifted(track.sightings[frame], self.camera, self.scale) for frame in seen}
         skeletons = {frame: skeleton for frame, skeleton in candidates.items() if skeleton is not None}
         dropped["not before the camera"] += len(candidates) - len(skeletons)
-        depths_m = [float(np.linalg.norm(np.nanmean(skeleton.points_world, axis=0))) for skeleton in skeletons.values()]
-        if depths_m and np.median(depths_m) > self.config.farthest_m:
-            dropped["out of the wearer's reach"] += len(skeletons)
-            return {}
         return skeletons
 
     def _evidence(self, track: SidedTrack, skeletons: Mapping[int, HandSkeleton], frames: range, times_s: np.ndarray) -> Evidence:

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_tiny import conditions, small_tiny
 
 from h2w_ros.condition import Camera, Condition, Image
-from h2w_ros.evaluation.contenders import warped
+from h2w_ros.evaluation.contenders import GROUND_EVERY_S, contenders, warped
 from h2w_ros.evaluation.episodes import HeldOutEpisode, Source
 from h2w_ros.evaluation.estimator_network import EstimatorNetwork
 from h2w_ros.evaluation.estimators import Estimators
@@ -57,6 +58,19 @@ def table_of(predicted: Sequence[Image], episode: HeldOutEpisode) -> dict:
     evaluation = Evaluation(Estimators(EstimatorNetwork()))
     evaluation.add(episode, {"answer": lambda _: iter(predicted)})
     return evaluation.table("answer")
+
+
+def test_the_grounded_model_is_shown_the_camera_only_when_it_is_time() -> None:
+    generator = small_tiny()
+    start = conditions(1)[0]
+    seen = [start, *(replace(moment, image=np.full_like(start.image, 255)) for moment in conditions(40)[1:])]
+    table = contenders(generator, 0, ("model_grounded",))
+    alone, grounded = (list(table[name](HeldOutEpisode(seen, 0.0))) for name in ("model", "model_grounded"))
+    block = generator.config.rollout.latents_per_block * generator.config.codec.temporal_stride
+    first = round(GROUND_EVERY_S * 16)  # answered before the picture of its moment is shown
+    assert len(grounded) == len(alone) > first + block
+    assert all(np.array_equal(one, other) for one, other in zip(alone[: first + 1], grounded[: first + 1], strict=True))
+    assert grounded[first + block].mean() > alone[first + block].mean()
 
 
 def test_every_pixel_is_in_one_region_and_a_hand_hides_what_is_behind_it() -> None:

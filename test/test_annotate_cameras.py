@@ -3,12 +3,17 @@
 import cv2
 import numpy as np
 import pytest
+from annotate_world import CAMERA as WIDE
+from annotate_world import sighting_of
+from test_annotate_hands import waving
 
 from h2w_ros import geometry
 from h2w_ros.annotate.backends import CAMERAS, camera_of, hands_of
 from h2w_ros.annotate.cameras.colmap import ColmapCamera
 from h2w_ros.annotate.cameras.path import NoCameraPathError
+from h2w_ros.annotate.cameras.points import follow_points
 from h2w_ros.annotate.clip import open_clip
+from h2w_ros.annotate.hand_masks import hands_mask
 from h2w_ros.annotate.intrinsics import Intrinsics, IntrinsicsConfig, intrinsics_of
 from h2w_ros.condition import Camera
 from h2w_ros.video import write_video
@@ -186,3 +191,27 @@ def test_a_camera_that_only_turns_has_no_path(tmp_path):
     clip = open_clip(tmp_path / "turn.mp4")
     with pytest.raises(NoCameraPathError, match="too little parallax"):
         camera_of("colmap", None).path(clip, Intrinsics(CAMERA, "user"), [()] * NUM_FRAMES)
+
+
+def test_hands_and_forearms_are_masked_and_no_scene_point_lies_on_them(tmp_path):
+    (hand,) = waving(num_frames=1, x_m=0.1)
+    sighting = sighting_of(hand, WIDE, np.eye(4), np.random.default_rng(0))
+    mask = hands_mask((sighting,), WIDE.width_px, WIDE.height_px)
+    columns, rows = np.floor(sighting.points_px).astype(int).T
+    assert mask[rows, columns].all()
+    knuckles = sighting.points_px[[1, 4, 7, 10]].mean(axis=0)
+    elbow = sighting.points_px[0] + (sighting.points_px[0] - knuckles)
+    assert mask[int(elbow[1]), int(elbow[0])]
+    assert 0.02 < mask.mean() < 0.4
+    path = tmp_path / "noise.mp4"
+    picture = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+    write_video(path, [np.roll(picture, 3 * frame, axis=1) for frame in range(8)], 16.0)
+    tracks = follow_points(open_clip(path), [(sighting,)] * 8, 300)
+    assert all(len(points.ids) > 100 for points in tracks)
+    for points in tracks:
+        columns, rows = np.floor(points.places_px).astype(int).T
+        assert not mask[rows, columns].any()
+    # The picture moves by three pixels a frame, and so do its points.
+    _, before, after = np.intersect1d(tracks[2].ids, tracks[3].ids, return_indices=True)
+    moved = tracks[3].places_px[after] - tracks[2].places_px[before]
+    np.testing.assert_allclose(np.median(moved, axis=0), (3.0, 0.0), atol=0.1)

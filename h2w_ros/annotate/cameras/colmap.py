@@ -137,7 +137,7 @@ def _pycolmap() -> Any:
         colmap = importlib.import_module("pycolmap")
     except ImportError as error:
         raise ImportError("structure from motion needs pycolmap: pip install pycolmap, or h2w_ros[annotate]") from error
-    colmap.logging.minloglevel = colmap.logging.Level.ERROR.value
+    colmap.logging.minloglevel = colmap.logging.Level.FATAL.value
     return colmap
 
 

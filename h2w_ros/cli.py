@@ -23,6 +23,7 @@ VERBS = {
     "parity": "compare our network with the released one's numbers",
     "preview": "a page in the browser: reach into a photo, watch a live session",
     "plan": "measure what a model is worth to a planner, in the simulated world",
+    "prove-synthesis": "measure what synthesized episodes are worth to somebody who trains on them",
     "repair": "recover a bag whose recorder was killed",
     "replay": "play an episode, a bag or an example into ROS topics",
     "run": "conditioner and generator in one process",

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_episodes import PERIOD_NS, cameras, hand_sets, numbers, plain_conditions, transforms
 
+from h2w_ros.bulk.run import run_jobs
 from h2w_ros.condition import Condition
 from h2w_ros.episodes import lerobot_layout as layout
 from h2w_ros.episodes.episode import Episode
@@ -22,9 +23,8 @@ from h2w_ros.episodes.lerobot_stats import number_stats, pooled
 from h2w_ros.episodes.lerobot_writer import write_lerobot
 from h2w_ros.episodes.recording import open_recording
 from h2w_ros.episodes.writer import write_episode
-from h2w_ros.imports.batch import import_all
+from h2w_ros.imports.batch import Import
 from h2w_ros.imports.dataset import ImportOptions
-from h2w_ros.imports.datasets import dataset as imported
 from h2w_ros.video import read_video, write_video
 
 
@@ -172,8 +172,9 @@ def test_episodes_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
 
 def test_datasets_are_imported_as_episodes_again(tmp_path: Path) -> None:
     episodes = dataset(tmp_path / "data")
-    outcomes = list(import_all(imported("lerobot"), tmp_path / "data", tmp_path / "out", ImportOptions()))
-    assert [outcome.status for outcome in outcomes] == ["imported", "imported"]
+    task = Import("lerobot", tmp_path / "data", ImportOptions())
+    outcomes = list(run_jobs(task.make_work(), task.jobs(), tmp_path / "out"))
+    assert [outcome.status for outcome in outcomes] == ["done", "done"], outcomes
     for outcome, episode in zip(outcomes, episodes, strict=True):
         back = Episode(tmp_path / "out" / outcome.name)
         assert [numbers(condition) for condition in back.conditions()] == [numbers(condition) for condition in episode.conditions()]

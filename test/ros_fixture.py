@@ -16,6 +16,7 @@ from typing import Any
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("ROS_LOG_DIR", str(Path(tempfile.gettempdir()) / "h2w_test_logs"))
 
+import cv2
 import numpy as np
 import rclpy
 from rclpy.context import Context
@@ -138,12 +139,15 @@ def conditions(num_frames: int, start_ns: int = START_NS) -> list[Condition]:
     ]
 
 
+ECHO_SIZE = 32, 24  # width and height of the stand-in's pictures, whatever the camera's
+
+
 class EchoFrame:
     """A frame whose picture says which condition it answers."""
 
     def __init__(self, index: int, condition: Condition) -> None:
         self.index, self.stamp_ns, self.is_reference = index, condition.stamp_ns, index == 0
-        self.image = np.full((24, 32, 3), index % 256, np.uint8)
+        self.image = np.full((*ECHO_SIZE[::-1], 3), index % 256, np.uint8)
 
 
 class EchoSession:
@@ -179,4 +183,4 @@ class EchoSession:
         self.observed.append(image)
 
     def resized(self, picture: Any) -> Any:
-        return picture[::2, ::2]
+        return cv2.resize(picture, ECHO_SIZE)

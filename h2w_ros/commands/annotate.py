@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from h2w_ros.annotate.backends import CAMERAS, HANDS, camera_of, hands_of
 from h2w_ros.commands.bulk_options import add_bulk_arguments, counted, labour_of, watched
+from h2w_ros.commands.recording_options import intrinsics_of
 
 if TYPE_CHECKING:
     from h2w_ros.annotate.pipeline import AnnotateConfig
@@ -55,18 +56,8 @@ def _config(args: argparse.Namespace) -> AnnotateConfig:
 
     return AnnotateConfig(
         clip=ClipConfig(args.rate, args.longest_side),
-        intrinsics=IntrinsicsConfig(_four_numbers(args.intrinsics), args.view),
+        intrinsics=IntrinsicsConfig(intrinsics_of(args.intrinsics), args.view),
         hands=HandStageConfig(args.reach, mano=args.mano),
         gate=GateConfig(least_coverage=args.coverage),
         scale=args.scale,
     )
-
-
-def _four_numbers(text: str | None) -> tuple[float, float, float, float] | None:
-    if text is None:
-        return None
-    try:
-        fx, fy, cx, cy = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise ValueError(f"--intrinsics must be four numbers FX,FY,CX,CY, got {text!r}") from error
-    return fx, fy, cx, cy

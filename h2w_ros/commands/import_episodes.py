@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from h2w_ros.commands.bulk_options import add_bulk_arguments, counted, labour_of, watched
-from h2w_ros.commands.recording_options import add_bag_arguments, bag_options
+from h2w_ros.commands.recording_options import add_bag_arguments, bag_options, intrinsics_of
 
 if TYPE_CHECKING:
     from h2w_ros.camera import Resize
@@ -51,17 +51,7 @@ def run(args: argparse.Namespace) -> int:
 def _options(args: argparse.Namespace) -> ImportOptions:
     from h2w_ros.imports.dataset import ImportOptions
 
-    return ImportOptions(args.rate, args.mano, args.metres_per_unit, _intrinsics(args.intrinsics), bag_options(args))
-
-
-def _intrinsics(text: str | None) -> tuple[float, float, float, float] | None:
-    if text is None:
-        return None
-    try:
-        fx, fy, cx, cy = (float(word) for word in text.split(","))
-    except ValueError as error:
-        raise ValueError(f"--intrinsics must be four numbers FX,FY,CX,CY, got {text!r}") from error
-    return fx, fy, cx, cy
+    return ImportOptions(args.rate, args.mano, args.metres_per_unit, intrinsics_of(args.intrinsics), bag_options(args))
 
 
 def _resize(args: argparse.Namespace) -> Resize | None:

@@ -48,3 +48,14 @@ def _topics(pairs: list[str]) -> dict[str, str]:
     if wrong:
         raise ValueError(f"--topic takes PART=TOPIC, for example image=/head/image_raw, got {wrong[0]!r}")
     return dict(pair.split("=", 1) for pair in pairs)
+
+
+def intrinsics_of(text: str | None) -> tuple[float, float, float, float] | None:
+    """fx, fy, cx, cy [px] as `--intrinsics` gives them; ValueError when these are not four numbers."""
+    if text is None:
+        return None
+    try:
+        fx, fy, cx, cy = (float(word) for word in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"--intrinsics must be four numbers FX,FY,CX,CY, got {text!r}") from error
+    return fx, fy, cx, cy

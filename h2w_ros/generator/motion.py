@@ -45,6 +45,10 @@ class Moment:
         parts = ([getattr(m, name) for m in moments] for name in cls.__dataclass_fields__)
         return cls(*(torch.cat(part) for part in parts))
 
+    def part(self, streams: slice) -> Moment:
+        """Some of the streams."""
+        return Moment(*(getattr(self, name)[streams] for name in self.__dataclass_fields__))
+
 
 def places_before(now: Moment, before: Moment, size: tuple[int, int]) -> Float[Tensor, "B V h w 2"]:
     """For every place of a picture of this size, where it stood in the picture before, in [-1, 1] from edge to edge."""

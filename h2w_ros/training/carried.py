@@ -27,7 +27,7 @@ def num_carried_frames(
     """Frames whose moving objects are told clearly better by the last frame as carried than by the last frame as resting."""
     if model.rollout.prediction != "layers":
         return 0
-    before, now = (Moment(*(getattr(moments, name)[part] for name in Moment.__dataclass_fields__)) for part in (slice(-1), slice(1, None)))
+    before, now = moments.part(slice(-1)), moments.part(slice(1, None))
     places = places_before(now, before, model.small_size)[:, None]
     ways = moved(image[:-1, :, None].float(), places, model.rollout.fold)[:, :, :, 0]
     told = ((object_share[1:] > LEAST_OBJECT) & (hand_share[1:] < MOST_HAND)).float()

@@ -32,6 +32,7 @@ class StreamedEpisodes:
         self, source: ClipSource, model: GeneratorConfig, episodes: np.ndarray, looks: Looks, static: Tensor | None, with_rays: bool
     ) -> None:
         self._source, self._model, self._episodes, self._looks, self._static = source, model, episodes, looks, static
+        self._newest_places: tuple[int, Tensor | None] = (0, None)
         self._rays = _StreamRays(source, model, episodes, looks) if with_rays else None
 
     def picture(self, index: int) -> Tensor:
@@ -58,6 +59,12 @@ class StreamedEpisodes:
         return apart.clamp(max=FULL_MOTION) * (1.0 - self._looks.map(self._map(self._source.hand_share, index)))
 
     def _places(self, index: int) -> Tensor | None:
+        """Asked for by a frame's weight and by its conditions, one after the other."""
+        if self._newest_places[0] != index:
+            self._newest_places = index, self._places_of(index)
+        return self._newest_places[1]
+
+    def _places_of(self, index: int) -> Tensor | None:
         if self._model.rollout.prediction != "layers" or index == 0:
             return None
         now, before = (self._looks.moment(self._source.moments(self._episodes, i, self._static is not None)) for i in (index, index - 1))

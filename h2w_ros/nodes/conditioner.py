@@ -22,8 +22,9 @@ from h2w_ros.condition import Image
 from h2w_ros.frames import StaticFrames
 from h2w_ros.geometry import Transform
 from h2w_ros.hands.model import mano_folder
+from h2w_ros.hands.styles import STYLES
 from h2w_ros.nodes import lifecycle, topics
-from h2w_ros.nodes.diagnostics import Diagnostics, Health
+from h2w_ros.nodes.diagnostics import Diagnostics, Health, health_with_losses
 from h2w_ros.nodes.hearing import Hearing
 from h2w_ros.nodes.images import image_to_msg, rays_to_msg
 from h2w_ros.nodes.messages import Moment, condition_to_msg
@@ -60,7 +61,7 @@ class ConditionerConfig:
         (), "optical frame in odometry's child frame: x y z [m], quaternion x y z w; empty takes it from /tf_static"
     )
     min_hand_confidence: float = setting(0.3, "hands of which the tracker is less sure are left out", 0.0, 1.0, live=True)
-    hand_style: str = setting("silhouette_wireframe", "how hand_render is drawn", choices=("silhouette_wireframe", "wireframe", "solid"), live=True)
+    hand_style: str = setting("silhouette_wireframe", "how hand_render is drawn", choices=tuple(STYLES), live=True)
     mano_dir: str = setting("", "folder of your MANO_LEFT.pkl and MANO_RIGHT.pkl, for hand_render; empty: the shipped stand-in")
 
     def __post_init__(self) -> None:
@@ -300,13 +301,8 @@ class Conditioner(lifecycle.ManagedNode):
         self.warn(reason, text)
 
     def _health(self) -> Health:
-        problems = self._hearing.stale() | self._lost_listeners()
-        for subject, text in problems.items():
-            self.warn(subject, text)
-        dropped = self._dropped + self._timeline.dropped
-        values: dict[str, object] = {"conditions": self._num_conditions, "clock_restarts": self._timeline.num_resets}
-        values.update({f"dropped.{reason}": count for reason, count in sorted(dropped.items())})
-        return Health("; ".join(problems.values()), values=values)
+        values = {"conditions": self._num_conditions, "clock_restarts": self._timeline.num_resets}
+        return health_with_losses(self, self._hearing.stale() | self._lost_listeners(), values, self._dropped + self._timeline.dropped)
 
     def _lost_listeners(self) -> dict[str, str]:
         """Conditions that somebody used to hear, and nobody hears now."""

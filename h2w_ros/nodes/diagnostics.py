@@ -31,6 +31,14 @@ def status(name: str, hardware_id: str, health: Health) -> DiagnosticStatus:
     return DiagnosticStatus(level=level, name=name, message=health.problem or "ok", hardware_id=hardware_id, values=values)
 
 
+def health_with_losses(node: ManagedNode, problems: Mapping[str, str], values: Mapping[str, object], dropped: Mapping[str, int]) -> Health:
+    """Warns of every problem (subject to text) and tells all of them; the values are followed by what was dropped, by reason."""
+    for subject, text in problems.items():
+        node.warn(subject, text)
+    counts = {f"dropped.{reason}": count for reason, count in sorted(dropped.items())}
+    return Health("; ".join(problems.values()), values={**values, **counts})
+
+
 class Diagnostics:
     """Asks a node for its health once a second and publishes it."""
 

@@ -25,7 +25,7 @@ from h2w_ros.geometry import Transform
 from h2w_ros.hands.model import mano_folder
 from h2w_ros.hands.trackers.tf_tree import TfTree
 from h2w_ros.nodes import lifecycle, topics
-from h2w_ros.nodes.diagnostics import Diagnostics, Health
+from h2w_ros.nodes.diagnostics import Diagnostics, Health, health_with_losses
 from h2w_ros.nodes.hand_markers import hand_markers
 from h2w_ros.nodes.hearing import Hearing
 from h2w_ros.nodes.messages import hands_to_msg
@@ -184,12 +184,8 @@ class HandTracker(lifecycle.ManagedNode):
         self.warn(reason, text)
 
     def _health(self) -> Health:
-        stale = self._hearing.stale()
-        for name, text in stale.items():
-            self.warn(name, text)
-        values: dict[str, object] = {"pictures": self._num_pictures, "hands": self._num_hands, "took_ms": self._took_ms}
-        values.update({f"dropped.{reason}": count for reason, count in sorted((self._dropped + self._live.dropped).items())})
-        return Health("; ".join(stale.values()), values=values)
+        values = {"pictures": self._num_pictures, "hands": self._num_hands, "took_ms": self._took_ms}
+        return health_with_losses(self, self._hearing.stale(), values, self._dropped + self._live.dropped)
 
 
 def _camera_of_view(width_px: int, height_px: int, view_deg: float) -> Camera:

@@ -25,7 +25,7 @@ from h2w_ros.hands.trackers.sources import SOURCES, Input, source
 from h2w_ros.hands.trackers.tf_tree import TfTree
 from h2w_ros.hands.tracking import SIDES, HandTracking, TrackingConfig
 from h2w_ros.nodes import lifecycle, topics
-from h2w_ros.nodes.diagnostics import Diagnostics, Health
+from h2w_ros.nodes.diagnostics import Diagnostics, Health, health_with_losses
 from h2w_ros.nodes.hand_markers import hand_markers, skeleton_marker
 from h2w_ros.nodes.hearing import Hearing
 from h2w_ros.nodes.messages import hands_to_msg
@@ -232,16 +232,12 @@ class TrackerBridge(lifecycle.ManagedNode):
         self.warn(reason, text)
 
     def _health(self) -> Health:
-        stale = self._hearing.stale()
-        for name, text in stale.items():
-            self.warn(name, text)
         values: dict[str, object] = {"moments": self._num_moments, "fit_ms": self._fit_ms}
         for side in SIDES:
             values[f"{side}.error_mm"] = self._errors_mm[side]
             values[f"{side}.noise_mm"] = 1e3 * self._tracking.noise_m(side)
             values[f"{side}.is_calibrated"] = self._tracking.is_calibrated(side)
-        values.update({f"dropped.{reason}": count for reason, count in sorted(self._dropped.items())})
-        return Health("; ".join(stale.values()), values=values)
+        return health_with_losses(self, self._hearing.stale(), values, self._dropped)
 
 
 def main(args: list[str] | None = None) -> int:

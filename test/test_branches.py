@@ -67,7 +67,7 @@ def test_branches_answer_what_single_sessions_would(generator: Generator, table:
     assert batch.shape == (3, 1, 5, 32, 48, 3)
     singles = [alone(begun(generator, seed=SEEDS[0], table_height_m=table), future) for future in candidates]
     assert np.abs(batch[:, 0].astype(int) - np.stack(singles)).max() <= 1
-    assert np.abs(batch[0].astype(int) - batch[2]).max() > 5
+    assert np.abs(batch[0].astype(int) - batch[2]).max() > 3
 
 
 def test_each_seed_of_each_candidate_has_its_place_in_the_batch(generator: Generator) -> None:

@@ -108,7 +108,7 @@ def test_groups_take_turns_and_streams_end_within_their_episodes() -> None:
 
 
 def test_a_model_with_longer_blocks_is_refused() -> None:
-    transformer = replace(MODEL.transformer, out_dim=MODEL.codec.latent_channels)
+    transformer = replace(MODEL.transformer, out_dim=MODEL.codec.latent_channels, refiner=None)
     longer = replace(MODEL, transformer=transformer, rollout=replace(MODEL.rollout, latents_per_block=2, prediction="residual"))
     with pytest.raises(ValueError, match="blocks of one frame"):
         StreamingLessons(Transformer(MODEL.transformer), longer, random_source(MODEL), StreamTraining(), PHOTO_ONLY, 0)

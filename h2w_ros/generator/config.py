@@ -24,7 +24,8 @@ RAY_CHANNELS = 6
 @dataclass(frozen=True)
 class RefinerConfig:
     """Convolutions that improve the output: `depth` residual blocks of `width` channels at the latents' resolution, and `detail_depth` of
-    `detail_width` channels at that of the picture whose `fold` by `fold` places a latent holds; a width of 0 leaves those out.
+    `detail_width` channels at that of the picture whose `fold` by `fold` places a latent holds; a width of 0 leaves those out. Every
+    such place remembers `memory` values from frame to frame.
     """
 
     width: int
@@ -32,11 +33,18 @@ class RefinerConfig:
     fold: int = 1
     detail_width: int = 0
     detail_depth: int = 2
+    memory: int = 0
 
     def __post_init__(self) -> None:
         _require_positive(self, "width", "depth", "fold", "detail_depth")
-        if self.detail_width < 0:
-            raise ValueError(f"detail_width must not be negative, got {self.detail_width}")
+        for name in ("detail_width", "memory"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+
+    @property
+    def memory_channels(self) -> int:
+        """Values that the places of a latent remember together."""
+        return self.memory * self.fold**2
 
 
 @dataclass(frozen=True)
@@ -247,6 +255,11 @@ class GeneratorConfig:
     def _check_output(self) -> None:
         """The network's output is a latent, and for every layer the logits of its places."""
         out_dim, num_channels, rollout = self.transformer.out_dim, self.codec.latent_channels, self.rollout
+        refiner = self.transformer.refiner
+        if refiner is not None and refiner.memory:
+            if rollout.prediction != "layers":
+                raise ValueError(f"refiner.memory needs prediction 'layers', which moves it along with things; got {rollout.prediction!r}")
+            _require_equal("transformer.refiner.fold", refiner.fold, "rollout.fold", rollout.fold)
         if rollout.prediction != "layers":
             _require_equal("transformer.out_dim", out_dim, "codec.latent_channels", num_channels)
             return

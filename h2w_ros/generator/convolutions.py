@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from h2w_ros.generator.config import RefinerConfig, TransformerConfig
+from h2w_ros.generator.memory import GATES
+from h2w_ros.generator.motion import WAYS
 
 
 class ResidualBlock(nn.Module):
@@ -82,11 +84,13 @@ class Refiner(nn.Module):
 
     def __init__(self, network: TransformerConfig, config: RefinerConfig) -> None:
         super().__init__()
-        num_seen = network.out_dim + 2 * network.in_dim
-        self.conv_in = nn.Conv2d(num_seen, config.width, 3, padding=1)
+        self.memory_channels = config.memory_channels
+        num_noted = GATES * self.memory_channels
+        num_seen, num_out = 2 * network.in_dim + WAYS * self.memory_channels, network.out_dim + num_noted
+        self.conv_in = nn.Conv2d(network.out_dim + num_seen, config.width, 3, padding=1)
         self.blocks = _residual_blocks(config.width, config.depth)
-        self.conv_out = nn.Conv2d(config.width, network.out_dim, 3, padding=1)
-        self.detail = Detail(num_seen + config.width, network.out_dim, config) if config.detail_width else None
+        self.conv_out = nn.Conv2d(config.width, num_out, 3, padding=1)
+        self.detail = Detail(num_out + num_seen + config.width, num_out, config) if config.detail_width else None
 
     def reset_parameters(self) -> None:
         """Weights to start training from: every sum begins as its first term."""
@@ -101,16 +105,24 @@ class Refiner(nn.Module):
             nn.init.zeros_(layer.weight)
 
     def forward(
-        self, draft: Float[Tensor, "B Z F h w"], inputs: Float[Tensor, "B C F h w"], previous: Float[Tensor, "B C F h w"]
-    ) -> Float[Tensor, "B Z F h w"]:
-        """The refined output; see `Transformer.refine`."""
-        output = _frames(draft)
-        seen = torch.cat([_frames(inputs), _frames(previous)], dim=1)
-        features = F.relu(normalised(self.blocks(self.conv_in(torch.cat([output, seen], dim=1)))))
-        output = output + self.conv_out(features)
+        self,
+        draft: Float[Tensor, "B Z F h w"],
+        inputs: Float[Tensor, "B C F h w"],
+        previous: Float[Tensor, "B C F h w"],
+        memory: Float[Tensor, "B M F h w"] | None = None,
+    ) -> tuple[Float[Tensor, "B Z F h w"], Float[Tensor, "B g F h w"]]:
+        """The refined output, and the outputs of the memory (g = 0 without one); see `Transformer.refine`."""
+        if memory is None:
+            memory = draft.new_zeros(draft.shape[0], WAYS * self.memory_channels, *draft.shape[2:])
+        drafted = _frames(draft)
+        seen = torch.cat([_frames(inputs), _frames(previous), _frames(memory)], dim=1)
+        features = F.relu(normalised(self.blocks(self.conv_in(torch.cat([drafted, seen], dim=1)))))
+        output = self.conv_out(features)
+        output = output + F.pad(drafted, (0, 0, 0, 0, 0, output.shape[1] - drafted.shape[1]))
         if self.detail is not None:
             output = output + self.detail(torch.cat([output, seen, features], dim=1))
-        return output.unflatten(0, (draft.shape[0], -1)).transpose(1, 2)
+        refined, noted = output.unflatten(0, (draft.shape[0], -1)).transpose(1, 2).split([draft.shape[1], GATES * self.memory_channels], dim=1)
+        return refined, noted
 
 
 class Detail(nn.Module):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from h2w_ros.generator.cache import KeyValueCache
 from h2w_ros.generator.config import RolloutConfig
+from h2w_ros.generator.memory import as_channels, empty_memory, moved_memory, remembered
 from h2w_ros.generator.motion import moved
 from h2w_ros.generator.schedule import Step, block_steps, clean_from_output, draw_noise, renoised
 from h2w_ros.generator.transformer import Modulation, TextKeys, Transformer
@@ -47,11 +48,12 @@ class BlockConditions:
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """A block in work: the channels beside the noise, the rays' tokens, and what was generated."""
+    """A block in work: the channels beside the noise, the rays' tokens, what was generated, and what is remembered after it."""
 
     channels: Tensor
     ray_tokens: Tensor | None
     latents: Tensor | None = None
+    memory: Tensor | None = None
 
 
 class Rollout:
@@ -76,6 +78,7 @@ class Rollout:
         self._reference: Tensor | None = None
         self._reference_control: Tensor | None = None
         self._previous: Tensor | None = None  # input channels of the newest clean latent, the reference in its place
+        self._memory: Tensor | None = None  # (B, K, 1, h, w) of a network that has one
         self.drawn: tuple[Tensor, tuple[Tensor, ...]] | None = None  # the newest step's output, and the layers below it
 
     @property
@@ -99,6 +102,7 @@ class Rollout:
         self.num_blocks = 0
         self._open, self._reference = self._prepare(conditions, reference), reference
         self._reference_control = conditions.control.to(self.device, self.dtype)
+        self._memory = empty_memory(self.transformer.config.refiner, reference)
         self.commit(reference)
 
     @torch.no_grad()
@@ -113,8 +117,9 @@ class Rollout:
         twin = copy.copy(self)
         twin.seeds, twin._cache, twin._closed = tuple(seeds), self.cache.branch(len(seeds)), None
         twin._modulations = dict(self._modulations)
-        for name in ("_reference", "_reference_control", "_previous"):
-            setattr(twin, name, _shared(getattr(self, name), len(seeds)))
+        for name in ("_reference", "_reference_control", "_previous", "_memory"):
+            if (value := getattr(self, name)) is not None:
+                setattr(twin, name, _shared(value, len(seeds)))
         twin._text = None if self._text is None else tuple((_shared(k, len(seeds)), _shared(v, len(seeds))) for k, v in self._text)
         return twin
 
@@ -122,7 +127,8 @@ class Rollout:
         """Predicts the next block, float32. May be called again, with other conditions, before `commit`.
 
         `noises` are the start and renoise draws, in order, to use instead of those that follow from the seeds. Where
-        gradients are on, they flow through the block's last step alone (Self-Forcing, 2506.08009), and the context gets none.
+        gradients are on, they flow through the block's last step alone (Self-Forcing, 2506.08009) and on into the memory of the
+        blocks before, until `detach`; the context gets none.
         """
         block = self._prepare(conditions, torch.zeros_like(conditions.control))
         schedule = block_steps(self.config, self.num_blocks)
@@ -133,21 +139,24 @@ class Rollout:
         for i, step in enumerate(schedule):
             is_last = i + 1 == len(schedule)
             with torch.set_grad_enabled(torch.is_grad_enabled() and is_last):
-                clean = self._denoise(x, step, block, conditions)
+                clean, memory = self._denoise(x, step, block, conditions)
             if not is_last:
                 x = renoised(clean, schedule[i + 1].sigma, draws[i + 1].to(self.device, torch.float32))
-        self._open = _Block(block.channels, block.ray_tokens, clean.detach())
+        self._open = _Block(block.channels, block.ray_tokens, clean.detach(), memory)
         return clean
 
-    def _denoise(self, x: Tensor, step: Step, block: _Block, conditions: BlockConditions) -> Tensor:
-        """The clean latents that one step makes of noisy ones, float32."""
+    def _denoise(self, x: Tensor, step: Step, block: _Block, conditions: BlockConditions) -> tuple[Tensor, Tensor | None]:
+        """The clean latents that one step makes of noisy ones, and the memory after it, float32."""
         inputs, modulation = self._inputs(x, block), self._modulation(step)
         draft = self.transformer.forward_block(inputs, modulation, self.cache, block.ray_tokens, self._text)
         assert self._reference_control is not None  # the cache exists
         previous, layers = self._past(conditions)
-        output = self.transformer.refine(draft, inputs, previous, self._reference_control).float()
+        ways = moved_memory(self._memory, conditions.places_before, self.config.fold)
+        refined = self.transformer.refine(draft, inputs, previous, self._reference_control, as_channels(ways))
+        output, noted = (out.float() for out in refined)
         self.drawn = output, layers
-        return clean_from_output(self.config.prediction, output, x, step.sigma, layers)
+        clean = clean_from_output(self.config.prediction, output, x, step.sigma, layers)
+        return clean, None if ways is None else remembered(noted, ways)
 
     @torch.no_grad()
     def commit(self, latents: Float[Tensor, "B Z n h w"] | None = None) -> None:
@@ -160,6 +169,8 @@ class Rollout:
         if latents is not None or self.config.commit:
             self._write_clean(self._open, clean)
         self._remember(self._open, clean)
+        if self._open.memory is not None:
+            self._memory = self._open.memory
         self.cache.close_block()
         self.num_blocks += 1
         self._open, self._closed = None, self._open
@@ -171,6 +182,10 @@ class Rollout:
             raise ValueError("only the block that was committed last can be replaced, before the next one is generated")
         self._write_clean(self._closed, latents)
         self._remember(self._closed, latents)
+
+    def detach(self) -> None:
+        """Ends the gradients' way into blocks before."""
+        self._memory = None if self._memory is None else self._memory.detach()
 
     @property
     def previous(self) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from h2w_ros.generator.config import GeneratorConfig
+from h2w_ros.generator.memory import as_channels, empty_memory, moved_memory, remembered
 from h2w_ros.generator.rollout import moved_past, previous_channels
 from h2w_ros.generator.schedule import clean_from_output
 from h2w_ros.generator.transformer import Transformer
@@ -92,8 +93,24 @@ class _Sequence:
         inputs, before = latents[:, :, clean.shape[2] :], [frame - 1 for frame in self.layout.noisy]
         seen = previous_channels(history[:, :, before], self._conditions[:, :, before], self.batch.image[:, :, :1])
         seen, layers = self._past(seen, self.batch.static[:, :, list(self.layout.noisy)])
-        out = self.transformer.refine(out[:, :, clean.shape[2] :], inputs, seen, self.batch.control[:, :, :1]).float()
-        return clean_from_output(self.model.rollout.prediction, out, noisy, noise_level, layers), target
+        output = self._refined(out[:, :, clean.shape[2] :], inputs, seen)
+        return clean_from_output(self.model.rollout.prediction, output, noisy, noise_level, layers), target
+
+    def _refined(self, drafts: Tensor, inputs: Tensor, seen: Tensor) -> Tensor:
+        """The refined output of all noisy frames; a memory goes through them one after the other, and is empty before the first."""
+        control, fold = self.batch.control[:, :, :1], self.model.rollout.fold
+        memory = empty_memory(self.transformer.config.refiner, drafts)
+        if memory is None:
+            return self.transformer.refine(drafts, inputs, seen, control)[0].float()
+        outputs = []
+        for i in range(drafts.shape[2]):
+            ways = moved_memory(memory, None if self._places is None else self._places[:, i : i + 1], fold)
+            draft, inputs_now, seen_now = (part[:, :, i : i + 1] for part in (drafts, inputs, seen))
+            output, noted = self.transformer.refine(draft, inputs_now, seen_now, control, as_channels(ways))
+            outputs.append(output.float())
+            assert ways is not None  # there is a memory
+            memory = remembered(noted.float(), ways)
+        return torch.cat(outputs, dim=2)
 
     def _past(self, previous: Tensor, static: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """As `Rollout` has them: what the refiner sees of the frames before, and the layers of the output."""

@@ -38,6 +38,7 @@ class StreamTraining:
     streams: int = 32  # that advance together
     groups: int = 16  # that take turns: neighbouring frames of few streams would be one lesson told often
     shortest_stream: int = 8  # blocks
+    frames_together: int = 1  # neighbouring frames of a step: gradients flow back along the memory through so many
     # How often a stream's newest frame becomes the truth, as `observe` would give it: drawn for each stream between these,
     # evenly in the logarithm, so that clean pasts and long own ones are both always learned from. At first it is the one, over the
     # annealed share of the training it becomes the other: what is wrong after one frame is hopeless after ten.
@@ -57,6 +58,8 @@ class StreamTraining:
     ema_decay: float = 0.999
 
     def __post_init__(self) -> None:
+        if self.frames_together < 1:
+            raise ValueError(f"frames_together must be at least 1, got {self.frames_together}")
         if not 0 < self.annealed_share <= 1:
             raise ValueError(f"annealed_share must be in (0, 1], got {self.annealed_share}")
         if not 0 <= self.carried_share < 1:
@@ -67,7 +70,7 @@ class StreamTraining:
 class RefinerTraining:
     """The refiner alone, in the stream; scene shares and weights are those of `CausalTraining`."""
 
-    stream: StreamTraining = StreamTraining(streams=48, groups=24, adam_learning_rate=2.5e-4)
+    stream: StreamTraining = StreamTraining(streams=12, frames_together=5, groups=32, adam_learning_rate=2.5e-4)
     weight_decay: float = 0.01
 
 

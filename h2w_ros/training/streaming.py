@@ -26,7 +26,7 @@ from h2w_ros.training.streamed import StreamedEpisodes
 
 
 class StreamingLessons:
-    """An endless source of losses: one block of one group a call."""
+    """An endless source of losses: a few blocks of one group a call."""
 
     def __init__(
         self, transformer: Transformer, model: GeneratorConfig, source: ClipSource, config: StreamTraining, weights: CausalTraining, seed: int
@@ -41,7 +41,7 @@ class StreamingLessons:
         self._device = source.image.device
 
     def loss(self, spent: float = 1.0) -> Tensor:
-        """The loss of the next group's next block, with gradients for the present weights, when this share of the training is over."""
+        """The loss of the next group's next blocks, with gradients for the present weights, when this share of the training is over."""
         self._spent = spent
         self._turn = (self._turn + 1) % len(self._groups)
         return next(self._groups[self._turn])
@@ -64,13 +64,17 @@ class StreamingLessons:
         rollout = Rollout(self._transformer, self._model.rollout, seeds=self._rng.integers(2**31, size=len(ranks)).tolist())
         with torch.autocast(self._device.type, torch.bfloat16):
             rollout.start(shown.picture(0), shown.conditions(0))
+        errors: list[Tensor] = []
         for index in range(1, num_blocks + 1):
             target, weight, conditions = shown.picture(index), shown.weight(index, self._weights), shown.conditions(index)
             with torch.autocast(self._device.type, torch.bfloat16):
                 predicted = rollout.generate(conditions)
-            yield robust_error(predicted, target, weight, self._config.tolerance) + self._choice_error(rollout, target, weight)
-            with torch.autocast(self._device.type, torch.bfloat16):
                 rollout.commit(self._context(predicted.detach(), target, self._seen_share(ranks)))
+            errors.append(robust_error(predicted, target, weight, self._config.tolerance) + self._choice_error(rollout, target, weight))
+            if len(errors) == self._config.frames_together or index == num_blocks:
+                yield torch.stack(errors).mean()
+                rollout.detach()
+                errors = []
 
     def _choice_error(self, rollout: Rollout, target: Tensor, weight: Tensor) -> Tensor | float:
         if self._model.rollout.prediction != "layers" or rollout.drawn is None:
@@ -104,7 +108,7 @@ def validation_loss(
     transformer: Transformer, model: GeneratorConfig, source: ClipSource, config: StreamTraining, weights: CausalTraining, num_blocks: int = 24
 ) -> float:
     """Mean loss of streams that never see the truth, with the photo as their static scene: the same streams at every call."""
-    alone = replace(config, streams=len(source.image), groups=1, seen_share=(1e-9, 1e-9), other_looks=False, carried_share=0.0)
+    alone = replace(config, streams=len(source.image), groups=1, frames_together=1, seen_share=(1e-9, 1e-9), other_looks=False, carried_share=0.0)
     lessons = StreamingLessons(transformer, model, source, alone, replace(weights, photo_share=1.0, static_share=0.0), seed=0)
     return float(np.mean([lessons.loss().item() for _ in range(min(num_blocks, source.image.shape[1] - 1))]))
 

@@ -1,7 +1,10 @@
 """Training from pixels to a model that a session runs; sessions of training that stop, resume and refuse."""
 
+import hashlib
 import json
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,9 @@ from h2w_ros.generator.checkpoint import load_generator
 from h2w_ros.generator.presets import preset
 from h2w_ros.geometry import transform
 from h2w_ros.hands.render import HandRenderer
+from h2w_ros.provenance import code_version
 from h2w_ros.session import Session
+from h2w_ros.training import stages as stages_module
 from h2w_ros.training.cache import VALIDATION_EVERY, episode_pixels, latent_files, load_clips, pixel_files
 from h2w_ros.training.run import AveragedWeights, Budget, Progress, RunFolder, learning_rate_factor, optimisers, train
 from h2w_ros.training.stages import Stages
@@ -82,6 +87,31 @@ def test_an_episode_still_being_written_is_no_pixel_file(trained: Stages) -> Non
     assert [path.stem for path in pixel_files(trained.folder)] == ["0", "1", str(VALIDATION_EVERY - 1)]
 
 
+def test_the_codec_never_sees_what_is_kept_back(trained: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(stages_module, "PictureSource", lambda files, *_: read.extend(path.stem for path in files) or iter(()))
+    trained.codec(steps(2))  # it has had its two
+    assert read == ["0", "1"]
+
+
+def test_a_run_folder_says_what_made_it(trained: Stages, tmp_path: Path) -> None:
+    given = trained.folder / "refiner" / "average.safetensors"
+    (tmp_path / "run").mkdir()
+    shutil.copytree(trained.folder / "latents", tmp_path / "run" / "latents")
+    again = replace(trained, folder=tmp_path / "run", seed=5)
+    again.refiner(steps(1), given)
+    again.refiner(steps(2))
+    first, second = RunFolder(again.folder / "refiner").sessions()
+    assert first["start_from"] == str(given)
+    assert first["start_from_sha256"] == hashlib.sha256(given.read_bytes()).hexdigest()
+    assert "start_from" not in second
+    assert [said["from_step"] for said in (first, second)] == [0, 1]
+    assert first["code"] == code_version()
+    assert (first["recipe"], first["seed"], first["device"]) == ("debug", 5, "cpu")
+    assert first["config"]["stream"]["streams"] == trained.recipe.refiner.stream.streams
+    assert first["model"]["name"] == "debug"
+
+
 def test_one_seed_in_many_is_kept_back_and_validates(trained: Stages) -> None:
     assert [path.stem for path in latent_files(trained.folder, validation=True)] == [f"{VALIDATION_EVERY - 1}"]
     lines = (trained.folder / "stream" / "validation.csv").read_text().splitlines()
@@ -103,12 +133,12 @@ def test_two_steps_are_logged_and_resumed_to_four(trained: Stages) -> None:
     assert 0 < max((moved[name] - saved[name]).abs().max().item() for name in saved) < 0.5
 
 
-def test_a_stage_begins_with_the_weights_of_the_one_before(trained: Stages, tmp_path: Path) -> None:
+def test_a_stage_begins_with_the_weights_of_the_one_before(trained: Stages) -> None:
     refined = load_file(trained.folder / "refiner" / "average.safetensors")
-    begun = trained._begin(RunFolder(tmp_path / "causal"), None, "refiner")
+    begun = trained._begin(None, "refiner")
     assert all(torch.equal(begun.refiner.state_dict()[name], tensor) for name, tensor in refined.items())
     given = trained.folder / "causal" / "average.safetensors"
-    begun = trained._begin(RunFolder(tmp_path / "stream"), given, "nothing")
+    begun = trained._begin(given, "nothing")
     assert all(torch.equal(begun.state_dict()[name], tensor) for name, tensor in load_file(given).items())
 
 
@@ -121,7 +151,7 @@ def test_a_stage_that_has_begun_refuses_other_weights(trained: Stages) -> None:
 
 def test_weights_to_start_from_that_are_not_there_are_an_error(trained: Stages, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
-        trained._begin(RunFolder(tmp_path), tmp_path / "none.safetensors", "refiner")
+        trained._begin(tmp_path / "none.safetensors", "refiner")
 
 
 def test_what_is_shipped_answers_conditions(trained: Stages, tmp_path: Path) -> None:
@@ -136,6 +166,7 @@ def test_what_is_shipped_answers_conditions(trained: Stages, tmp_path: Path) -> 
     assert card["recipe"] == "debug"
     assert card["episodes"] == 3
     assert [card[stage]["step"] for stage in ("codec", "refiner", "stream")] == [2, 2, 2]
+    assert card["stream"]["sessions"][0]["code"] == code_version()
     shipped, last = (load_file(path) for path in (tmp_path / "model" / "transformer.safetensors", trained.folder / "stream" / "average.safetensors"))
     assert all(torch.equal(tensor, last[name].to(tensor.dtype)) for name, tensor in shipped.items())
 
@@ -197,9 +228,9 @@ def test_ctrl_c_saves_what_there_is(tmp_path: Path) -> None:
             raise KeyboardInterrupt
         return line.error()
 
-    _, progress = run_line(RunFolder(tmp_path), steps(10), interrupted)
-    assert progress.step == 3
-    assert RunFolder(tmp_path).progress() == progress
+    with pytest.raises(KeyboardInterrupt):
+        run_line(RunFolder(tmp_path), steps(10), interrupted)
+    assert RunFolder(tmp_path).progress().step == 3
     assert not list(tmp_path.glob("*.part"))
 
 

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start-from", type=Path, help="refiner, causal, stream: safetensors weights to start a new run from (default: those of the stage before)"
     )
-    parser.add_argument("--device", default="cpu", help="codec, refiner, stream: where to train, cpu or cuda (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="trained stages: where to train, cpu or cuda (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="PyTorch threads (default: $OMP_NUM_THREADS, else 1)")
     parser.add_argument("--out", type=Path, help="ship, estimators: where the weights go (default: models/tiny, models/estimators)")
 
@@ -91,5 +91,5 @@ def _estimators(args: argparse.Namespace, budget: Budget) -> int:
     from h2w_ros.training.estimators import train_estimators
 
     folder, out = args.run or Path("runs/estimators"), args.out or Path("models/estimators")
-    print(train_estimators(folder, args.episodes, args.workers, budget, out, args.seed))
+    print(train_estimators(folder, args.episodes, args.workers, budget, out, args.seed, args.device))
     return 0

@@ -136,6 +136,11 @@ def pixel_files(folder: Path) -> list[Path]:
     return [path for source in sources(folder).values() for path in _by_seed((source / "pixels").glob("*.npz"))]
 
 
+def training_pixel_files(folder: Path) -> list[Path]:
+    """Those of them that are not kept back to validate on."""
+    return [path for path in pixel_files(folder) if _is_chosen(path, validation=False)]
+
+
 def _by_seed(files: Iterable[Path]) -> list[Path]:
     return sorted((path for path in files if path.stem.isdecimal()), key=lambda path: int(path.stem))
 

@@ -49,6 +49,10 @@ class Lesson:
     seen_at: Tensor  # (B, K, 2, h, w): slopes at which the clean picture's still cells are seen in the others; nan for what moves
     clip: Tensor  # (B, answers)
 
+    def to(self, device: torch.device | str) -> Lesson:
+        """The same on a device."""
+        return Lesson(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
 
 def lessons(files: Sequence[Path], config: EstimatorConfig, batch: int, rng: np.random.Generator, spoil: bool = True) -> Iterator[Lesson]:
     """Lessons from random episodes, without end."""

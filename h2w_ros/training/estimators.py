@@ -31,21 +31,22 @@ WINDOWS_TO_STANDARDISE, WINDOWS_AN_EPISODE = 480, 12
 MATCH_WEIGHT, LEAST_LIKELY = 0.2, 1e-5
 
 
-def train_estimators(folder: Path, episodes: int, workers: int, budget: Budget, out: Path, seed: int = 0) -> Path:
+def train_estimators(folder: Path, episodes: int, workers: int, budget: Budget, out: Path, seed: int = 0, device: str = "cpu") -> Path:
     """Simulates what is missing of `folder/truth`, goes on with the run in `folder`, and ships its averaged weights; the file's path."""
     simulate_truth(folder / "truth", episodes, workers)
     torch.manual_seed(seed)
-    network, run = EstimatorNetwork().to(memory_format=torch.channels_last), RunFolder(folder)  # type: ignore[call-overload]
+    network, run = EstimatorNetwork().to(device, memory_format=torch.channels_last), RunFolder(folder)  # type: ignore[call-overload]
+    run.begin_session({"stage": "estimators", "seed": seed, "device": device, "episodes": episodes, "world_version": WORLD_VERSION})
     taught, kept_back = truth_files(folder / "truth")
     source = lessons(taught, network.config, BATCH_EPISODES, np.random.default_rng((seed, run.progress().step)))
 
     def loss(_step: int, _spent: float) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return sum_of(losses(network, next(source)))
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            return sum_of(losses(network, next(source).to(device)))
 
     chosen = optimisers(network, LEARNING_RATE, None, WEIGHT_DECAY)
     progress = train(network, run, loss, chosen, budget, WARMUP_STEPS, EMA_DECAY, _exam(network, kept_back, seed))
-    network.load_state_dict(load_file(folder / "average.safetensors"))
+    network.cpu().load_state_dict(load_file(folder / "average.safetensors"))
     standardise(network, taught)
     made = {"episodes": len(taught), "world_version": WORLD_VERSION, "seeds_from": SEEDS_FROM, **asdict(progress)}
     return save_estimators(out, network, made)
@@ -55,7 +56,9 @@ def _exam(network: EstimatorNetwork, files: Sequence[Path], seed: int) -> Callab
     """The loss on the episodes that are kept back; None while there are none."""
     if not files:
         return None
-    questions = list(islice(lessons(files, network.config, BATCH_EPISODES, np.random.default_rng(seed)), VALIDATION_LESSONS))
+    device = network.stem[0].get_parameter("weight").device
+    asked = islice(lessons(files, network.config, BATCH_EPISODES, np.random.default_rng(seed)), VALIDATION_LESSONS)
+    questions = [lesson.to(device) for lesson in asked]
 
     @torch.inference_mode()
     def loss() -> float:

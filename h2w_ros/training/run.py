@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from h2w_ros.hardware import describe
+from h2w_ros.provenance import code_version
+from h2w_ros.training.processes import ALONE, Processes
+
 logger = logging.getLogger(__name__)
 
 COOLDOWN_SHARE = 0.5  # last part of the budget, over which learning rates fall to a twentieth
 GRADIENT_NORM = 1.0
 SAVE_EVERY_S = 120.0
+BAR = "{l_bar}{bar}| {elapsed}, {remaining} left, {postfix}"
 
 Losses = Callable[[int, float], Tensor]
 """The loss of a step of the whole run, given the share of this session's budget that is spent."""
@@ -94,12 +102,33 @@ class AveragedWeights:
 
 
 class RunFolder:
-    """The files of one run: `weights.safetensors` to go on from, `average.safetensors` to ship, `progress.json`, `loss.csv`, `validation.csv`."""
+    """The files of one run: `weights.safetensors` to go on from, `average.safetensors` to ship, `progress.json`, `loss.csv`, `validation.csv`,
+    and `sessions.json`, which says what made them. Modules of other names are saved and resumed along with it. Only the main process writes.
+    """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, processes: Processes = ALONE, others: Mapping[str, nn.Module] | None = None) -> None:
+        self.path, self.processes, self._others = path, processes, dict(others or {})
         path.mkdir(parents=True, exist_ok=True)
         self._saved_s = time.monotonic()
+
+    def begin_session(self, made_by: Mapping[str, Any]) -> None:
+        """Notes which code, on what, goes on from which step, and whatever else decides what comes out."""
+        session = {
+            "began": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "from_step": self.progress().step,
+            "code": code_version(),
+            "torch": torch.__version__,
+            "hardware": describe(),
+            "processes": self.processes.count,
+            **made_by,
+        }
+        if self.processes.is_main:
+            write_json(self.path / "sessions.json", [*self.sessions(), session])
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """What was noted of every session, the first one first."""
+        path = self.path / "sessions.json"
+        return list(json.loads(path.read_text())) if path.exists() else []
 
     def progress(self) -> Progress:
         """How far earlier sessions came."""
@@ -113,17 +142,20 @@ class RunFolder:
             return progress
         module.load_state_dict(load_file(self.path / "weights.safetensors"))
         average.resume(load_file(self.path / "average.safetensors"), progress.step)
+        for name, other in self._others.items():
+            other.load_state_dict(load_file(self.path / f"{name}.safetensors"))
         logger.info("resumed %s at step %d after %.0f min", self.path, progress.step, progress.seconds / 60)
         return progress
 
     def save(self, module: nn.Module, average: AveragedWeights, progress: Progress) -> None:
         """Writes everything beside the old files, then replaces them; progress comes last and makes the weights count."""
-        self._replace("weights.safetensors", {k: v.detach().float().contiguous() for k, v in module.state_dict().items()})
-        self._replace("average.safetensors", {k: v.contiguous() for k, v in average.weights.items()})
-        part = self.path / "progress.json.part"
-        part.write_text(json.dumps(asdict(progress)))
-        part.replace(self.path / "progress.json")
         self._saved_s = time.monotonic()
+        if not self.processes.is_main:
+            return
+        for name, other in (("weights", module), *self._others.items()):
+            self._replace(f"{name}.safetensors", {k: v.detach().float().contiguous() for k, v in other.state_dict().items()})
+        self._replace("average.safetensors", {k: v.contiguous() for k, v in average.weights.items()})
+        write_json(self.path / "progress.json", asdict(progress))
 
     @property
     def is_save_due(self) -> bool:
@@ -132,6 +164,8 @@ class RunFolder:
 
     def log(self, progress: Progress, loss: float, name: str = "loss") -> None:
         """Appends step, seconds and loss to `loss.csv`, or to the file of another name."""
+        if not self.processes.is_main:
+            return
         with (self.path / f"{name}.csv").open("a") as file:
             file.write(f"{progress.step},{progress.seconds:.1f},{loss:.5f}\n")
 
@@ -139,6 +173,13 @@ class RunFolder:
         part = self.path / f"{name}.part"
         save_file(tensors, part)
         part.replace(self.path / name)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes the whole file or none."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(value, indent=1) + "\n")
+    part.replace(path)
 
 
 def optimisers(module: nn.Module, adam_lr: float, muon_lr: float | None, weight_decay: float) -> list[torch.optim.Optimizer]:
@@ -174,48 +215,55 @@ def train(
     ema_decay: float,
     validation_loss: Callable[[], float] | None = None,
 ) -> Progress:
-    """Goes on with the run in `folder`, step after step, until the budget is spent; Ctrl-C saves and returns.
+    """Goes on with the run in `folder`, step after step, until the budget is spent; Ctrl-C saves, and goes on to whoever called.
 
     `validation_loss` is asked for, of the averaged weights, whenever they are saved.
     """
     average = AveragedWeights(module, ema_decay)
-    progress = folder.resume(module, average)
+    progress, processes = folder.resume(module, average), folder.processes
     first_step, earlier_s, began_s = progress.step, progress.seconds, time.monotonic()
-    bar_format = "{l_bar}{bar}| {n:.0f}/{total} s {postfix}"
-    with tqdm(total=round(60 * budget.minutes), desc=folder.path.name, bar_format=bar_format) as bar:
+
+    def spent() -> float:
+        return processes.agreed(budget.spent(time.monotonic() - began_s, progress.step, first_step))
+
+    with tqdm(total=1.0, desc=folder.path.name, bar_format=BAR, disable=not processes.is_main) as bar:
         try:
-            while (spent := budget.spent(time.monotonic() - began_s, progress.step, first_step)) < 1.0:
-                factor = learning_rate_factor(progress.step - first_step, spent, warmup_steps)
-                loss = _step(module, losses(progress.step, spent), chosen, factor)
+            while (share := spent()) < 1.0:
+                factor = learning_rate_factor(progress.step - first_step, share, warmup_steps)
+                loss = _step(module, losses(progress.step, share), chosen, factor, processes)
                 average.update()
                 progress.advance(loss, earlier_s + time.monotonic() - began_s)
                 folder.log(progress, loss)
-                _show(bar, progress.seconds - earlier_s, progress)
+                _show(bar, share, progress)
                 if folder.is_save_due:
                     _save(folder, module, average, progress, validation_loss)
         except KeyboardInterrupt:
             logger.info("stopped at step %d; saving", progress.step)
+            folder.save(module, average, progress)
+            raise
     _save(folder, module, average, progress, validation_loss)
     return progress
 
 
 def _save(folder: RunFolder, module: nn.Module, average: AveragedWeights, progress: Progress, validation_loss: Callable[[], float] | None) -> None:
     folder.save(module, average, progress)
-    if validation_loss is not None:
+    if validation_loss is not None and folder.processes.is_main:
         with average.in_place():
             folder.log(progress, validation_loss(), "validation")
 
 
-def _show(bar: tqdm, elapsed_s: float, progress: Progress) -> None:
-    bar.n = min(elapsed_s, bar.total or elapsed_s)
+def _show(bar: tqdm, share: float, progress: Progress) -> None:
+    bar.n = min(share, 1.0)
     bar.set_postfix_str(f"step {progress.step} loss {progress.loss:.4f}")
 
 
-def _step(module: nn.Module, loss: Tensor, chosen: Sequence[torch.optim.Optimizer], factor: float) -> float:
+def _step(module: nn.Module, loss: Tensor, chosen: Sequence[torch.optim.Optimizer], factor: float, processes: Processes = ALONE) -> float:
     """One update; a step whose loss is not finite is refused, since its gradient would poison the weights."""
-    if not torch.isfinite(loss):
-        raise FloatingPointError(f"the loss became {loss.item()}: lower the learning rate, or look at the data of this step")
     loss.backward()
+    processes.average_gradients(module)
+    told = processes.mean(loss).item()
+    if not math.isfinite(told):
+        raise FloatingPointError(f"the loss became {told}: lower the learning rate, or look at the data of this step")
     if nn.utils.clip_grad_norm_(module.parameters(), GRADIENT_NORM, error_if_nonfinite=True) == 0.0:
         raise FloatingPointError("the gradient is zero everywhere: the output is saturated; start again with a lower learning rate")
     for optimiser in chosen:
@@ -223,4 +271,4 @@ def _step(module: nn.Module, loss: Tensor, chosen: Sequence[torch.optim.Optimize
             group["lr"] = group["peak_lr"] * factor
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-    return loss.item()
+    return told

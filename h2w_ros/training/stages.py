@@ -7,8 +7,9 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +26,7 @@ from h2w_ros.generator.folded_codec import FoldedCodec
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.hands.render import HandRenderer
-from h2w_ros.training.cache import encode_pixels, episode_pixels, latent_files, load_clips, pixel_files
+from h2w_ros.training.cache import encode_pixels, episode_pixels, latent_files, load_clips, pixel_files, training_pixel_files
 from h2w_ros.training.causal import causal_loss
 from h2w_ros.training.codec import PictureSource, codec_loss
 from h2w_ros.training.config import RECIPES, CausalTraining, Recipe, StreamTraining
@@ -37,6 +38,9 @@ from h2w_ros.world.dataset import simulate_many
 from h2w_ros.world.spec import WorldSpec
 
 logger = logging.getLogger(__name__)
+
+TRAINED = ("codec", "refiner", "causal", "stream")
+"""Stages that leave weights, in order."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,13 @@ class Stages:
                 break
 
     def codec(self, budget: Budget) -> None:
-        """Trains the codec on what `pixels/` holds."""
+        """Trains the codec on what `pixels/` holds, but for the seeds that are kept back."""
         config = self.recipe.codec
         torch.manual_seed(self.seed)
         codec = FoldedCodec(self.model.codec).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # forgotten in stubs
-        folder = RunFolder(self.folder / "codec")
+        files, folder = training_pixel_files(self.folder), self._run("codec", config)
         rng, random = self._random(folder)
-        batches = iter(PictureSource(pixel_files(self.folder), config, rng))
+        batches = iter(PictureSource(files, config, rng))
 
         def loss(_step: int, _spent: float) -> Tensor:
             with torch.autocast(self._device_type, torch.bfloat16):
@@ -126,11 +130,10 @@ class Stages:
         Drawing hands from their render is a local matter: convolutions learn it ten frames to one of the whole network's.
         """
         config = self.recipe.refiner
-        folder, source = RunFolder(self.folder / "refiner"), load_clips(self.folder).to(self.device)
+        source, folder = load_clips(self.folder).to(self.device), self._run("refiner", config, start_from)
         torch.manual_seed(self.seed)
         network = Transformer(replace(self.model.transformer, num_layers=0, add_control_adapter=False)).to(self.device).requires_grad_(False)
         refiner = cast(Refiner, network.refiner).requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        _check_new(folder, start_from)
         if start_from is not None:
             refiner.load_state_dict(load_file(start_from))
         seed = int(self._random(folder)[0].integers(2**31))
@@ -141,11 +144,9 @@ class Stages:
 
     def causal(self, budget: Budget, start_from: Path | None = None) -> None:
         """Trains the causal generator on clips of `latents/`, with the refiner of the stage before to begin with."""
-        if self._device_type != "cpu":
-            raise ValueError(f"the causal stage trains on the CPU only, got device {self.device!r}; the stream stage does without it")
         config, model = self.recipe.causal, self.model
-        folder, source = RunFolder(self.folder / "causal"), load_clips(self.folder)
-        transformer = self._begin(folder, start_from, "refiner")
+        source, folder = load_clips(self.folder).to(self.device), self._run("causal", config, start_from)
+        transformer = self._begin(start_from, "refiner")
         rng, random = self._random(folder)
         bank = DreamBank(source, model, config.dreams)
 
@@ -156,7 +157,7 @@ class Stages:
             stage = config if step >= config.generated_history_from_step else replace(config, generated_history_share=0.0)
             layout = draw_layout(config, model.rollout.window, model.rollout.sink, rng)
             batch = draw_batch(source, layout, config, rng, dreams)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast(self._device_type, torch.bfloat16):
                 return causal_loss(transformer, model, stage, batch, clip_geometry(source, model, batch, layout), layout, random)
 
         self._train_transformer(transformer, folder, loss, budget, config)
@@ -164,8 +165,8 @@ class Stages:
     def stream(self, budget: Budget, start_from: Path | None = None) -> None:
         """Trains the causal generator on in its own stream, from the weights of the stage before."""
         config = self.recipe.stream
-        folder, source = RunFolder(self.folder / "stream"), load_clips(self.folder).to(self.device)
-        transformer = self._begin(folder, start_from, "causal", "refiner")
+        source, folder = load_clips(self.folder).to(self.device), self._run("stream", config, start_from)
+        transformer = self._begin(start_from, "causal", "refiner")
         if transformer.refiner is not None:
             transformer.refiner.requires_grad_(config.refiner_too)
         seed = int(self._random(folder)[0].integers(2**31))
@@ -178,14 +179,21 @@ class Stages:
             return None
         return partial(validation_loss, transformer, self.model, load_clips(self.folder, validation=True).to(self.device), config, self.recipe.causal)
 
-    def _begin(self, folder: RunFolder, start_from: Path | None, *stages_before: str) -> Transformer:
-        """The network that a stage starts with: from given weights, or else from the averages of the first of these stages that was run.
+    def _run(self, stage: str, config: object, start_from: Path | None = None) -> RunFolder:
+        """The folder of a stage, with this session noted in it; a stage that has begun may not be given other weights to start from."""
+        folder = RunFolder(self.folder / stage)
+        step = folder.progress().step
+        if start_from is not None and step:
+            raise ValueError(f"{folder.path} has begun, at step {step}, and goes on from its own weights; --start-from is for a new run")
+        configs = {"config": asdict(cast(Any, config)), "model": asdict(self.model)}
+        begun = {} if start_from is None else {"start_from": str(start_from), "start_from_sha256": sha256(start_from.read_bytes()).hexdigest()}
+        folder.begin_session({"stage": stage, "recipe": self.recipe_name, "seed": self.seed, "device": self.device, **begun, **configs})
+        return folder
 
-        A stage that has begun goes on from its own weights; it may not be given others.
-        """
+    def _begin(self, start_from: Path | None, *stages_before: str) -> Transformer:
+        """The network that a stage starts with: from given weights, or else from the averages of the first of these stages that was run."""
         torch.manual_seed(self.seed)
         transformer = Transformer(self.model.transformer).to(self.device)
-        _check_new(folder, start_from)
         averages = (self.folder / stage / "average.safetensors" for stage in stages_before)
         if (chosen := start_from or next((path for path in averages if path.exists()), None)) is not None:
             state = load_file(chosen)
@@ -206,7 +214,7 @@ class Stages:
         stages = [name for name in ("stream", "causal", "refiner") if (self.folder / name / "average.safetensors").exists()]
         if not stages:
             raise FileNotFoundError(f"No weights to ship under {self.folder}; run `h2w train refiner` or `h2w train stream` first")
-        transformer = self._begin(RunFolder(self.folder / stages[0]), None, *stages)
+        transformer = self._begin(None, *stages)
         save_generator(out, model, transformer, self.frozen_codec())
         (out / "training.json").write_text(json.dumps(self._provenance(), indent=2))
 
@@ -221,13 +229,11 @@ class Stages:
 
     def _provenance(self) -> dict[str, object]:
         """What made the weights, for the model card."""
-        progress = {stage: self.folder / stage / "progress.json" for stage in ("codec", "refiner", "causal", "stream")}
-        stages = {stage: json.loads(path.read_text()) for stage, path in progress.items() if path.exists()}
+        folders = {stage: RunFolder(self.folder / stage) for stage in TRAINED if (self.folder / stage / "progress.json").exists()}
+        stages = {stage: {**asdict(folder.progress()), "sessions": [_short(said) for said in folder.sessions()]} for stage, folder in folders.items()}
         return {"recipe": self.recipe_name, "seed": self.seed, "episodes": len(pixel_files(self.folder)), **stages}
 
 
-def _check_new(folder: RunFolder, start_from: Path | None) -> None:
-    """Weights to start from are for runs that have not begun."""
-    step = folder.progress().step
-    if start_from is not None and step:
-        raise ValueError(f"{folder.path} has begun, at step {step}, and goes on from its own weights; --start-from is for a new run")
+def _short(session: dict[str, Any]) -> dict[str, Any]:
+    """What a model card says of a session: its configs are in the run's folder."""
+    return {name: value for name, value in session.items() if name not in ("config", "model", "stage", "recipe", "seed")}

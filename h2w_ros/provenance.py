@@ -1,4 +1,4 @@
-"""Which code made an episode."""
+"""Which code made a result."""
 
 from __future__ import annotations
 

@@ -19,10 +19,21 @@ from h2w_ros.nodes.params import overrides, read
 from h2w_ros.nodes.recorder import RecorderConfig
 from h2w_ros.nodes.replay import ReplayConfig
 from h2w_ros.nodes.tracker_bridge import TrackerBridgeConfig
+from h2w_ros.nodes.video_out import VideoConfig
 from h2w_ros.nodes.worker import WorkerConfig
 from h2w_ros.timeline import TimelineConfig
 
-CONFIGS = (NodeConfig, ConditionerConfig, TimelineConfig, GeneratorConfig, WorkerConfig, RecorderConfig, ReplayConfig, TrackerBridgeConfig)
+CONFIGS = (
+    NodeConfig,
+    ConditionerConfig,
+    TimelineConfig,
+    GeneratorConfig,
+    VideoConfig,
+    WorkerConfig,
+    RecorderConfig,
+    ReplayConfig,
+    TrackerBridgeConfig,
+)
 IDENTITY = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 

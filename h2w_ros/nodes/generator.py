@@ -28,6 +28,7 @@ from h2w_ros.nodes.messages import Moment, condition_from_msg
 from h2w_ros.nodes.params import check_choices, read, setting
 from h2w_ros.nodes.predict_server import PredictServer
 from h2w_ros.nodes.predictor import BranchingSession, Predictor
+from h2w_ros.nodes.video_out import VideoConfig, VideoOut
 from h2w_ros.nodes.worker import InferenceWorker, WorkerConfig
 from h2w_ros.ros_messages import NS_PER_S, image_from_msg
 
@@ -91,13 +92,14 @@ class Generator(lifecycle.ManagedNode):
     """
 
     def __init__(self, load: Callable[[GeneratorConfig], StreamingSession] = load_session, listens: bool = True, **kwargs: Any) -> None:
-        super().__init__("generator", (GeneratorConfig, WorkerConfig), **kwargs)
+        super().__init__("generator", (GeneratorConfig, VideoConfig, WorkerConfig), **kwargs)
         self._load, self._listens = load, listens
         self._worker: InferenceWorker | None = None
         self._input: Any = None
         out = {"qos_profile": topics.RESULT_OUT, "qos_overriding_options": topics.overridable()}
         self._images = self.create_lifecycle_publisher(ImageMsg, topics.PREDICTED_IMAGE, **out)
         self._compressed = self.create_lifecycle_publisher(CompressedImage, topics.PREDICTED_COMPRESSED, **out)
+        self._video = VideoOut(self, topics.PREDICTED_VIDEO)
         self._predictions = self.create_lifecycle_publisher(Prediction, topics.PREDICTION, **out)
         self._service = self.create_service(ResetSession, topics.RESET_SESSION, self._on_reset)
         self._ground_service = self.create_service(Trigger, topics.GROUND_SESSION, self._on_ground)
@@ -108,7 +110,7 @@ class Generator(lifecycle.ManagedNode):
 
     def set_up(self) -> None:
         """Loads the model and starts the inference thread."""
-        self._config = read(self, GeneratorConfig)
+        self._config, self._video_config = read(self, GeneratorConfig), read(self, VideoConfig)
         keep = partial(keep_inputs, failures_dir(self._config.failures_dir))
         with lifecycle.interruptible():
             session = self._load(self._config)
@@ -138,7 +140,7 @@ class Generator(lifecycle.ManagedNode):
 
     def take_changes(self) -> None:
         """Limits hold from the next condition on, the seed from the next session on."""
-        self._config = read(self, GeneratorConfig)
+        self._config, self._video_config = read(self, GeneratorConfig), read(self, VideoConfig)
         self._hearing.stale_after_s = read(self, lifecycle.NodeConfig).stale_after_s
         if self._worker is not None:
             self._worker.use(read(self, WorkerConfig))
@@ -187,14 +189,14 @@ class Generator(lifecycle.ManagedNode):
     def _publish(self, answers: list[Answer]) -> None:
         """Called on the inference thread; pictures go out before anything that is slower to make."""
         for answer in answers:
-            image = image_to_msg(answer.frame.image, answer.frame.stamp_ns, answer.moment.camera_frame)
+            frame, camera_frame = answer.frame, answer.moment.camera_frame
+            image = image_to_msg(frame.image, frame.stamp_ns, camera_frame)
             self._images.publish(image)
             if self._predictions.get_subscription_count():
                 self._predictions.publish(prediction_msg(answer, image))
             if self._compressed.get_subscription_count():
-                self._compressed.publish(
-                    image_to_compressed(answer.frame.image, answer.frame.stamp_ns, answer.moment.camera_frame, self._config.jpeg_quality)
-                )
+                self._compressed.publish(image_to_compressed(frame.image, frame.stamp_ns, camera_frame, self._config.jpeg_quality))
+            self._video.publish(frame.image, frame.stamp_ns, camera_frame, self._video_config)
 
     def _health(self) -> Health:
         worker = self._worker

@@ -22,6 +22,7 @@ PLUCKER_RAYS = "plucker_rays"
 # Out of the generator.
 PREDICTED_IMAGE = "predicted/image_raw"
 PREDICTED_COMPRESSED = "predicted/compressed"
+PREDICTED_VIDEO = "predicted/video"
 PREDICTION = "predicted/prediction"
 RESET_SESSION = "reset_session"
 GROUND_SESSION = "ground_session"

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Literal, Protocol, runtime_checkable
 
-import av
 import cv2
-from av.video.codeccontext import VideoCodecContext
-from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace
 
 from h2w_ros.condition import Image
+from h2w_ros.video_stream import H264Stream
 
 Codec = Literal["jpeg", "h264"]
 
@@ -72,21 +68,12 @@ class H264Encoder:
     """A stream without delay: every picture in gives its bytes at once (Annex B). Another size begins a new stream."""
 
     def __init__(self, quality: Quality) -> None:
-        self._quality = quality
-        self._context: VideoCodecContext | None = None
-        self._count = 0
+        self._quality, self._stream = quality, H264Stream(quality.crf)
 
     def encode(self, picture: Image) -> Encoded:
         """The picture as one access unit."""
-        sized = even(at_scale(picture, self._quality.scale))
-        height_px, width_px = sized.shape[:2]
-        if self._context is None or (self._context.width, self._context.height) != (width_px, height_px):
-            self._context = _h264(width_px, height_px, self._quality.crf)
-        frame = VideoFrame.from_ndarray(sized, format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
-        frame.pts, self._count = self._count, self._count + 1
-        packets = self._context.encode(frame)
-        return Encoded(b"".join(bytes(packet) for packet in packets), "h264", any(packet.is_keyframe for packet in packets))
+        unit = self._stream.encode(at_scale(picture, self._quality.scale))
+        return Encoded(unit.data, "h264", unit.is_key)
 
 
 ENCODERS: dict[Codec, type[JpegEncoder] | type[H264Encoder]] = {"jpeg": JpegEncoder, "h264": H264Encoder}
@@ -100,19 +87,3 @@ def at_scale(picture: Image, scale: float) -> Image:
     size = max(2, round(picture.shape[1] * factor)), max(2, round(picture.shape[0] * factor))
     return cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC if factor > 1.0 else cv2.INTER_AREA)
 
-
-def even(picture: Image) -> Image:
-    """The picture without its last row or column where 4:2:0 cannot hold it."""
-    return picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2].copy()
-
-
-def _h264(width_px: int, height_px: int, crf: int) -> VideoCodecContext:
-    context = av.CodecContext.create("libx264", "w")
-    if not isinstance(context, VideoCodecContext):
-        raise TypeError(f"libx264 is a video codec, got {type(context).__name__}")
-    context.width, context.height, context.pix_fmt = width_px, height_px, "yuv420p"
-    context.time_base, context.framerate = Fraction(1, 16), Fraction(16, 1)
-    context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
-    context.thread_count = 1
-    context.options = {"preset": "veryfast", "tune": "zerolatency", "profile": "baseline", "crf": str(crf), "g": "64"}
-    return context

@@ -1,10 +1,14 @@
 """Camera paths: files of other tools, and structure from motion on a simulated room."""
 
+import pickle
+
 import cv2
 import numpy as np
 import pytest
+import torch
 from annotate_world import CAMERA as WIDE
 from annotate_world import sighting_of
+from mano_files import RunsACommand
 from test_annotate_hands import waving
 
 from h2w_ros import geometry
@@ -65,25 +69,64 @@ def write_colmap(folder, poses):
     return folder
 
 
-def write_vipe(folder, poses):
-    np.savez(path := folder / "vipe.npz", data=poses.astype(np.float32), inds=np.arange(NUM_FRAMES))
+# Of the video's own size, 64x48: what every tool here knows of the lens, at the size at which it keeps it.
+LENS = np.array([50.0, 51.0, 32.0, 24.0])
+
+
+def K_of(lens):
+    return np.array([[lens[0], 0.0, lens[2]], [0.0, lens[1], lens[3]], [0.0, 0.0, 1.0]])
+
+
+def write_vipe(folder, poses, kind="PINHOLE"):
+    """As `vipe infer` leaves it: pose/, intrinsics/ with a row and a kind a frame."""
+    frames = np.arange(NUM_FRAMES)
+    for name in ("pose", "intrinsics"):
+        (folder / name).mkdir()
+    np.savez(path := folder / "pose" / "walk.npz", data=poses.astype(np.float32), inds=frames)
+    np.savez(folder / "intrinsics" / "walk.npz", data=np.tile(LENS.astype(np.float32), (NUM_FRAMES, 1)), inds=frames)
+    (folder / "intrinsics" / "walk_camera.txt").write_text("".join(f"{frame}: {kind}\n" for frame in frames))
     return path
 
 
 def write_megasam(folder, poses):
-    np.savez(path := folder / "megasam.npz", cam_c2w=poses, intrinsic=np.array([[100.0, 0, 64], [0, 102, 48], [0, 0, 1]]))
+    """As its camera tracking leaves it in outputs/: pictures and depths beside the path, at another size."""
+    pictures = {"images": np.zeros((NUM_FRAMES, 8, 8, 3), np.uint8), "depths": np.ones((NUM_FRAMES, 8, 8), np.float32)}
+    np.savez(path := folder / "walk_droid.npz", **pictures, intrinsic=K_of(2.0 * LENS), cam_c2w=poses.astype(np.float32))
     return path
 
 
 def write_da3(folder, poses):
-    K = np.tile(np.array([[100.0, 0, 64], [0, 102, 48], [0, 0, 1]]), (NUM_FRAMES, 1, 1))
-    np.savez(path := folder / "results.npz", extrinsics=geometry.invert(poses)[:, :3], intrinsics=K)
+    """As export_format mini_npz leaves it: world to camera, a lens a frame, none like the other."""
+    K = K_of(2.0 * LENS) * np.linspace(0.9, 1.1, 25)[:NUM_FRAMES, None, None] ** np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0]])
+    K[NUM_FRAMES // 2] = K[NUM_FRAMES // 2 - 1] = K_of(2.0 * LENS)
+    depth = np.ones((NUM_FRAMES, 8, 8), np.float32)
+    w2c = geometry.invert(poses)[:, :3].astype(np.float32)
+    np.savez_compressed(path := folder / "results.npz", depth=depth, conf=depth, extrinsics=w2c, intrinsics=K.astype(np.float32))
     return path
 
 
+def write_da3_streaming(folder, poses):
+    (path := folder / "camera_poses.txt").write_text("".join(" ".join(str(value) for value in T.flatten()) + "\n" for T in poses))
+    (folder / "intrinsic.txt").write_text(f"{' '.join(map(str, (2.0 * LENS).tolist()))}\n" * NUM_FRAMES)
+    return path
+
+
+def droid_table(poses, shown):
+    """Rows of keyframes, world to camera; the lens at an eighth of the pictures that it was shown."""
+    rows = np.array(rows_of(geometry.invert(poses)))[shown].astype(np.float32)
+    return {"tstamps": np.array(shown, np.float32), "poses": rows, "intrinsics": np.tile((2.0 * LENS / 8.0).astype(np.float32), (len(shown), 1))}
+
+
 def write_droid(folder, poses):
-    np.save(folder / "poses.npy", np.array(rows_of(geometry.invert(poses))))
-    np.save(folder / "tstamps.npy", np.arange(NUM_FRAMES, dtype=np.float64))
+    """As its demo leaves it at --reconstruction_path."""
+    torch.save({name: torch.from_numpy(rows) for name, rows in droid_table(poses, range(NUM_FRAMES)).items()}, path := folder / "walk.pth")
+    return path
+
+
+def write_old_droid(folder, poses):
+    """As its demo left it until 2025."""
+    for name, rows in droid_table(poses, range(NUM_FRAMES)).items():
+        np.save(folder / f"{name}.npy", rows)
     return folder
 
 
@@ -93,19 +136,44 @@ WRITERS = {
     "vipe": write_vipe,
     "megasam": write_megasam,
     "depth-anything-3": write_da3,
+    "depth-anything-3 streaming": write_da3_streaming,
     "droid-slam": write_droid,
+    "droid-slam of old": write_old_droid,
 }
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_the_path_of_every_tool_is_read_as_camera_to_world(name, tmp_path, clip, poses):
-    source = camera_of(name, str(WRITERS[name](tmp_path, poses)))
+    source = camera_of(name.split()[0], str(WRITERS[name](tmp_path, poses)))
     path = source.path(clip, intrinsics_of(clip, IntrinsicsConfig()), [()] * NUM_FRAMES)
     np.testing.assert_allclose(np.stack(path.poses), poses, atol=1e-5)
     assert not path.is_metric
-    if name in ("colmap-files", "megasam", "depth-anything-3"):
-        lens = path.intrinsics
-        assert (lens.source, lens.camera.fx, lens.camera.fy) == ("camera path", 50.0, 51.0)
+    if name != "tum":
+        assert path.intrinsics.source == "camera path"
+        assert (path.intrinsics.camera.fx, path.intrinsics.camera.fy) == (pytest.approx(50.0), pytest.approx(51.0))
+
+
+def test_between_keyframes_the_camera_is_on_its_way_and_beyond_them_unknown(tmp_path, clip, poses):
+    """Shown every third frame, it kept some: frames 0, 6, 18 and 21 of the video."""
+    torch.save({name: torch.from_numpy(rows) for name, rows in droid_table(poses[::3], [0, 2, 6, 7]).items()}, tmp_path / "walk.pth")
+    path = camera_of("droid-slam", str(tmp_path / "walk.pth"), 3).path(clip, intrinsics_of(clip, IntrinsicsConfig()), [()] * NUM_FRAMES)
+    known = [frame for frame, pose in enumerate(path.poses) if pose is not None]
+    assert known == [*range(7), *range(18, 22)]  # twelve frames, 0.75 s, are too many to say
+    for frame in known:
+        np.testing.assert_allclose(path.poses[frame], poses[frame], atol=0.01)
+
+
+def test_a_path_of_a_lens_that_bends_is_refused(tmp_path, clip, poses):
+    path = write_vipe(tmp_path, poses, "MEI")
+    with pytest.raises(ValueError, match="must tell of a PINHOLE, got MEI"):
+        camera_of("vipe", str(path)).path(clip, intrinsics_of(clip, IntrinsicsConfig()), [()] * NUM_FRAMES)
+
+
+def test_a_reconstruction_that_holds_more_than_tensors_is_not_run(tmp_path, clip):
+    (tmp_path / "walk.pth").write_bytes(pickle.dumps(RunsACommand(tmp_path / "witness"), protocol=2))
+    with pytest.raises(ValueError, match=r"walk\.pth must be a file of torch\.save"):
+        camera_of("droid-slam", str(tmp_path / "walk.pth")).path(clip, intrinsics_of(clip, IntrinsicsConfig()), [()] * NUM_FRAMES)
+    assert not (tmp_path / "witness").exists()
 
 
 def test_stamps_that_are_whole_numbers_are_frames_of_the_video(tmp_path, clip, poses):
@@ -116,11 +184,11 @@ def test_stamps_that_are_whole_numbers_are_frames_of_the_video(tmp_path, clip, p
 
 def test_what_a_path_lacks_is_said(tmp_path, clip, poses):
     lens = intrinsics_of(clip, IntrinsicsConfig())
-    np.savez(tmp_path / "few.npz", cam_c2w=poses[:5])
+    np.savez(tmp_path / "few.npz", cam_c2w=poses[:5], intrinsic=K_of(LENS))
     np.savez(tmp_path / "other.npz", poses=poses)
     scaled = poses.copy()
     scaled[:, :3, :3] *= 1.5
-    np.savez(tmp_path / "scaled.npz", cam_c2w=scaled)
+    np.savez(tmp_path / "scaled.npz", cam_c2w=scaled, intrinsic=K_of(LENS))
     wanted = {"few": "holds 5 poses", "other": "cam_c2w", "scaled": "no rigid motion", "missing": "No camera path"}
     for name, words in wanted.items():
         with pytest.raises((ValueError, FileNotFoundError), match=words):

@@ -1,5 +1,7 @@
 """Hands that other tools saved, and networks of the user, written here in their layouts with known geometry."""
 
+import json
+
 import numpy as np
 import pytest
 from annotate_world import CAMERA, sighting_of, stamps_ns
@@ -12,12 +14,14 @@ from h2w_ros.annotate.hand_stage import find_hands
 from h2w_ros.annotate.onnx_hands import OnnxHands
 from h2w_ros.annotate.saved_hands import SavedHands
 from h2w_ros.camera import project
-from h2w_ros.hands.model import load_hand_model
-from h2w_ros.hands.skinning import hand_joints_and_tips_world, mano_from_hand_pose, mirrored
+from h2w_ros.hands.model import load_hand_model, standin_path
+from h2w_ros.hands.skinning import hand_joints_and_tips_world, hand_vertices_world, mano_from_hand_pose, mirrored
 from h2w_ros.hands.trackers.conventions import CONVENTIONS
 from h2w_ros.video import write_video
 
 NUM_FRAMES = 12
+# In place of the user's MANO.
+MODELS = standin_path("right")
 SIDES = ("left", "right")
 # Our 21 points in the order of OpenPose.
 ORDER = CONVENTIONS["points21"].points
@@ -75,51 +79,137 @@ def test_hamers_hands_fall_where_they_were_whether_or_not_left_ones_are_still_mi
             np.testing.assert_allclose(seen.points_hand_m, turned, atol=1e-9)
 
 
-def test_dyn_hamrs_hands_fall_where_they_were_in_its_camera(tmp_path, clip, truth):
-    R = geometry.rotation_from_axis_angle(np.array([0.2, -0.3, 0.1]))
-    T_camera_world = geometry.transform(R, np.array([0.1, 0.2, 0.3]))
-    fields = {name: [] for name in ("trans", "root_orient", "pose_body", "betas", "is_right")}
+@pytest.mark.parametrize("is_reordered", [False, True])
+def test_meshes_of_hamers_and_wilors_demos_fall_where_they_were(tmp_path, clip, truth, is_reordered):
+    """`--save_mesh` writes FRAME_HAND.obj: MANO's vertices before its long lens, turned for a viewer; mesh libraries may reorder them."""
+    model, focal = load_hand_model("right"), 5000.0 / 256.0 * CAMERA.width_px
+    order = np.random.default_rng(0).permutation(778) if is_reordered else np.arange(778)
+    shown = tmp_path / "out_demo"
+    shown.mkdir()
+    for frame, (hand, side) in enumerate(zip((truth["right"][3], truth["left"][4]), ("right", "left"), strict=True)):
+        vertices = hand_vertices_world(load_hand_model(side), hand)
+        root = vertices.mean(axis=0)
+        points = (vertices + root * (0.0, 0.0, focal / CAMERA.fx - 1.0)) * (1.0, -1.0, -1.0)
+        faces = np.argsort(order)[np.concatenate([model.faces, model.wrist_cap])] + 1
+        lines = [f"v {x:.8f} {y:.8f} {z:.8f} 0.65 0.74 0.86" for x, y, z in points[order]]
+        lines += ["f {} {} {}".format(*(face if side == "right" else face[[0, 2, 1]])) for face in faces]
+        (shown / f"{frame:06d}_0.obj").write_text("# https://github.com/mikedh/trimesh\n" + "\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match="--mano DIR"):
+        list(hands_of("wilor", str(shown)).sightings(clip, CAMERA))
+    frames = list(SavedHands("wilor", str(shown), MODELS).sightings(clip, CAMERA))
+    assert [[seen.side for seen in frame] for frame in frames] == [["right"], ["left"], *[[]] * (NUM_FRAMES - 2)]
+    for (seen,), hand in zip(frames[:2], (truth["right"][3], truth["left"][4]), strict=True):
+        wanted = points_of(hand)
+        turned = geometry.apply(AT, wanted - wanted.mean(axis=0))
+        found = seen.points_hand_m
+        np.testing.assert_allclose(found[16:] - found[16], turned[16:] - turned[16], atol=1e-6)  # tips are vertices
+        np.testing.assert_allclose(found - found[16], turned - turned[16], atol=0.006)  # joints of a bent mesh are where its rest says, nearly
+        far = project(CAMERA, hand_vertices_world(load_hand_model(hand.side), hand).mean(axis=0)[None])[0]
+        assert np.linalg.norm(seen.points_px.mean(axis=0) - far) < 30.0
+
+
+def test_meshes_and_frames_of_something_else_are_refused(tmp_path, clip):
+    (tmp_path / "000003_0.obj").write_text("v 0 0 1\nv 1 0 1\nv 0 1 1\nf 1 2 3\n")
+    with pytest.raises(ValueError, match="must hold 778 vertices"):
+        list(SavedHands("hamer", str(tmp_path), MODELS).sightings(clip, CAMERA))
+    late = tmp_path / "late"
+    late.mkdir()
+    one = {"pred_keypoints_3d": np.ones((1, 21, 3)), "pred_cam_t_full": np.ones((1, 3)), "is_right": np.ones(1), "scaled_focal_length": 1.0}
+    np.savez(late / "frame_40.npz", **one, img_size=np.array([64, 48]))
+    with pytest.raises(ValueError, match=r"tells of frame 40, hands\.mp4 has 12"):
+        list(SavedHands("hamer", str(late)).sightings(clip, CAMERA))
+
+
+def dyn_hamr_table(truth, T_camera_world):
+    """get_optim_result's arrays: tracks and frames first, the right model's parameters for both hands, a lens for all frames."""
+    rows = {side: [] for side in SIDES}
     for side in SIDES:
-        rows = {name: [] for name in ("transl", "global_orient", "hand_pose")}
         for hand in truth[side]:
             world = type(hand)(side, geometry.invert(T_camera_world) @ hand.T_world_wrist, hand.joint_angles_rad, hand.betas)
-            told = mano_from_hand_pose(load_hand_model("right"), world if side == "right" else mirrored(world))
-            for name, values in rows.items():
-                values.append(told[name])
-        fields["trans"].append(rows["transl"])
-        fields["root_orient"].append(rows["global_orient"])
-        fields["pose_body"].append(np.reshape(rows["hand_pose"], (NUM_FRAMES, 15, 3)))
-        fields["betas"].append(np.zeros(10))
-        fields["is_right"].append(np.full(NUM_FRAMES, side == "right", dtype=float))
-    path = tmp_path / "walk_000000_world_results.npz"
-    camera = {"cam_R": np.tile(R, (2, NUM_FRAMES, 1, 1)), "cam_t": np.tile(T_camera_world[:3, 3], (2, NUM_FRAMES, 1))}
-    lens = np.array([CAMERA.fx, CAMERA.fy, CAMERA.cx, CAMERA.cy]) / 2.0  # it worked at half the size
-    np.savez(path, **{name: np.array(value) for name, value in fields.items()}, **camera, intrins=lens)
+            rows[side].append(mano_from_hand_pose(load_hand_model("right"), world if side == "right" else mirrored(world)))
+    stacked = {
+        name: np.array([[told[name] for told in rows[side]] for side in SIDES], np.float32) for name in ("transl", "global_orient", "hand_pose")
+    }
+    return {
+        "trans": stacked["transl"],
+        "root_orient": stacked["global_orient"],
+        "pose_body": stacked["hand_pose"],
+        "latent_pose": stacked["hand_pose"],
+        "betas": np.zeros((2, 10), np.float32),
+        "is_right": np.tile(np.array([[0.0], [1.0]], np.float32), (1, NUM_FRAMES)),
+        "world_scale": np.ones((1, 1), np.float32),
+        "cam_R": np.tile(T_camera_world[:3, :3], (2, NUM_FRAMES, 1, 1)).astype(np.float32),
+        "cam_t": np.tile(T_camera_world[:3, 3], (2, NUM_FRAMES, 1)).astype(np.float32),
+        "intrins": np.array([CAMERA.fx, CAMERA.fy, CAMERA.cx, CAMERA.cy], np.float32) / 2.0,  # it worked at half the size
+    }
+
+
+def test_dyn_hamrs_hands_fall_where_they_were_in_its_camera(tmp_path, clip, truth):
+    R = geometry.rotation_from_axis_angle(np.array([0.2, -0.3, 0.1]))
+    table = dyn_hamr_table(truth, geometry.transform(R, np.array([0.1, 0.2, 0.3])))
+    (tmp_path / "smooth_fit").mkdir()
+    np.savez(path := tmp_path / "smooth_fit" / "walk_000060_world_results.npz", **table)
     frames = list(hands_of("dyn-hamr", str(path)).sightings(clip, CAMERA))
     check_points(frames, truth)
     found = find_hands(frames, clip.stamps_ns, CAMERA)
     assert all(errors_mm(found.frames, truth[side], side).mean() < 5.0 for side in SIDES)
 
 
-def test_haworrs_hands_fall_where_they_were_in_its_camera(tmp_path, clip, truth):
-    T_world_camera = geometry.transform(geometry.rotation_from_axis_angle(np.array([0.1, 0.4, -0.2])), np.array([0.3, 0.0, 0.6]))
-    fields = {
-        name: np.zeros((2, NUM_FRAMES, size)) for name, size in (("pred_trans", 3), ("pred_rot", 3), ("pred_hand_pose", 45), ("pred_betas", 10))
-    }
+def test_what_dyn_hamr_did_not_see_stays_missing_and_its_first_frame_is_where_it_says(tmp_path, clip, truth):
+    """It looked at frames 1.. of the video and began at the third of those; its left hand was hidden in its last four rows."""
+    table = dyn_hamr_table(truth, np.eye(4))
+    shown = {name: value[:, : NUM_FRAMES - 3] if value.ndim > 1 and value.shape[1] == NUM_FRAMES else value for name, value in table.items()}
+    np.savez(path := tmp_path / "walk_000060_world_results.npz", **shown)
+    seen = np.ones((2, NUM_FRAMES - 1), dtype=bool)
+    seen[0, -4:] = False
+    tracks = {str(index): {"index": index, "vis_mask": mask.tolist()} for index, mask in enumerate(seen)}
+    info = {"tracks": tracks, "meta": {"seq_interval": [2, NUM_FRAMES - 1], "data_interval": [1, NUM_FRAMES]}}
+    (tmp_path / "track_info.json").write_text(json.dumps(info))
+    frames = list(hands_of("dyn-hamr", str(path)).sightings(clip, CAMERA))
+    assert [[hand.side for hand in frame] for frame in frames] == [[]] * 3 + [["left", "right"]] * 5 + [["right"]] * 4
+    np.testing.assert_allclose(frames[3][1].points_px, project(CAMERA, points_of(truth["right"][0])), atol=0.3)
+    np.savez(path, **{**shown, "cam_R": shown["cam_R"][:, :4]})
+    with pytest.raises(ValueError, match="take smooth_fit"):
+        list(hands_of("dyn-hamr", str(path)).sightings(clip, CAMERA))
+
+
+def write_hawor(folder, truth, T_world_camera):
+    """Its rows come 30 a second, whatever the video's rate."""
+    rows = [round(frame / 16.0 * 30.0) for frame in range(NUM_FRAMES)]
+    sizes = {"pred_trans": 3, "pred_rot": 3, "pred_hand_pose": 45, "pred_betas": 10}
+    fields = {name: np.zeros((2, rows[-1] + 1, size), np.float32) for name, size in sizes.items()}
     for index, side in enumerate(SIDES):
-        for frame, hand in enumerate(truth[side]):
+        for row, hand in zip(rows, truth[side], strict=True):
             world = type(hand)(side, T_world_camera @ hand.T_world_wrist, hand.joint_angles_rad, hand.betas)
             told = mano_from_hand_pose(load_hand_model(side), world)
-            fields["pred_trans"][index, frame], fields["pred_rot"][index, frame] = told["transl"], told["global_orient"]
-            fields["pred_hand_pose"][index, frame] = told["hand_pose"]
+            fields["pred_trans"][index, row], fields["pred_rot"][index, row] = told["transl"], told["global_orient"]
+            fields["pred_hand_pose"][index, row] = told["hand_pose"]
+    np.savez(folder / "world_space_res.npz", **fields, pred_valid=np.ones((2, rows[-1] + 1), dtype=bool))
+    (folder / "SLAM").mkdir()
+    pose = np.concatenate([T_world_camera[:3, 3] / 2.0, geometry.quaternion_from_rotation(T_world_camera[:3, :3])]).astype(np.float32)
+    slam = {"tstamp": np.arange(3), "disps": np.ones((3, 4, 4), np.float32), "traj": np.tile(pose, (rows[-1] + 1, 1)), "scale": 2.0}
+    name = f"hawor_slam_w_scale_0_{rows[-1] + 1}.npz"
+    np.savez(folder / "SLAM" / name, **slam, img_focal=CAMERA.fx, img_center=np.array([CAMERA.cx, CAMERA.cy]))
+    return rows
+
+
+def test_hawors_hands_fall_where_they_were_in_its_camera(tmp_path, clip, truth):
+    T_world_camera = geometry.transform(geometry.rotation_from_axis_angle(np.array([0.1, 0.4, -0.2])), np.array([0.3, 0.0, 0.6]))
     with pytest.raises(FileNotFoundError, match="joblib"):
         list(SavedHands("hawor", str(tmp_path)).sightings(clip, CAMERA))
-    np.savez(tmp_path / "world_space_res.npz", **fields, pred_valid=np.ones((2, NUM_FRAMES)))
-    (tmp_path / "SLAM").mkdir()
-    row = np.concatenate([T_world_camera[:3, 3] / 2.0, geometry.quaternion_from_rotation(T_world_camera[:3, :3])])
-    slam = {"traj": np.tile(row, (NUM_FRAMES, 1)), "scale": 2.0, "img_focal": CAMERA.fx, "img_center": np.array([CAMERA.cx, CAMERA.cy])}
-    np.savez(tmp_path / "SLAM" / "hawor_slam_w_scale_0_12.npz", **slam)
+    write_hawor(tmp_path, truth, T_world_camera)
     check_points(SavedHands("hawor", str(tmp_path)).sightings(clip, CAMERA), truth)
+
+
+def test_what_hawor_made_up_stays_missing(tmp_path, clip, truth):
+    """After its infiller everything is valid; what its regressor looked at lies in cam_space: left to row 9, right from row 6 on."""
+    rows = write_hawor(tmp_path, truth, np.eye(4))
+    for index, name in enumerate(("0_9", f"6_{rows[-1]}")):
+        (tmp_path / "cam_space" / str(index)).mkdir(parents=True)
+        (tmp_path / "cam_space" / str(index) / f"{name}.json").write_text("{}")
+    frames = list(SavedHands("hawor", str(tmp_path)).sightings(clip, CAMERA))
+    for row, frame in zip(rows, frames, strict=True):
+        assert {hand.side for hand in frame} == ({"left"} if row <= 9 else set()) | ({"right"} if row >= 6 else set())
 
 
 def test_results_that_lack_something_name_their_file(tmp_path, clip):

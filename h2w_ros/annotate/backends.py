@@ -25,10 +25,10 @@ _SAVED = "h2w_ros.annotate.cameras.saved"
 HANDS: Mapping[str, Row] = {
     "mediapipe": Row("h2w_ros.annotate.mediapipe_hands", "MediaPipeHands"),
     "onnx": Row("h2w_ros.annotate.onnx_hands", "OnnxHands", "the network's .onnx file"),
-    "hamer": Row(_RESULTS, "SavedHands", "a folder with one .npz a frame, arrays called as in HaMeR's demo"),
-    "wilor": Row(_RESULTS, "SavedHands", "a folder with one .npz a frame, arrays called as in WiLoR's demo"),
-    "hawor": Row(_RESULTS, "SavedHands", "HaWoR's folder of the video"),
-    "dyn-hamr": Row(_RESULTS, "SavedHands", "Dyn-HaMR's NAME_world_results.npz"),
+    "hamer": Row(_RESULTS, "SavedHands", "out_folder of HaMeR's demo with --save_mesh, frames counted from 0, or one .npz of its arrays a frame"),
+    "wilor": Row(_RESULTS, "SavedHands", "out_folder of WiLoR's demo with --save_mesh, frames counted from 0, or one .npz of its arrays a frame"),
+    "hawor": Row(_RESULTS, "SavedHands", "HaWoR's folder of the video, with SLAM, cam_space and world_space_res.npz"),
+    "dyn-hamr": Row(_RESULTS, "SavedHands", "Dyn-HaMR's smooth_fit/NAME_world_results.npz"),
 }
 
 CAMERAS: Mapping[str, Row] = {
@@ -36,10 +36,10 @@ CAMERAS: Mapping[str, Row] = {
     "fixed": Row("h2w_ros.annotate.cameras.path", "FixedCamera"),
     "tum": Row(_SAVED, "SavedCamera", "the TUM file: lines of stamp tx ty tz qx qy qz qw, camera to world"),
     "colmap-files": Row(_SAVED, "SavedCamera", "the folder of COLMAP's cameras.txt and images.txt"),
-    "vipe": Row(_SAVED, "SavedCamera", "ViPE's pose/NAME.npz"),
-    "droid-slam": Row(_SAVED, "SavedCamera", "the folder of DROID-SLAM's poses.npy and tstamps.npy"),
+    "vipe": Row(_SAVED, "SavedCamera", "ViPE's pose/NAME.npz; its lens is read from intrinsics/ beside pose/"),
+    "droid-slam": Row(_SAVED, "SavedCamera", "DROID-SLAM's saved reconstruction; its demo looks at every third picture, say --camera-stride 3"),
     "megasam": Row(_SAVED, "SavedCamera", "MegaSaM's NAME_droid.npz or NAME_sgd_cvd_hr.npz"),
-    "depth-anything-3": Row(_SAVED, "SavedCamera", "Depth Anything 3's results.npz"),
+    "depth-anything-3": Row(_SAVED, "SavedCamera", "Depth Anything 3's results.npz, or its streaming camera_poses.txt"),
 }
 
 
@@ -49,9 +49,9 @@ def hands_of(name: str, path: str | None, mano: Path | None = None) -> HandDetec
     return found
 
 
-def camera_of(name: str, path: str | None) -> CameraSource:
-    """The camera source of this name; ValueError when it lacks its path, or wants none."""
-    found: CameraSource = _made(CAMERAS, name, path, "--camera")
+def camera_of(name: str, path: str | None, stride: int = 1) -> CameraSource:
+    """The camera source of this name; ValueError when it lacks its path, or wants none. `stride`: frames per picture that a saved path counts."""
+    found: CameraSource = _made(CAMERAS, name, path, "--camera", stride)
     return found
 
 

@@ -20,7 +20,7 @@ from numpy import ndarray
 
 from h2w_ros.annotate.clip import Clip
 from h2w_ros.annotate.mediapipe_hands import MediaPipeHands
-from h2w_ros.annotate.saved_hands import DEPTH_NOISE_M, MIRROR, POINT_NOISE
+from h2w_ros.annotate.saved_points import DEPTH_NOISE_M, MIRROR, POINT_NOISE
 from h2w_ros.annotate.sighting import HandDetector, HandSighting, Sightings
 from h2w_ros.condition import Camera, Image
 from h2w_ros.hands.trackers.conventions import CONVENTIONS, in_our_order

@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hands-from", metavar="PATH", help="a network's ONNX file, or results of others; {name} stands for the video's name")
     parser.add_argument("--camera", choices=tuple(CAMERAS), default="colmap", help="who tells the camera's path (default: %(default)s)")
     parser.add_argument("--camera-from", metavar="PATH", help="the file or folder of an imported path; {name} stands for the video's name")
+    parser.add_argument("--camera-stride", type=int, default=1, metavar="N", help="its tool saw every Nth frame (default: %(default)s)")
     parser.add_argument("--view", type=float, metavar="DEG", help="what the camera sees across the picture's width [deg]")
     parser.add_argument("--intrinsics", metavar="FX,FY,CX,CY", help="the camera in pixels of the upright video, origin at its corner")
     parser.add_argument("--scale", type=float, metavar="METRES", help="of one unit of the camera's path (default: as the hands say)")
@@ -39,7 +40,9 @@ def run(args: argparse.Namespace) -> int:
     from h2w_ros.annotate.videos import Task
     from h2w_ros.bulk.run import run_jobs
 
-    task = Task(args.out, hands_of(args.hands, args.hands_from, args.mano), camera_of(args.camera, args.camera_from), _config(args))
+    task = Task(
+        args.out, hands_of(args.hands, args.hands_from, args.mano), camera_of(args.camera, args.camera_from, args.camera_stride), _config(args)
+    )
     jobs = task.jobs(args.videos)
     outcomes = watched(run_jobs(task.make_work(), jobs, args.out, labour_of(args)), len(jobs), "video", "annotate")
     frames = sum(outcome.result.get("frames", 0) for outcome in outcomes if outcome.status in ("done", "there already"))

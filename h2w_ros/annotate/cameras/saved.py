@@ -14,42 +14,50 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from h2w_ros.annotate.cameras.path import CameraPath
-from h2w_ros.annotate.cameras.saved_files import Lens, SavedPath, read_arrays, read_colmap, read_droid, read_tum
+from h2w_ros.annotate.cameras.saved_files import (
+    Lens,
+    SavedPath,
+    read_colmap,
+    read_depth_anything,
+    read_droid,
+    read_megasam,
+    read_tum,
+    read_vipe,
+)
 from h2w_ros.annotate.clip import Clip
 from h2w_ros.annotate.intrinsics import Intrinsics
 from h2w_ros.annotate.sighting import Sightings
 from h2w_ros.condition import Camera
-from h2w_ros.geometry import Transform, check_transform
-
-
-def _vipe(path: Path) -> SavedPath:
-    return read_arrays(path, "data", takes_camera_to_world=True, frames="inds")
-
-
-def _megasam(path: Path) -> SavedPath:
-    return read_arrays(path, "cam_c2w", takes_camera_to_world=True, lens="intrinsic")
-
-
-def _depth_anything_3(path: Path) -> SavedPath:
-    return read_arrays(path, "extrinsics", takes_camera_to_world=False, lens="intrinsics")
-
+from h2w_ros.geometry import Transform, check_transform, interpolate
 
 FORMATS: Mapping[str, Callable[[Path], SavedPath]] = {
     "tum": read_tum,
     "colmap-files": read_colmap,
-    "vipe": _vipe,
+    "vipe": read_vipe,
     "droid-slam": read_droid,
-    "megasam": _megasam,
-    "depth-anything-3": _depth_anything_3,
+    "megasam": read_megasam,
+    "depth-anything-3": read_depth_anything,
 }
+
+
+# Between keyframes further apart [s] the camera is not known.
+LONGEST_GAP_S = 0.5
 
 
 @dataclass(frozen=True)
 class SavedCamera:
-    """A camera source that reads a file of one format; `{name}` in the path stands for the video's name."""
+    """A camera source that reads a file of one format; `{name}` in the path stands for the video's name.
+
+    `stride`: frames of the video per picture that the tool was shown, where the file counts pictures.
+    """
 
     name: str
     path_of: str
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        if self.stride < 1:
+            raise ValueError(f"the stride must be at least 1 frame of the video per picture that the tool was shown, got {self.stride}")
 
     def path(self, clip: Clip, intrinsics: Intrinsics, sightings: Sequence[Sightings]) -> CameraPath:
         """The path in the file's own unit; FileNotFoundError or ValueError that names the file."""
@@ -57,10 +65,39 @@ class SavedCamera:
         file = Path(self.path_of.replace("{name}", clip.path.stem))
         if not file.exists():
             raise FileNotFoundError(f"No camera path at {file}, which --camera {self.name} needs")
-        saved = FORMATS[self.name](file)
-        poses = tuple(None if index is None else checked(saved.poses[index], index, file) for index in places_of(saved, clip, file))
+        saved = spread(FORMATS[self.name](file), self.stride)
+        exact = [checked(pose, index, file) for index, pose in enumerate(saved.poses)]
+        if saved.are_keyframes and saved.frames is not None:
+            poses = between_keyframes(dict(zip(saved.frames.tolist(), exact, strict=True)), clip)
+        else:
+            poses = tuple(None if index is None else exact[index] for index in places_of(saved, clip, file))
         lens = intrinsics if intrinsics.source == "user" or saved.lens is None else Intrinsics(camera_of(saved.lens, clip), "camera path")
         return CameraPath(replace(intrinsics, camera=lens.camera, source=lens.source), poses, is_metric=False, source=self.name)
+
+
+def spread(saved: SavedPath, stride: int) -> SavedPath:
+    """The poses by frames of the video, of which the tool was shown one in `stride`."""
+    if stride == 1 or saved.times_s is not None:
+        return saved
+    shown = np.arange(len(saved.poses)) if saved.frames is None else saved.frames
+    return saved._replace(frames=shown * stride, are_keyframes=True)
+
+
+def between_keyframes(known: Mapping[int, Transform], clip: Clip) -> tuple[Transform | None, ...]:
+    """The clip's poses from those by frame, on the way from one to the next where these are near: the camera hardly moves between keyframes."""
+    frames = np.array(sorted(known))
+    frame_ns = (clip.stamps_ns[-1] - clip.stamps_ns[0]) / (clip.frames[-1] - clip.frames[0])
+    return tuple(_between(known, frames, frame, LONGEST_GAP_S * 1e9 / frame_ns) for frame in clip.frames)
+
+
+def _between(known: Mapping[int, Transform], frames: ndarray, frame: int, longest: float) -> Transform | None:
+    if frame in known:
+        return known[frame]
+    after = int(np.searchsorted(frames, frame))
+    if after in (0, len(frames)) or frames[after] - frames[after - 1] > longest:
+        return None
+    first, last = int(frames[after - 1]), int(frames[after])
+    return interpolate(known[first], known[last], (frame - first) / (last - first))
 
 
 def places_of(saved: SavedPath, clip: Clip, file: Path) -> list[int | None]:

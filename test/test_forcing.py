@@ -9,13 +9,17 @@ from generators import random_transformer
 
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.presets import preset
+from h2w_ros.generator.rays import RayTrack
 from h2w_ros.generator.rollout import BlockConditions, Rollout
 from h2w_ros.generator.transformer import Transformer
+from h2w_ros.geometry import rotation_from_axis_angle, transform
 from h2w_ros.training.cache import ClipSource
-from h2w_ros.training.causal import _Sequence, causal_loss
+from h2w_ros.training.causal import causal_loss
+from h2w_ros.training.clip_rays import ClipRays
 from h2w_ros.training.config import CausalTraining, DreamConfig
 from h2w_ros.training.dreams import DreamBank
-from h2w_ros.training.forcing import Layout, batch_rays, clip_geometry, draw_batch, draw_layout
+from h2w_ros.training.forcing import Layout, clip_geometry, draw_batch, draw_layout
+from h2w_ros.training.sequence import ClipSequence
 
 
 @pytest.fixture
@@ -84,10 +88,23 @@ def test_a_batch_holds_frame_zero_as_reference_and_consecutive_frames(model: Gen
 def test_rays_of_a_later_clip_are_those_of_the_running_stream(model: GeneratorConfig, source: ClipSource) -> None:
     """The camera moves at constant speed, so after the first frame all frames have the same rays."""
     batch = draw_batch(source, Layout(4, 2, 1), CausalTraining(batch_clips=1), np.random.default_rng(1))
-    reference, *clip = batch_rays(source, model, batch)[0].unbind(1)
+    reference, *clip = ClipRays(source, model)(batch.episodes, batch.index)[0].unbind(1)
     assert not reference[:3].any()
     assert all(torch.allclose(frame, clip[0], atol=1e-6) for frame in clip)
     assert clip[0][:3].abs().max() > 0.01
+
+
+def test_rays_of_many_frames_at_once_are_those_of_a_stream(model: GeneratorConfig, source: ClipSource) -> None:
+    rng = np.random.default_rng(0)
+    turning = np.stack([transform(rotation_from_axis_angle(0.02 * rng.normal(size=3)), rng.normal(size=3) * 0.01) for _ in range(60)])
+    source = replace(source, T_world_camera=turning.reshape(3, 20, 4, 4), cameras=np.array([[256.0, 144.0, 150.0, 140.0, 120.0, 80.0]] * 3))
+    index = np.array([[0, 7, 8], [0, 1, 19]])
+    together = ClipRays(source, model)(np.array([2, 0]), index)
+    for clip, episode, frames in zip(together, (2, 0), index, strict=True):
+        track = RayTrack(model.rays, model.width_px, model.height_px)
+        streamed = [track.push(source.camera(episode), pose) for pose in source.T_world_camera[episode]]
+        expected = torch.from_numpy(np.stack([streamed[frame] for frame in frames])).permute(3, 0, 1, 2)
+        torch.testing.assert_close(clip, expected.float(), atol=1e-6, rtol=1e-5)
 
 
 @torch.inference_mode()
@@ -100,14 +117,12 @@ def test_training_predicts_what_the_stream_generates(scene: str) -> None:
     layout = Layout(model.rollout.window, 1, model.rollout.sink)
     source = random_source(model)
     batch = draw_batch(source, layout, config, np.random.default_rng(0))
-    geometry = clip_geometry(source, model, batch, layout)
+    geometry = clip_geometry(source, model, ClipRays(source, model), batch, layout)
     transformer = random_transformer(model.transformer)
 
     num_frames = layout.num_frames
-    predicted, _ = _Sequence(transformer, model, batch, geometry, layout).predict(
-        batch.image, torch.ones(1, num_frames), torch.Generator().manual_seed(5)
-    )
-    noises = torch.randn(predicted.shape, generator=torch.Generator().manual_seed(5))
+    noises = torch.randn(1, model.codec.latent_channels, num_frames, *model.latent_size, generator=torch.Generator().manual_seed(5))
+    predicted = ClipSequence(transformer, model, batch, geometry, layout).predict(batch.image, noises, torch.ones(1, num_frames))
     still = torch.zeros_like(geometry.places_before[:, :1])  # the reference's: never looked at
     places = torch.cat([still, geometry.places_before], dim=1)
     conditions = BlockConditions(batch.control, geometry.rays, batch.static if scene != "unknown" else None, places)
@@ -133,7 +148,7 @@ def test_a_network_that_begins_knows_what_stays_as_it_was() -> None:
     losses = []
     for episodes in (still, source):
         batch = draw_batch(episodes, layout, config, np.random.default_rng(0))
-        geometry = replace(clip_geometry(episodes, model, batch, layout), places_before=None)  # nothing moves
+        geometry = replace(clip_geometry(episodes, model, ClipRays(episodes, model), batch, layout), places_before=None)  # nothing moves
         losses.append(causal_loss(transformer, model, config, batch, geometry, layout, torch.Generator().manual_seed(0)).item())
     assert losses[0] < 0.01 * losses[1]
 

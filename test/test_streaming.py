@@ -15,8 +15,8 @@ from h2w_ros.generator.rollout import BlockConditions, Rollout, roll_out
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.augment import plain_looks
 from h2w_ros.training.cache import ClipSource
+from h2w_ros.training.clip_rays import ClipRays
 from h2w_ros.training.config import CausalTraining, StreamTraining
-from h2w_ros.training.forcing import episode_rays
 from h2w_ros.training.streamed import FULL_MOTION, StreamedEpisodes
 from h2w_ros.training.streaming import StreamingLessons, choice_error, robust_error
 
@@ -71,7 +71,7 @@ def test_the_lessons_of_a_stream_are_its_rollout() -> None:
     rng = np.random.default_rng(0)
     rng.choice(1, 1, replace=False, p=[1.0]), rng.choice(3, p=PHOTO_ONLY.scene_shares), rng.uniform(size=1)  # the draws that come before the seed's
     rollout = Rollout(transformer, MODEL.rollout, seeds=rng.integers(2**31, size=1).tolist())
-    rays = torch.from_numpy(episode_rays(one, MODEL, 0, np.arange(20)))[None]
+    rays = ClipRays(one, MODEL)(np.zeros(1, int), np.arange(20)[None])
     places = one.places_before(MODEL, np.zeros(20, int), np.maximum(np.arange(20), 1), True)[None]
     clip = BlockConditions(one.hand.float().transpose(1, 2), rays, one.photo.float().transpose(1, 2), places)
     with torch.autocast("cpu", torch.bfloat16):

@@ -91,7 +91,7 @@ def layered(output: Tensor, layers: Sequence[Tensor]) -> tuple[Float[Tensor, "B 
     return candidates, torch.cat([torch.zeros_like(known), known, others], dim=1)
 
 
-def renoised(clean: Tensor, sigma: float, noise: Tensor) -> Tensor:
+def renoised(clean: Tensor, sigma: float | Tensor, noise: Tensor) -> Tensor:
     """Clean latents taken to a noise level with fresh noise; plain Euler would not match the student's training."""
     return (1.0 - sigma) * clean + sigma * noise
 

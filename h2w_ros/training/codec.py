@@ -49,7 +49,7 @@ class PictureSource:
 def codec_loss(codec: PictureCodec, pictures: Tensor, config: CodecTraining, random: torch.Generator) -> Tensor:
     """Error of pictures and of their differences."""
     raw = codec.encode(pictures).float()
-    noisy = raw + config.latent_noise * torch.randn(raw.shape, generator=random).to(raw.device)
+    noisy = raw + config.latent_noise * torch.randn(raw.shape, generator=random, device=random.device)
     error = codec.decode(noisy).float() - pictures
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     return error.abs().mean() + error.square().mean() + config.edge_weight * edges

@@ -17,8 +17,8 @@ from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.rollout import BlockConditions, Rollout, roll_out
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.cache import ClipSource
+from h2w_ros.training.clip_rays import ClipRays
 from h2w_ros.training.config import DreamConfig
-from h2w_ros.training.forcing import episode_rays
 
 
 class DreamBank:
@@ -26,6 +26,7 @@ class DreamBank:
 
     def __init__(self, source: ClipSource, model: GeneratorConfig, config: DreamConfig) -> None:
         self._source, self._model, self._config = source, model, config
+        self._rays = ClipRays(source, model)
         self.latents: dict[int, Tensor] = {}
 
     def is_due(self, step: int) -> bool:
@@ -38,10 +39,10 @@ class DreamBank:
         source, num_frames = self._source, self._source.image.shape[1]
         episodes = rng.choice(len(source.image), self._config.episodes_at_once, replace=False).tolist()
         dreamer = copy.deepcopy(transformer).to(torch.bfloat16).eval()
-        rays = np.stack([episode_rays(source, self._model, episode, np.arange(num_frames)) for episode in episodes])
+        rays = self._rays(np.array(episodes), np.tile(np.arange(num_frames), (len(episodes), 1)))
         control, photo, image = (x[episodes].float().transpose(1, 2) for x in (source.hand, source.photo, source.image))
         rollout = Rollout(dreamer, self._model.rollout, seeds=rng.integers(2**31, size=len(episodes)).tolist())
-        dreamt = roll_out(rollout, image[:, :, :1], BlockConditions(control, torch.from_numpy(rays), photo, self._places(episodes)))
+        dreamt = roll_out(rollout, image[:, :, :1], BlockConditions(control, rays, photo, self._places(episodes)))
         for episode, latents in zip(episodes, dreamt.transpose(1, 2), strict=True):
             self.latents.pop(episode, None)
             self.latents[episode] = latents.nan_to_num(0.0).clamp(-self._config.limit, self._config.limit)

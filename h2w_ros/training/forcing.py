@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from h2w_ros.generator.config import GeneratorConfig
-from h2w_ros.generator.rays import RayTrack
 from h2w_ros.training.cache import ClipSource
+from h2w_ros.training.clip_rays import ClipRays
 from h2w_ros.training.config import CausalTraining
 
 LEAST_CHANGE, FULL_CHANGE = 0.15, 0.6
@@ -86,9 +86,9 @@ class ClipGeometry:
     places_before: Tensor | None = None
 
 
-def clip_geometry(source: ClipSource, model: GeneratorConfig, batch: ClipBatch, layout: Layout) -> ClipGeometry:
-    """That of a batch."""
-    return ClipGeometry(batch_rays(source, model, batch), batch_places(source, model, batch, layout))
+def clip_geometry(source: ClipSource, model: GeneratorConfig, rays: ClipRays, batch: ClipBatch, layout: Layout) -> ClipGeometry:
+    """That of a batch of the source whose rays these are."""
+    return ClipGeometry(rays(batch.episodes, batch.index), batch_places(source, model, batch, layout))
 
 
 def draw_layout(config: CausalTraining, window: int, sink: int, rng: np.random.Generator) -> Layout:
@@ -130,7 +130,7 @@ def draw_batch(
         history=torch.stack(pasts).float().transpose(1, 2) if pasts else image,
         control=source.hand[rows].float().transpose(1, 2),
         static=by_scene[chosen, torch.arange(len(episodes))].float().transpose(1, 2),
-        has_static=chosen < 2,
+        has_static=(chosen < 2).to(image.device),
         weight=frame_weight(source, rows[0], rows[1], config),
         episodes=episodes,
         index=index,
@@ -148,27 +148,10 @@ def frame_weight(source: ClipSource, episodes: Rows, index: Rows, config: Causal
     return weight.reshape(len(weight), 1, -1, *weight.shape[-2:])
 
 
-def batch_rays(source: ClipSource, model: GeneratorConfig, batch: ClipBatch) -> Tensor:
-    """The rays of a batch's frames as a stream would have them there, (B, 6, 1 + m, H, W)."""
-    rays = [episode_rays(source, model, episode, index) for episode, index in zip(batch.episodes.tolist(), batch.index, strict=True)]
-    return torch.from_numpy(np.stack(rays))
-
-
 def batch_places(source: ClipSource, model: GeneratorConfig, batch: ClipBatch, layout: Layout) -> Tensor | None:
     """Where everything stood a frame before each noisy frame, (B, n, V, H, W, 2); None for models that don't ask."""
     frames = batch.index[:, list(layout.noisy)]
-    rows = (np.repeat(x, frames.shape[1]) for x in (batch.episodes, batch.has_static.numpy()))
+    rows = (np.repeat(x, frames.shape[1]) for x in (batch.episodes, batch.has_static.cpu().numpy()))
     episodes, has_static = rows
     places = source.places_before(model, episodes, frames.reshape(-1), has_static)
     return None if places is None else places.unflatten(0, frames.shape)
-
-
-def episode_rays(source: ClipSource, model: GeneratorConfig, episode: int, index: np.ndarray) -> np.ndarray:
-    """(6, 1 + m, H, W): the reference's rays as a stream's first frame, the clip's as the stream would have them there."""
-    camera, poses = source.camera(episode), source.T_world_camera[episode]
-    reference = RayTrack(model.rays, model.width_px, model.height_px).push(camera, poses[0])
-    lag = model.rays.anchor_lag
-    start = 0 if lag is None else max(0, int(index[1]) - lag)
-    track = RayTrack(model.rays, model.width_px, model.height_px)
-    clip = [track.push(camera, pose) for pose in poses[start : index[-1] + 1]][-(len(index) - 1) :]
-    return np.stack([reference, *clip]).transpose(3, 0, 1, 2)

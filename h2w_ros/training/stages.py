@@ -28,6 +28,7 @@ from h2w_ros.generator.transformer import Transformer
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.training.cache import encode_pixels, episode_pixels, latent_files, load_clips, pixel_files, training_pixel_files
 from h2w_ros.training.causal import causal_loss
+from h2w_ros.training.clip_rays import ClipRays
 from h2w_ros.training.codec import PictureSource, codec_loss
 from h2w_ros.training.config import RECIPES, CausalTraining, Recipe, StreamTraining
 from h2w_ros.training.dreams import DreamBank
@@ -148,7 +149,7 @@ class Stages:
         source, folder = load_clips(self.folder).to(self.device), self._run("causal", config, start_from)
         transformer = self._begin(start_from, "refiner")
         rng, random = self._random(folder)
-        bank = DreamBank(source, model, config.dreams)
+        bank, rays = DreamBank(source, model, config.dreams), ClipRays(source, model)
 
         def loss(step: int, _spent: float) -> Tensor:
             if bank.is_due(step):
@@ -158,7 +159,7 @@ class Stages:
             layout = draw_layout(config, model.rollout.window, model.rollout.sink, rng)
             batch = draw_batch(source, layout, config, rng, dreams)
             with torch.autocast(self._device_type, torch.bfloat16):
-                return causal_loss(transformer, model, stage, batch, clip_geometry(source, model, batch, layout), layout, random)
+                return causal_loss(transformer, model, stage, batch, clip_geometry(source, model, rays, batch, layout), layout, random)
 
         self._train_transformer(transformer, folder, loss, budget, config)
 
@@ -225,7 +226,7 @@ class Stages:
     def _random(self, folder: RunFolder) -> tuple[np.random.Generator, torch.Generator]:
         """Sources of randomness that follow from the seed and the step at which this session begins."""
         rng = np.random.default_rng((self.seed, folder.progress().step))
-        return rng, torch.Generator().manual_seed(int(rng.integers(2**31)))
+        return rng, torch.Generator(self.device).manual_seed(int(rng.integers(2**31)))
 
     def _provenance(self) -> dict[str, object]:
         """What made the weights, for the model card."""

@@ -1,0 +1,74 @@
+"""The causal network on one sequence [reference | clean | noisy], ready for any history and noise: what it predicts of the noisy frames."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from h2w_ros.generator.config import GeneratorConfig
+from h2w_ros.generator.memory import as_channels, empty_memory, moved_memory, remembered
+from h2w_ros.generator.rollout import moved_past, previous_channels
+from h2w_ros.generator.schedule import clean_from_output
+from h2w_ros.generator.transformer import Transformer
+from h2w_ros.training.forcing import ClipBatch, ClipGeometry, Layout
+
+
+class ClipSequence:
+    """A batch of B clips with m noisy frames, and the network that sees it."""
+
+    def __init__(self, transformer: Transformer, model: GeneratorConfig, batch: ClipBatch, geometry: ClipGeometry, layout: Layout) -> None:
+        self.transformer, self.model, self.batch, self.layout = transformer, model, batch, layout
+        self.target = batch.image[:, :, list(layout.noisy)]
+        self._frames, self._rays, self._places = layout.frames, geometry.rays, geometry.places_before
+        reference = torch.zeros_like(batch.image[:, :, self._frames])
+        reference[:, :, 0] = batch.image[:, :, 0]
+        conditions = [batch.control[:, :, self._frames], reference]
+        if model.static_scene:
+            conditions.append(batch.static[:, :, self._frames])
+        self._conditions = torch.cat(conditions, dim=1)
+
+    def predict(
+        self, history: Float[Tensor, "B Z F h w"], noisy: Float[Tensor, "B Z m h w"], sigma: Float[Tensor, "B m"]
+    ) -> Float[Tensor, "B Z m h w"]:
+        """The clean latents of the noisy frames, float32; `history` holds the frames that they follow."""
+        clean = history[:, :, : self.layout.num_frames]
+        latents = torch.cat([torch.cat([clean, noisy], dim=2), self._conditions], dim=1)
+        t = torch.cat([sigma.new_zeros(sigma.shape[0], clean.shape[2]), 1000.0 * sigma], dim=1)
+        positions = self.layout.positions.to(noisy.device)
+        drafted = self.transformer(latents, t, ray_tokens=self._ray_tokens(), positions=positions, mask=self.layout.mask)
+        inputs, before = latents[:, :, clean.shape[2] :], [frame - 1 for frame in self.layout.noisy]
+        seen = previous_channels(history[:, :, before], self._conditions[:, :, before], self.batch.image[:, :, :1])
+        seen, layers = self._past(seen, self.batch.static[:, :, list(self.layout.noisy)])
+        output = self._refined(drafted[:, :, clean.shape[2] :], inputs, seen)
+        return clean_from_output(self.model.rollout.prediction, output, noisy, sigma[:, None, :, None, None], layers)
+
+    def _refined(self, drafts: Tensor, inputs: Tensor, seen: Tensor) -> Tensor:
+        """The refined output of all noisy frames; a memory goes through them one after the other, and is empty before the first."""
+        control, fold = self.batch.control[:, :, :1], self.model.rollout.fold
+        memory = empty_memory(self.transformer.config.refiner, drafts)
+        if memory is None:
+            return self.transformer.refine(drafts, inputs, seen, control)[0].float()
+        outputs = []
+        for i in range(drafts.shape[2]):
+            ways = moved_memory(memory, None if self._places is None else self._places[:, i : i + 1], fold)
+            draft, inputs_now, seen_now = (part[:, :, i : i + 1] for part in (drafts, inputs, seen))
+            output, noted = self.transformer.refine(draft, inputs_now, seen_now, control, as_channels(ways))
+            outputs.append(output.float())
+            assert ways is not None  # there is a memory
+            memory = remembered(noted.float(), ways)
+        return torch.cat(outputs, dim=2)
+
+    def _ray_tokens(self) -> Tensor | None:
+        if not self.transformer.config.add_control_adapter:
+            return None
+        tokens = self.transformer.embed_rays(self._rays).unflatten(1, (self._rays.shape[2], -1))
+        return tokens[:, self._frames].flatten(1, 2)
+
+    def _past(self, previous: Tensor, static: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """As `Rollout` has them: what the refiner sees of the frames before, and the layers of the output."""
+        rollout, has_static = self.model.rollout, self.batch.has_static[:, None, None, None, None]
+        if rollout.prediction != "layers":
+            return previous, (torch.where(has_static, static, previous[:, : static.shape[1]]),)
+        seen, (unknown, *moved) = moved_past(previous, None, self._places, rollout.fold)
+        return seen, (torch.where(has_static, static, unknown), *moved)

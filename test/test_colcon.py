@@ -46,6 +46,7 @@ def test_colcon_builds_both_packages_and_the_nodes_run_from_the_workspace(tmp_pa
     package = install / "h2w_ros"
     assert (package / "share" / "ament_index" / "resource_index" / "packages" / "h2w_ros").is_file()
     assert (package / "share" / "h2w_ros" / "launch" / "preview.launch.py").is_file()
+    assert {path.name for path in (package / "share" / "h2w_ros" / "config").iterdir()} >= {"h2w.rviz", "h2w.foxglove.json", "realsense.yaml"}
     assert {path.name for path in (package / "lib" / "h2w_ros").iterdir()} >= NODES
     assert list(package.rglob("h2w_ros/web/page/index.html"))
     assert list((package / "share" / "h2w_ros" / "models" / "scenes").glob("*.mcap"))

@@ -15,9 +15,10 @@ from robot_fixture import OPTICAL, Robot, conditioner, edge, values_of
 from ros_fixture import CAMERA, PERIOD_NS, START_NS, Ros, conditions, wait_until
 from sensor_msgs.msg import Image as ImageMsg
 from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import MarkerArray
 
 from h2w_msgs.msg import Condition as ConditionMsg
-from h2w_ros.camera import plucker_rays
+from h2w_ros.camera import plucker_rays, project
 from h2w_ros.geometry import rotation_from_axis_angle, transform
 from h2w_ros.nodes import topics
 from h2w_ros.nodes.messages import condition_from_msg
@@ -92,6 +93,25 @@ def test_rays_and_hand_pictures_are_those_of_the_condition(ros: Ros) -> None:
     assert values == pytest.approx(plucker_rays(CAMERA, transform(np.eye(3), np.array([0.006, 0.0, 0.0]))), abs=1e-5)
     assert image_from_msg(renders[3]).max() > 0
     assert renders[3].header == heard[3].header.__class__(stamp=heard[3].header.stamp, frame_id=OPTICAL)
+
+
+def test_viewers_get_rays_as_colours_and_the_scene_as_markers(ros: Ros) -> None:
+    pictures, marker_sets = ros.collect(ImageMsg, topics.RAYS_PICTURE), ros.collect(MarkerArray, topics.CONDITION_MARKERS)
+    conditioner(ros)
+    Robot(ros).play(conditions(4))
+    assert wait_until(lambda: len(pictures) == len(marker_sets) == 4)
+    # The camera looks along z: blue is full where the ray through the principal point goes, red and green are in their middle.
+    assert image_from_msg(pictures[0])[int(CAMERA.cy), int(CAMERA.cx)].tolist() == pytest.approx([128, 128, 255], abs=2)
+    markers = {marker.ns: marker for marker in marker_sets[3].markers}
+    assert set(markers) == {"right/bones", "right/joints", "camera/view", "camera/way"}
+    assert {marker.header.frame_id for marker in markers.values()} == {"odom"}
+    centres = [moment.T_world_camera[:3, 3] for moment in conditions(4)]
+    assert [(point.x, point.y, point.z) for point in markers["camera/way"].points] == [pytest.approx(tuple(centre)) for centre in centres]
+    ends = [(point.x, point.y, point.z) for point in markers["camera/view"].points]
+    assert ends[0] == pytest.approx(tuple(centres[3]))
+    corners = {(0, 0), (CAMERA.width_px, 0), (CAMERA.width_px, CAMERA.height_px), (0, CAMERA.height_px)}
+    seen = project(CAMERA, np.array(ends[1:8:2]) - centres[3])
+    assert {tuple(np.rint(pixel).astype(int)) for pixel in seen} == corners
 
 
 def test_a_recording_that_loops_starts_the_clock_anew(ros: Ros) -> None:

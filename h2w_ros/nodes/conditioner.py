@@ -14,6 +14,7 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMsg
 from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import MarkerArray
 
 from h2w_msgs.msg import Condition as ConditionMsg
 from h2w_msgs.msg import Hands as HandsMsg
@@ -24,9 +25,10 @@ from h2w_ros.geometry import Transform
 from h2w_ros.hands.model import mano_folder
 from h2w_ros.hands.styles import STYLES
 from h2w_ros.nodes import lifecycle, topics
+from h2w_ros.nodes.condition_markers import ConditionMarkers
 from h2w_ros.nodes.diagnostics import Diagnostics, Health, health_with_losses
 from h2w_ros.nodes.hearing import Hearing
-from h2w_ros.nodes.images import image_to_msg, rays_to_msg
+from h2w_ros.nodes.images import image_to_msg, picture_of_rays, rays_to_msg
 from h2w_ros.nodes.messages import Moment, condition_to_msg
 from h2w_ros.nodes.params import check_choices, read, setting
 from h2w_ros.rectify import Lens, Rectifier
@@ -83,6 +85,8 @@ class Conditioner(lifecycle.ManagedNode):
         self._conditions = self.create_lifecycle_publisher(ConditionMsg, topics.CONDITION, **out)
         self._renders = self.create_lifecycle_publisher(ImageMsg, topics.HAND_RENDER, **out)
         self._rays = self.create_lifecycle_publisher(ImageMsg, topics.PLUCKER_RAYS, **out)
+        self._rays_pictures = self.create_lifecycle_publisher(ImageMsg, topics.RAYS_PICTURE, **out)
+        self._marker_sets = self.create_lifecycle_publisher(MarkerArray, topics.CONDITION_MARKERS, **out)
         self._inputs: dict[str, Any] = {}
         self._diagnostics = Diagnostics(self, self._health)
 
@@ -91,6 +95,7 @@ class Conditioner(lifecycle.ManagedNode):
         self._config = read(self, ConditionerConfig)
         self._mount = self._config.mount
         self._hand_models = mano_folder(self._config.mano_dir)
+        self._markers = ConditionMarkers(self._config.mano_dir or None)
         self._frames = StaticFrames()
         self._timeline = Timeline(read(self, TimelineConfig), now_s=time.monotonic)
         self._dropped: Counter[str] = Counter()
@@ -255,6 +260,7 @@ class Conditioner(lifecycle.ManagedNode):
         for condition in self._timeline.advance():
             if self._timeline.num_resets != self._num_resets_seen:
                 self._num_resets_seen, self._T_world_anchor = self._timeline.num_resets, None
+                self._markers.begin()
                 self.get_logger().warning("the stamps, the camera or its size jumped: the clock starts anew, and so does the prediction")
             self._num_conditions += 1
             if condition.hands or condition.hand_render is not None:
@@ -268,6 +274,9 @@ class Conditioner(lifecycle.ManagedNode):
             self._conditions.publish(condition_to_msg(moment))
         if self._renders.get_subscription_count():
             self._renders.publish(image_to_msg(self._hand_picture(moment), moment.condition.stamp_ns, moment.camera_frame))
+        self._markers.follow(moment.condition.T_world_camera)
+        if self._marker_sets.get_subscription_count():
+            self._marker_sets.publish(self._markers.message(moment))
         self._publish_rays(moment)
 
     @cached_property
@@ -287,9 +296,14 @@ class Conditioner(lifecycle.ManagedNode):
         condition = moment.condition
         if self._T_world_anchor is None:
             self._T_world_anchor = condition.T_world_camera
-        if self._rays.get_subscription_count():
-            rays = plucker_rays(condition.camera, relative_to(self._T_world_anchor, condition.T_world_camera))
+        listeners = self._rays.get_subscription_count(), self._rays_pictures.get_subscription_count()
+        if not any(listeners):
+            return
+        rays = plucker_rays(condition.camera, relative_to(self._T_world_anchor, condition.T_world_camera))
+        if listeners[0]:
             self._rays.publish(rays_to_msg(rays, condition.stamp_ns, moment.camera_frame))
+        if listeners[1]:
+            self._rays_pictures.publish(image_to_msg(picture_of_rays(rays), condition.stamp_ns, moment.camera_frame))
 
     # Faults and health.
 

@@ -34,18 +34,19 @@ def hand_markers(hands: Iterable[HandPose], stamp_ns: int, frame: str, mano: str
         points = hand_joints_and_tips_world(load_hand_model(hand.side, mano), hand)
         ends = [points[end] for bone in BONES for end in bone]
         colour = _colour(hand.side)
-        msg.markers.append(_marker(f"{hand.side}/bones", Marker.LINE_LIST, ends, BONE_WIDTH_M, colour, stamp_ns, frame))
-        msg.markers.append(_marker(f"{hand.side}/joints", Marker.SPHERE_LIST, points, JOINT_SIZE_M, colour, stamp_ns, frame))
+        msg.markers.append(marker(f"{hand.side}/bones", Marker.LINE_LIST, ends, BONE_WIDTH_M, colour, stamp_ns, frame))
+        msg.markers.append(marker(f"{hand.side}/joints", Marker.SPHERE_LIST, points, JOINT_SIZE_M, colour, stamp_ns, frame))
     return msg
 
 
 def skeleton_marker(skeleton: HandSkeleton, stamp_ns: int, frame: str) -> Marker:
     """The joints that the tracker saw."""
     seen = skeleton.points_world[skeleton.is_seen]
-    return _marker(f"{skeleton.side}/tracked", Marker.SPHERE_LIST, seen, TRACKED_SIZE_M, GREY, stamp_ns, frame)
+    return marker(f"{skeleton.side}/tracked", Marker.SPHERE_LIST, seen, TRACKED_SIZE_M, GREY, stamp_ns, frame)
 
 
-def _marker(name: str, kind: int, points: Iterable[Float[ndarray, "3"]], size_m: float, colour: ColorRGBA, stamp_ns: int, frame: str) -> Marker:
+def marker(name: str, kind: int, points: Iterable[Float[ndarray, "3"]], size_m: float, colour: ColorRGBA, stamp_ns: int, frame: str) -> Marker:
+    """One marker of points; it disappears by itself when it is not sent again."""
     marker = Marker(header=header(stamp_ns, frame), ns=name, type=kind, action=Marker.ADD, color=colour)
     marker.scale = Vector3(x=size_m, y=size_m, z=size_m)
     marker.pose.orientation.w = 1.0

@@ -52,6 +52,11 @@ def rays_to_msg(rays: Float32[ndarray, "H W 6"], stamp_ns: int, frame_id: str) -
     return msg
 
 
+def picture_of_rays(rays: Float32[ndarray, "H W 6"]) -> Image:
+    """Where rays go, as colours for viewers: x, y, z of the unit direction from -1 to 1 are red, green, blue from 0 to 255."""
+    return np.rint(127.5 * (1.0 + rays[..., 3:])).astype(np.uint8)
+
+
 def image_to_compressed(picture: Image, stamp_ns: int, frame_id: str, quality: int = 90) -> CompressedImage:
     """A JPEG message of the picture; quality 1..100."""
     is_encoded, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])

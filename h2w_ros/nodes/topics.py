@@ -18,6 +18,8 @@ TF_STATIC = "/tf_static"
 CONDITION = "condition"
 HAND_RENDER = "hand_render"
 PLUCKER_RAYS = "plucker_rays"
+RAYS_PICTURE = "plucker_rays/picture"
+CONDITION_MARKERS = "condition_markers"
 
 # Out of the generator.
 PREDICTED_IMAGE = "predicted/image_raw"

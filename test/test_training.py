@@ -66,6 +66,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     stages.codec(steps(2))
     stages.encode()
     stages.refiner(steps(2))
+    stages.teacher(steps(2))
     stages.causal(steps(2))
     stages.stream(steps(2))
     return stages
@@ -118,18 +119,19 @@ def test_one_seed_in_many_is_kept_back_and_validates(trained: Stages) -> None:
     assert [line.split(",")[0] for line in lines] == ["2"]
 
 
-def test_two_steps_are_logged_and_resumed_to_four(trained: Stages) -> None:
-    causal = RunFolder(trained.folder / "causal")
-    earlier, saved = causal.progress(), load_file(causal.path / "weights.safetensors")
+@pytest.mark.parametrize("stage", ["teacher", "causal"])
+def test_two_steps_are_logged_and_resumed_to_four(trained: Stages, stage: str) -> None:
+    folder, go_on = RunFolder(trained.folder / stage), getattr(trained, stage)
+    earlier, saved = folder.progress(), load_file(folder.path / "weights.safetensors")
     assert earlier.step == 2
-    trained.causal(steps(2))
-    assert all(torch.equal(saved[name], tensor) for name, tensor in load_file(causal.path / "weights.safetensors").items())
-    trained.causal(steps(4))
-    assert causal.progress().step == 4
-    assert causal.progress().seconds > earlier.seconds
-    logged = (causal.path / "loss.csv").read_text().splitlines()
+    go_on(steps(2))
+    assert all(torch.equal(saved[name], tensor) for name, tensor in load_file(folder.path / "weights.safetensors").items())
+    go_on(steps(4))
+    assert folder.progress().step == 4
+    assert folder.progress().seconds > earlier.seconds
+    logged = (folder.path / "loss.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in logged] == ["1", "2", "3", "4"]
-    moved = load_file(causal.path / "weights.safetensors")
+    moved = load_file(folder.path / "weights.safetensors")
     assert 0 < max((moved[name] - saved[name]).abs().max().item() for name in saved) < 0.5
 
 

@@ -16,6 +16,7 @@ STAGES = {
     "codec": "train the codec's enlarging decoder on them",
     "encode": "write every episode's latents with the trained codec",
     "refiner": "train the generator's refiner alone, in the stream",
+    "teacher": "train the bidirectional teacher on whole clips of the latents",
     "causal": "train the causal generator on clips of the latents",
     "stream": "train it on in its own stream",
     "ship": "write the averaged weights as a model folder",
@@ -38,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", type=Path, dest="source", metavar="DIR", help="recorded: folder of episodes; its name is the source's name")
     parser.add_argument("--weight", type=float, default=1.0, help="recorded: how many of its clips for each of the world's (default: %(default)g)")
     parser.add_argument(
-        "--start-from", type=Path, help="refiner, causal, stream: safetensors weights to start a new run from (default: those of the stage before)"
+        "--start-from",
+        type=Path,
+        help="trained networks: safetensors weights to start a new run from (default: those of the stage before)",
     )
     parser.add_argument("--device", default="cpu", help="trained stages: where to train, cpu or cuda (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="PyTorch threads (default: $OMP_NUM_THREADS, else 1)")
@@ -68,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
         "codec": lambda: stages.codec(budget),
         "encode": stages.encode,
         "refiner": lambda: stages.refiner(budget, args.start_from),
+        "teacher": lambda: stages.teacher(budget, args.start_from),
         "causal": lambda: stages.causal(budget, args.start_from),
         "stream": lambda: stages.stream(budget, args.start_from),
         "ship": lambda: stages.ship(out),

@@ -112,12 +112,33 @@ class CausalTraining:
 
 
 @dataclass(frozen=True)
+class TeacherTraining:
+    """Rectified flow over whole clips; scene shares, loss weights and weight decay are those of `CausalTraining`."""
+
+    batch_clips: int = 8
+    clip_frames: tuple[int, ...] = (9, 17)  # drawn per step, the reference included
+    shift: float = 3.0  # of noise levels towards pure noise
+    least_sigma: float = 0.1  # below it errors of the velocity weigh no more: their share of noise is too small to matter
+    muon_learning_rate: float = 0.02
+    adam_learning_rate: float = 2e-3
+    warmup_steps: int = 50
+    ema_decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        if min(self.clip_frames) < 2:
+            raise ValueError(f"clip_frames must be at least 2 (the reference and one to predict), got {self.clip_frames}")
+        if not 0 < self.least_sigma < 1:
+            raise ValueError(f"least_sigma must be in (0, 1), got {self.least_sigma}")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One named training: model preset, data and stages."""
 
     preset: str = "tiny"
     codec: CodecTraining = CodecTraining()
     refiner: RefinerTraining = RefinerTraining()
+    teacher: TeacherTraining = TeacherTraining()
     causal: CausalTraining = CausalTraining()
     stream: StreamTraining = StreamTraining()
 
@@ -128,6 +149,7 @@ RECIPES = {
         preset="debug",
         codec=CodecTraining(batch_pictures=2, warmup_steps=1),
         refiner=RefinerTraining(StreamTraining(streams=2, groups=2, shortest_stream=2, warmup_steps=1)),
+        teacher=TeacherTraining(batch_clips=2, clip_frames=(4,), warmup_steps=1),
         causal=CausalTraining(batch_clips=2, clip_frames=(3,), warmup_steps=1, generated_history_from_step=1),
         stream=StreamTraining(streams=2, groups=2, shortest_stream=2, warmup_steps=1),
     ),

@@ -8,7 +8,7 @@ itself: what the streaming rollout's cache holds when it generates frame i (Caus
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -76,6 +76,10 @@ class ClipBatch:
     weight: Tensor
     episodes: np.ndarray
     index: np.ndarray
+
+    def part(self, clips: slice) -> ClipBatch:
+        """Some of the clips."""
+        return ClipBatch(*(getattr(self, field.name)[clips] for field in fields(self)))
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,29 @@ def launched(device: str) -> Processes:
     return Processes(Accelerator(cpu=torch.device(device).type == "cpu"))
 
 
+@dataclass(frozen=True, eq=False)
+class SharedRandom:
+    """Random numbers for a whole batch, drawn alike by every process, of which each keeps its part: results don't depend on their count."""
+
+    generator: torch.Generator
+    processes: Processes = ALONE
+
+    def normal(self, batch: int, *shape: int) -> Tensor:
+        """Standard normal, for this process's `batch` samples."""
+        return self._part(torch.randn(batch * self.processes.count, *shape, generator=self.generator, device=self.generator.device))
+
+    def even(self, batch: int, *shape: int) -> Tensor:
+        """Even in [0, 1), for this process's `batch` samples."""
+        return self._part(torch.rand(batch * self.processes.count, *shape, generator=self.generator, device=self.generator.device))
+
+    def chance(self) -> float:
+        """Even in [0, 1), the same for all samples."""
+        return float(torch.rand((), generator=self.generator, device=self.generator.device))
+
+    def _part(self, drawn: Tensor) -> Tensor:
+        return drawn[self.processes.part(len(drawn))]
+
+
 def weighted_mean(error: Tensor, weight: Tensor, processes: Processes = ALONE) -> Tensor:
     """Mean of errors by their weights, which broadcast to them; over all processes' parts the mean of these is that of the whole batch."""
     return (weight * error).mean() / processes.mean(weight.mean())

@@ -26,21 +26,23 @@ from h2w_ros.generator.folded_codec import FoldedCodec
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.hands.render import HandRenderer
-from h2w_ros.training.cache import encode_pixels, episode_pixels, latent_files, load_clips, pixel_files, training_pixel_files
+from h2w_ros.training.cache import ClipSource, encode_pixels, episode_pixels, latent_files, load_clips, pixel_files, training_pixel_files
 from h2w_ros.training.causal import causal_loss
 from h2w_ros.training.clip_rays import ClipRays
 from h2w_ros.training.codec import PictureSource, codec_loss
 from h2w_ros.training.config import RECIPES, CausalTraining, Recipe, StreamTraining
 from h2w_ros.training.dreams import DreamBank
 from h2w_ros.training.forcing import clip_geometry, draw_batch, draw_layout
+from h2w_ros.training.processes import ALONE, Processes, SharedRandom
 from h2w_ros.training.run import Budget, Losses, RunFolder, optimisers, train
 from h2w_ros.training.streaming import StreamingLessons, validation_loss
+from h2w_ros.training.teacher import draw_clips, teacher_loss, teacher_of, teacher_validation
 from h2w_ros.world.dataset import simulate_many
 from h2w_ros.world.spec import WorldSpec
 
 logger = logging.getLogger(__name__)
 
-TRAINED = ("codec", "refiner", "causal", "stream")
+TRAINED = ("codec", "refiner", "teacher", "causal", "stream")
 """Stages that leave weights, in order."""
 
 
@@ -52,6 +54,7 @@ class Stages:
     recipe_name: str = "tiny"
     seed: int = 0
     device: str = "cpu"
+    processes: Processes = ALONE
 
     @property
     def recipe(self) -> Recipe:
@@ -86,14 +89,14 @@ class Stages:
         """Trains the codec on what `pixels/` holds, but for the seeds that are kept back."""
         config = self.recipe.codec
         torch.manual_seed(self.seed)
-        codec = FoldedCodec(self.model.codec).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # forgotten in stubs
+        codec = FoldedCodec(self.model.codec).to(self.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # forgotten in stubs
         files, folder = training_pixel_files(self.folder), self._run("codec", config)
-        rng, random = self._random(folder)
+        rng, random = self._random(folder, own=True)
         batches = iter(PictureSource(files, config, rng))
 
         def loss(_step: int, _spent: float) -> Tensor:
             with torch.autocast(self._device_type, torch.bfloat16):
-                return codec_loss(codec, next(batches).to(self.device), config, random)
+                return codec_loss(codec, next(batches).to(self.torch_device), config, random)
 
         chosen = optimisers(codec, config.learning_rate, None, 0.0)
         train(codec, folder, loss, chosen, budget, config.warmup_steps, config.ema_decay)
@@ -131,25 +134,46 @@ class Stages:
         Drawing hands from their render is a local matter: convolutions learn it ten frames to one of the whole network's.
         """
         config = self.recipe.refiner
-        source, folder = load_clips(self.folder).to(self.device), self._run("refiner", config, start_from)
+        source, folder = load_clips(self.folder).to(self.torch_device), self._run("refiner", config, start_from)
         torch.manual_seed(self.seed)
-        network = Transformer(replace(self.model.transformer, num_layers=0, add_control_adapter=False)).to(self.device).requires_grad_(False)
+        network = Transformer(replace(self.model.transformer, num_layers=0, add_control_adapter=False)).to(self.torch_device).requires_grad_(False)
         refiner = cast(Refiner, network.refiner).requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if start_from is not None:
-            refiner.load_state_dict(load_file(start_from))
-        seed = int(self._random(folder)[0].integers(2**31))
+            refiner.load_state_dict(read_weights_file(start_from))
+        seed = int(self._random(folder, own=True)[0].integers(2**31))
         lessons = StreamingLessons(network, self.model, source, config.stream, self.recipe.causal, seed)
         chosen = optimisers(refiner, config.stream.adam_learning_rate, None, config.weight_decay)
         validation = self._validation(network, config.stream)
         train(refiner, folder, lambda _, spent: lessons.loss(spent), chosen, budget, config.stream.warmup_steps, config.stream.ema_decay, validation)
 
+    def teacher(self, budget: Budget, start_from: Path | None = None) -> None:
+        """Trains the bidirectional teacher on whole clips of `latents/`."""
+        config, model, weights = self.recipe.teacher, teacher_of(self.model), self.recipe.causal
+        source, folder = load_clips(self.folder).to(self.torch_device), self._run("teacher", config, start_from)
+        torch.manual_seed(self.seed)
+        teacher = Transformer(model.transformer).to(self.torch_device)
+        if start_from is not None:
+            teacher.load_state_dict(read_weights_file(start_from))
+        rng, random = self._random(folder)
+        rays, shared = ClipRays(source, model), SharedRandom(random, self.processes)
+
+        def loss(_step: int, _spent: float) -> Tensor:
+            batch = draw_clips(source, weights, config.batch_clips, int(rng.choice(config.clip_frames)), rng, self.processes)
+            with torch.autocast(self._device_type, torch.bfloat16):
+                return teacher_loss(teacher, model, config, batch, rays, shared)
+
+        chosen = optimisers(teacher, config.adam_learning_rate, config.muon_learning_rate, weights.weight_decay)
+        kept_back = self._kept_back()
+        validation = None if kept_back is None else partial(teacher_validation, teacher, model, kept_back, config, weights)
+        train(teacher, folder, loss, chosen, budget, config.warmup_steps, config.ema_decay, validation)
+
     def causal(self, budget: Budget, start_from: Path | None = None) -> None:
         """Trains the causal generator on clips of `latents/`, with the refiner of the stage before to begin with."""
         config, model = self.recipe.causal, self.model
-        source, folder = load_clips(self.folder).to(self.device), self._run("causal", config, start_from)
+        source, folder = load_clips(self.folder).to(self.torch_device), self._run("causal", config, start_from)
         transformer = self._begin(start_from, "refiner")
         rng, random = self._random(folder)
-        bank, rays = DreamBank(source, model, config.dreams), ClipRays(source, model)
+        bank, rays, shared = DreamBank(source, model, config.dreams), ClipRays(source, model), SharedRandom(random, self.processes)
 
         def loss(step: int, _spent: float) -> Tensor:
             if bank.is_due(step):
@@ -157,32 +181,37 @@ class Stages:
             dreams = bank.latents if rng.random() < config.dreams.share else None
             stage = config if step >= config.generated_history_from_step else replace(config, generated_history_share=0.0)
             layout = draw_layout(config, model.rollout.window, model.rollout.sink, rng)
-            batch = draw_batch(source, layout, config, rng, dreams)
+            batch = draw_batch(source, layout, config, rng, dreams).part(self.processes.part(config.batch_clips))
             with torch.autocast(self._device_type, torch.bfloat16):
-                return causal_loss(transformer, model, stage, batch, clip_geometry(source, model, rays, batch, layout), layout, random)
+                return causal_loss(transformer, model, stage, batch, clip_geometry(source, model, rays, batch, layout), layout, shared)
 
         self._train_transformer(transformer, folder, loss, budget, config)
 
     def stream(self, budget: Budget, start_from: Path | None = None) -> None:
         """Trains the causal generator on in its own stream, from the weights of the stage before."""
         config = self.recipe.stream
-        source, folder = load_clips(self.folder).to(self.device), self._run("stream", config, start_from)
+        source, folder = load_clips(self.folder).to(self.torch_device), self._run("stream", config, start_from)
         transformer = self._begin(start_from, "causal", "refiner")
         if transformer.refiner is not None:
             transformer.refiner.requires_grad_(config.refiner_too)
-        seed = int(self._random(folder)[0].integers(2**31))
+        seed = int(self._random(folder, own=True)[0].integers(2**31))
         lessons = StreamingLessons(transformer, self.model, source, config, self.recipe.causal, seed)
         self._train_transformer(transformer, folder, lambda _, spent: lessons.loss(spent), budget, config)
 
     def _validation(self, transformer: Transformer, config: StreamTraining) -> Callable[[], float] | None:
         """The loss on the episodes that are kept back; None while there are none."""
-        if not latent_files(self.folder, validation=True):
+        kept_back = self._kept_back()
+        return None if kept_back is None else partial(validation_loss, transformer, self.model, kept_back, config, self.recipe.causal)
+
+    def _kept_back(self) -> ClipSource | None:
+        """The episodes that are never trained on; None while there are none, and in processes that don't validate."""
+        if not self.processes.is_main or not latent_files(self.folder, validation=True):
             return None
-        return partial(validation_loss, transformer, self.model, load_clips(self.folder, validation=True).to(self.device), config, self.recipe.causal)
+        return load_clips(self.folder, validation=True).to(self.torch_device)
 
     def _run(self, stage: str, config: object, start_from: Path | None = None) -> RunFolder:
         """The folder of a stage, with this session noted in it; a stage that has begun may not be given other weights to start from."""
-        folder = RunFolder(self.folder / stage)
+        folder = RunFolder(self.folder / stage, self.processes)
         step = folder.progress().step
         if start_from is not None and step:
             raise ValueError(f"{folder.path} has begun, at step {step}, and goes on from its own weights; --start-from is for a new run")
@@ -194,13 +223,13 @@ class Stages:
     def _begin(self, start_from: Path | None, *stages_before: str) -> Transformer:
         """The network that a stage starts with: from given weights, or else from the averages of the first of these stages that was run."""
         torch.manual_seed(self.seed)
-        transformer = Transformer(self.model.transformer).to(self.device)
+        transformer = Transformer(self.model.transformer).to(self.torch_device)
         averages = (self.folder / stage / "average.safetensors" for stage in stages_before)
         if (chosen := start_from or next((path for path in averages if path.exists()), None)) is not None:
-            state = load_file(chosen)
+            state = read_weights_file(chosen)
             part = transformer.refiner if "conv_in.weight" in state else transformer
             assert part is not None
-            part.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+            part.load_state_dict(state)
         return transformer
 
     def _train_transformer(
@@ -220,19 +249,29 @@ class Stages:
         (out / "training.json").write_text(json.dumps(self._provenance(), indent=2))
 
     @property
-    def _device_type(self) -> str:
-        return torch.device(self.device).type
+    def torch_device(self) -> torch.device:
+        """Where this process trains."""
+        return self.processes.device(self.device)
 
-    def _random(self, folder: RunFolder) -> tuple[np.random.Generator, torch.Generator]:
-        """Sources of randomness that follow from the seed and the step at which this session begins."""
-        rng = np.random.default_rng((self.seed, folder.progress().step))
-        return rng, torch.Generator(self.device).manual_seed(int(rng.integers(2**31)))
+    @property
+    def _device_type(self) -> str:
+        return self.torch_device.type
+
+    def _random(self, folder: RunFolder, own: bool = False) -> tuple[np.random.Generator, torch.Generator]:
+        """Sources of randomness that follow from the seed and the step at which this session begins; every process its own, or all the same."""
+        rng = np.random.default_rng((self.seed, folder.progress().step, self.processes.rank if own else 0))
+        return rng, torch.Generator(self.torch_device).manual_seed(int(rng.integers(2**31)))
 
     def _provenance(self) -> dict[str, object]:
         """What made the weights, for the model card."""
         folders = {stage: RunFolder(self.folder / stage) for stage in TRAINED if (self.folder / stage / "progress.json").exists()}
         stages = {stage: {**asdict(folder.progress()), "sessions": [_short(said) for said in folder.sessions()]} for stage, folder in folders.items()}
         return {"recipe": self.recipe_name, "seed": self.seed, "episodes": len(pixel_files(self.folder)), **stages}
+
+
+def read_weights_file(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file to train on, float32."""
+    return {name: tensor.float() for name, tensor in load_file(path).items()}
 
 
 def _short(session: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,82 @@
+"""The teacher: rectified flow over whole clips in which every frame sees every other.
+
+Its conditions are the stream's (hands, rays, reference, and the static scene, which a share of the clips does without), so that one network
+runs with and without a static scene, and every later stage may ask it about what the stream generates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from h2w_ros.generator.bidirectional import Denoise, WholeClip
+from h2w_ros.generator.config import GeneratorConfig
+from h2w_ros.generator.rollout import BlockConditions
+from h2w_ros.generator.schedule import renoised
+from h2w_ros.generator.transformer import Transformer
+from h2w_ros.training.cache import ClipSource
+from h2w_ros.training.clip_rays import ClipRays
+from h2w_ros.training.config import CausalTraining, TeacherTraining
+from h2w_ros.training.forcing import ClipBatch, Layout, draw_batch
+from h2w_ros.training.processes import Processes, SharedRandom, weighted_mean
+
+TEACHER = "-teacher"
+
+
+def teacher_of(model: GeneratorConfig) -> GeneratorConfig:
+    """The teacher of a streaming model: the same transformer and conditions, without a refiner, which needs a finished frame before each.
+
+    It predicts what is to be added to the static scene or the reference.
+    """
+    network = replace(model.transformer, refiner=None, out_dim=model.codec.latent_channels)
+    return replace(model, name=model.name + TEACHER, transformer=network, rollout=replace(model.rollout, prediction="residual", fold=1))
+
+
+def draw_clips(
+    source: ClipSource, weights: CausalTraining, batch_clips: int, num_frames: int, rng: np.random.Generator, processes: Processes
+) -> ClipBatch:
+    """This process's part of a batch of clips that begin with their episodes; scene shares and loss weights are those of `weights`."""
+    batch = draw_batch(source, Layout(num_frames - 1, 1, 1), replace(weights, batch_clips=batch_clips), rng)
+    return batch.part(processes.part(batch_clips))
+
+
+def whole_clip(teacher: Transformer, model: GeneratorConfig, batch: ClipBatch, rays: ClipRays) -> WholeClip:
+    """A batch as a teacher sees it; `model` is the teacher's."""
+    conditions = BlockConditions(batch.control, rays(batch.episodes, batch.index), batch.static if model.static_scene else None)
+    return WholeClip(teacher, model.rollout.prediction, batch.image[:, :, :1], conditions, batch.has_static)
+
+
+def draw_sigma(batch: int, shift: float, random: SharedRandom) -> Tensor:
+    """Noise levels, one a clip, even before the shift, (B, 1, 1, 1, 1)."""
+    even = 1.0 - random.even(batch, 1, 1, 1, 1)  # in (0, 1]: at 0 there is no flow to learn
+    return shift * even / (1.0 + (shift - 1.0) * even)
+
+
+def flow_loss(denoise: Denoise, truth: Tensor, sigma: Tensor, noise: Tensor, least_sigma: float, weight: Tensor, processes: Processes) -> Tensor:
+    """Weighted mean squared error of the flow's velocity; near sigma 0, where it is a division by nothing, as if sigma were `least_sigma`."""
+    clean = denoise(renoised(truth, sigma, noise), sigma)
+    return weighted_mean(((clean - truth) / sigma.clamp(min=least_sigma)).square(), weight, processes)
+
+
+def teacher_loss(
+    teacher: Transformer, model: GeneratorConfig, config: TeacherTraining, batch: ClipBatch, rays: ClipRays, random: SharedRandom
+) -> Tensor:
+    """The teacher's error on a batch of clips."""
+    truth = batch.image[:, :, 1:]
+    sigma, noise = draw_sigma(len(truth), config.shift, random), random.normal(*truth.shape)
+    clip = whole_clip(teacher, model, batch, rays)
+    return flow_loss(clip.clean, truth, sigma, noise, config.least_sigma, batch.weight[:, :, 1:], random.processes)
+
+
+@torch.no_grad()
+def teacher_validation(
+    teacher: Transformer, model: GeneratorConfig, source: ClipSource, config: TeacherTraining, weights: CausalTraining, most_clips: int = 16
+) -> float:
+    """The loss on kept-back episodes, the same clips and noise at every call."""
+    rng, random = np.random.default_rng(0), SharedRandom(torch.Generator(source.image.device).manual_seed(0))
+    batch = draw_clips(source, weights, min(most_clips, len(source.image)), max(config.clip_frames), rng, random.processes)
+    with torch.autocast(source.image.device.type, torch.bfloat16):
+        return teacher_loss(teacher, model, config, batch, ClipRays(source, model), random).item()

@@ -18,6 +18,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from page_fixture import EchoGenerator, scenes
 from process_fixture import ECHO_GENERATOR, main_of, process
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import TransitionCallbackReturn
@@ -26,13 +27,17 @@ from robot_fixture import generator
 from ros_fixture import PERIOD_NS, START_NS, EchoSession, Ros, conditions, wait_until
 from sensor_msgs.msg import Image as ImageMsg
 
+from h2w_ros.annotate.mediapipe_hands import MediaPipeConfig
+from h2w_ros.condition import Image
 from h2w_ros.episodes.bag_writer import write_bag
 from h2w_ros.nodes import topics
 from h2w_ros.nodes.conditioner import Conditioner
 from h2w_ros.nodes.generator import Generator
+from h2w_ros.nodes.hand_tracker import HandTracker
 from h2w_ros.nodes.lifecycle import ManagedNode
 from h2w_ros.nodes.messages import Moment
 from h2w_ros.nodes.params import overrides
+from h2w_ros.nodes.preview import Preview
 from h2w_ros.nodes.recorder import Recorder
 from h2w_ros.nodes.replay import Replay
 from h2w_ros.nodes.tracker_bridge import TrackerBridge
@@ -87,7 +92,28 @@ def make_tracker_bridge(ros: Ros, _recording: Path, _out: Path) -> ManagedNode:
     return TrackerBridge(context=ros.context)
 
 
-MAKERS = (make_conditioner, make_generator, make_recorder, make_replay, make_tracker_bridge)
+def make_preview(ros: Ros, _recording: Path, _out: Path) -> ManagedNode:
+    return Preview(lambda _: None, scenes(), EchoGenerator, context=ros.context, parameter_overrides=overrides(port=0))
+
+
+class BlindDetector:
+    """Stands where MediaPipe's process stands."""
+
+    def __init__(self, config: MediaPipeConfig) -> None:
+        self.config = config
+
+    def find(self, picture: Image) -> tuple[()]:
+        return ()
+
+    def close(self) -> None:
+        pass
+
+
+def make_hand_tracker(ros: Ros, _recording: Path, _out: Path) -> ManagedNode:
+    return HandTracker(BlindDetector, context=ros.context)
+
+
+MAKERS = (make_conditioner, make_generator, make_hand_tracker, make_preview, make_recorder, make_replay, make_tracker_bridge)
 
 
 def resources() -> tuple[int, int, int]:
@@ -165,8 +191,8 @@ def ended_by(running: subprocess.Popen, number: signal.Signals) -> int:
 def test_every_node_ends_within_two_seconds_of_a_signal_however_often_it_comes(
     ros: Ros, recording: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    codes = {name: main_of(name) for name in ("conditioner", "recorder", "replay", "tracker_bridge")} | {"generator": ECHO_GENERATOR}
-    parameters = {"recorder": [f"path:={tmp_path / 'bag'}"], "replay": [f"path:={recording}", "loop:=true"]}
+    codes = {name: main_of(name) for name in ("conditioner", "preview", "recorder", "replay", "tracker_bridge")} | {"generator": ECHO_GENERATOR}
+    parameters = {"recorder": [f"path:={tmp_path / 'bag'}"], "replay": [f"path:={recording}", "loop:=true"], "preview": ["port:=0"]}
     with ExitStack() as stack:
         running = {name: stack.enter_context(process(ros, code, parameters.get(name, ()))) for name, code in codes.items()}
         assert wait_until(lambda: set(running) <= set(ros.node.get_node_names()))

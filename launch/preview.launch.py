@@ -1,4 +1,4 @@
-"""Conditioner and generator, each a process: the generator first, so that no condition comes before it listens.
+"""Conditioner and generator, each a process: the generator first, so that no condition comes before it listens. Beside them the page to watch.
 
 ros2 launch h2w_ros preview.launch.py camera:=realsense odometry:=/robot/odometry hands:=/tracker/hands
 """
@@ -9,9 +9,10 @@ from pathlib import Path
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, EmitEvent, RegisterEventHandler
+from launch.conditions import IfCondition
 from launch.events import matches_action
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import LifecycleNode
+from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterValue
@@ -37,6 +38,9 @@ def arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument("model", default_value="tiny", description="a model of models/, or a checkpoint's path"),
         DeclareLaunchArgument("namespace", default_value="", description="in front of every topic"),
         DeclareLaunchArgument("use_sim_time", default_value="false", description="time comes from /clock"),
+        DeclareLaunchArgument("page", default_value="true", description="serve the preview page too"),
+        DeclareLaunchArgument("page_port", default_value="8765", description="where: http://localhost:<page_port>; 0 takes any free one"),
+        DeclareLaunchArgument("tf_static", default_value="/tf_static", description="fixed frames; tf_static for those of the namespace"),
         *[DeclareLaunchArgument(topic, default_value=topic, description=text) for topic, text in INPUTS.items()],
     ]
 
@@ -45,6 +49,7 @@ def managed(name: str, **parameters: object) -> LifecycleNode:
     """One of our nodes, which waits to be configured and activated."""
     common = {"autostart": False, "use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}
     remappings = [(topic, LaunchConfiguration(topic)) for topic in INPUTS]
+    remappings.append(("/tf_static", LaunchConfiguration("tf_static")))
     remappings.append(("image_raw/compressed", [LaunchConfiguration("image_raw"), "/compressed"]))
     return LifecycleNode(
         package="h2w_ros",
@@ -53,6 +58,19 @@ def managed(name: str, **parameters: object) -> LifecycleNode:
         namespace=LaunchConfiguration("namespace"),
         parameters=[LaunchConfiguration("parameters"), common | parameters],
         remappings=remappings,
+        output="screen",
+    )
+
+
+def page() -> Node:
+    """The preview page; it starts by itself, and says so while there is nothing to show."""
+    return Node(
+        package="h2w_ros",
+        executable="preview",
+        name="preview",
+        namespace=LaunchConfiguration("namespace"),
+        parameters=[LaunchConfiguration("parameters"), {"port": ParameterValue(LaunchConfiguration("page_port"), value_type=int)}],
+        condition=IfCondition(LaunchConfiguration("page")),
         output="screen",
     )
 
@@ -68,7 +86,7 @@ def when(node: LifecycleNode, from_state: str, state: str, *actions: object) -> 
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Generator configured, activated; then the conditioner likewise."""
+    """Generator configured, activated; then the conditioner likewise. The page does not wait for them."""
     generator = managed("generator", model=LaunchConfiguration("model"))
     conditioner = managed("conditioner")
     return LaunchDescription(
@@ -79,6 +97,7 @@ def generate_launch_description() -> LaunchDescription:
             when(conditioner, "configuring", "inactive", change(conditioner, Transition.TRANSITION_ACTIVATE)),
             generator,
             conditioner,
+            page(),
             change(generator, Transition.TRANSITION_CONFIGURE),
         ]
     )

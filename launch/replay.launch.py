@@ -29,6 +29,7 @@ def arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument("rate", default_value="1.0", description="speed; 2 is twice as fast as recorded"),
         DeclareLaunchArgument("loop", default_value="false", description="begin again at the end"),
         DeclareLaunchArgument("record", default_value="", description="folder of a new bag for inputs and predictions; empty records nothing"),
+        DeclareLaunchArgument("page", default_value="false", description="serve the preview page too"),
         DeclareLaunchArgument("namespace", default_value="", description="in front of every topic"),
     ]
 
@@ -64,7 +65,8 @@ def conditioner_is_active(event: Event) -> bool:
 def generate_launch_description() -> LaunchDescription:
     """Everything that listens is up before the first message is played; the end of the recording ends all."""
     player = replay()
-    preview = IncludeLaunchDescription(PythonLaunchDescriptionSource(PREVIEW), launch_arguments={"use_sim_time": "true"}.items())
+    told = {"use_sim_time": "true", "page": LaunchConfiguration("page")}
+    preview = IncludeLaunchDescription(PythonLaunchDescriptionSource(PREVIEW), launch_arguments=told.items())
     return LaunchDescription(
         [
             *arguments(),

@@ -17,7 +17,7 @@ RECORDING_INFO = "/recording_info"
 READY_MADE_HANDS = "/ready_made_hands"
 
 # What our own nodes publish: never a camera's picture.
-OUR_PICTURES = ("ready_made_hands", "hand_render", "plucker_rays", "predicted/image_raw", "predicted/compressed")
+OUR_PICTURES = ("ready_made_hands", "hand_render", "plucker_rays", "plucker_rays/picture", "predicted/image_raw", "predicted/compressed")
 
 
 @dataclass(frozen=True)

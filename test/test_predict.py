@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Point, Pose
 from predict_fixture import ABORTED, CANCELED, SUCCEEDED, Planner, duration, trajectory
 from robot_fixture import values_of
 from ros_fixture import Ros, conditions, picture, wait_until
@@ -153,6 +154,14 @@ def test_a_deadline_returns_what_is_done_and_says_so(planner: Planner, slow: Cal
     assert all(len(score.values) == 1 for score in result.scores)
 
 
+def test_a_deadline_of_zero_is_none_and_one_that_has_passed_returns_what_is_done(planner: Planner, slow: Callable) -> None:
+    assert planner.ask(trajectory(5), image=IMAGE, deadline=duration(0.0)).outcome()[1].is_complete
+    slow(0.05)
+    _, result = planner.ask(trajectory(5, seconds=1.0), image=IMAGE, deadline=duration(1e-9)).outcome()
+    assert (result.is_complete, result.frames_done) == (False, 0)
+    assert "deadline" in result.message
+
+
 def test_a_second_goal_is_refused_while_one_is_under_way(planner: Planner, slow: Callable) -> None:
     slow(0.1)
     first = planner.ask(trajectory(5, seconds=1.0), image=IMAGE)
@@ -203,6 +212,14 @@ def broken(**changes: Any) -> HandTrajectory:
     return candidate
 
 
+def seen_by(**intrinsics: float) -> HandTrajectory:
+    """A candidate whose camera is none."""
+    candidate = trajectory(5)
+    for name, value in intrinsics.items():
+        setattr(candidate.camera, name, value)
+    return candidate
+
+
 @pytest.mark.parametrize(
     ("candidates", "goal", "reason"),
     [
@@ -211,7 +228,11 @@ def broken(**changes: Any) -> HandTrajectory:
         ([trajectory(5)], {"horizon_s": 2.0}, "horizon_s is 2 s, but a candidate ends after 0.5 s"),
         ([trajectory(5)], {"horizon_s": float("nan")}, "horizon_s must be 0"),
         ([trajectory(5)], {"horizon_s": 0.01}, "shortest prediction is a block"),
+        ([trajectory(5, seconds=2e9)], {}, "at most 30 s are predicted at once .*got 2e"),
         ([broken(joint_angles_rad=np.full(45, np.nan))], {}, "candidate 0, point 1: joint_angles_rad"),
+        ([broken(camera=Pose(position=Point(x=float("nan"))))], {}, "candidate 0, point 1: "),
+        ([seen_by(fx=float("nan"))], {}, "candidate 0: "),
+        ([trajectory(5)], {"num_seeds": 2**32 - 1}, "at most 8 futures are predicted at once .*got 1 candidates with 4294967295 seeds"),
         ([broken(time_from_start=duration(0.0))], {}, "candidate 0: times must grow"),
         ([HandTrajectory()], {}, "candidate 0: .*"),
         ([trajectory(5)] * 9, {}, "at most 8 futures are predicted at once .*got 9 candidates"),

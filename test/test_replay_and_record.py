@@ -17,6 +17,8 @@ pytest.importorskip("rclpy")
 from nav_msgs.msg import Odometry
 from ros_fixture import PATIENT, START_NS, EchoSession, Ros, conditions, wait_until
 from rosbags.highlevel import AnyReader
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image as ImageMsg
 from std_msgs.msg import String
@@ -74,6 +76,16 @@ def test_a_replay_can_loop(ros: Ros, bag: Path) -> None:
 def test_a_missing_recording_refuses_to_start(ros: Ros, tmp_path: Path) -> None:
     node = Replay(context=ros.context, parameter_overrides=overrides(path=str(tmp_path / "nothing")))
     with pytest.raises(ValueError, match="replay could not start"):
+        node.start()
+    node.destroy_node()
+
+
+def test_a_bag_without_what_a_replay_needs_is_refused_with_the_topics_that_it_has(ros: Ros, tmp_path: Path) -> None:
+    path = tmp_path / "odometry_only"
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        writer.add_connection("/wheels/odometry", "nav_msgs/msg/Odometry", typestore=get_typestore(Stores.ROS2_JAZZY))
+    node = Replay(context=ros.context, parameter_overrides=overrides(path=str(path)))
+    with pytest.raises(ValueError, match=r"it lacks image .*it lacks hands .*The bag holds /wheels/odometry \(nav_msgs/msg/Odometry\)"):
         node.start()
     node.destroy_node()
 

@@ -45,6 +45,7 @@ class GeneratorConfig:
     num_threads: int = setting(0, "threads of the network on a CPU; 0: $OMP_NUM_THREADS, else 1", 0, 256)
     jpeg_quality: int = setting(90, "quality of predicted/compressed", 1, 100, live=True)
     max_futures: int = setting(64, "most futures of one goal of `predict`, candidates times seeds: what memory holds", 1, 4096)
+    max_horizon_s: float = setting(30.0, "longest horizon of a goal of `predict` [s]", 0.1, 3600.0)
     failures_dir: str = setting("", "folder for the last inputs of a session that failed; empty: h2w_failures in ROS's log folder")
 
     def __post_init__(self) -> None:
@@ -118,7 +119,7 @@ class Generator(lifecycle.ManagedNode):
             worker.start()
         self._worker = worker
         if isinstance(session, BranchingSession):
-            self._server.open(Predictor(session, self._worker, self._config.max_futures))
+            self._server.open(Predictor(session, self._worker, self._config.max_futures, self._config.max_horizon_s))
         self._hearing = Hearing(read(self, lifecycle.NodeConfig).stale_after_s)
         if self._listens:
             self._input = self.create_subscription(

@@ -71,9 +71,9 @@ class Job:
 class Predictor:
     """One question at a time; `ask` and `stop` may be called from any thread."""
 
-    def __init__(self, session: BranchingSession, worker: InferenceWorker, max_futures: int) -> None:
+    def __init__(self, session: BranchingSession, worker: InferenceWorker, max_futures: int, max_horizon_s: float) -> None:
         self._session, self._worker = session.beside(), worker
-        self._limits = Limits(session.config.rate_hz, session.frames_per_block, max_futures)
+        self._limits = Limits(session.config.rate_hz, session.frames_per_block, max_futures, max_horizon_s)
         self._changed = threading.Condition()
         self._job: Job | None = None
         self._is_stopped = False

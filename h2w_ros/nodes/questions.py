@@ -31,13 +31,14 @@ class Limits:
     rate_hz: float
     frames_per_block: int
     max_futures: int
+    max_horizon_s: float
 
 
 def read_goal(goal: Predict.Goal, limits: Limits) -> Asked:
     """The question; ValueError with the rule and the remedy for one that can't be answered."""
-    seeds = tuple(goal.seed + index for index in range(max(1, goal.num_seeds)))
-    if len(goal.candidates) * len(seeds) > limits.max_futures:
-        asked = f"{len(goal.candidates)} candidates with {len(seeds)} seeds each"
+    num_seeds = max(1, goal.num_seeds)
+    if len(goal.candidates) * num_seeds > limits.max_futures:
+        asked = f"{len(goal.candidates)} candidates with {num_seeds} seeds each"
         raise ValueError(f"at most {limits.max_futures} futures are predicted at once (parameter max_futures), got {asked}")
     if goal.continue_session and goal.image.data:
         raise ValueError("continue_session is set and a picture came too: leave one out")
@@ -45,7 +46,7 @@ def read_goal(goal: Predict.Goal, limits: Limits) -> Asked:
     if deadline_ns < 0:
         raise ValueError(f"deadline must be zero (none) or positive, got {deadline_ns / NS_PER_S:g} s")
     return Asked(
-        _question(goal, limits, seeds),
+        _question(goal, limits, range(goal.seed, goal.seed + num_seeds)),
         image_from_msg(goal.image) if goal.image.data else None,
         goal.continue_session,
         deadline_ns / NS_PER_S if deadline_ns else None,
@@ -53,7 +54,7 @@ def read_goal(goal: Predict.Goal, limits: Limits) -> Asked:
     )
 
 
-def _question(goal: Predict.Goal, limits: Limits, seeds: tuple[int, ...]) -> Question:
+def _question(goal: Predict.Goal, limits: Limits, seeds: range) -> Question:
     if not goal.candidates:
         raise ValueError("a goal needs at least one candidate, got none")
     frames = {trajectory.header.frame_id for trajectory in goal.candidates}
@@ -61,8 +62,13 @@ def _question(goal: Predict.Goal, limits: Limits, seeds: tuple[int, ...]) -> Que
         raise ValueError(f"all candidates are in one frame, got {sorted(frames)}")
     trajectories = [_trajectory(number, msg) for number, msg in enumerate(goal.candidates)]
     count = num_frames(trajectories, goal.horizon_s, limits.rate_hz, limits.frames_per_block)
+    if count > limits.max_horizon_s * limits.rate_hz:
+        asked_s = count / limits.rate_hz
+        raise ValueError(
+            f"at most {limits.max_horizon_s:g} s are predicted at once (parameter max_horizon_s), got {asked_s:g} s: ask for less by horizon_s"
+        )
     wanted = image_from_msg(goal.goal_image) if goal.goal_image.data else None
-    return Question([trajectory.conditions(limits.rate_hz, count) for trajectory in trajectories], seeds, wanted)
+    return Question([trajectory.conditions(limits.rate_hz, count) for trajectory in trajectories], tuple(seeds), wanted)
 
 
 def _trajectory(number: int, msg: HandTrajectory) -> Trajectory:

@@ -22,6 +22,7 @@ EXTRAS = {
     "datasets": ["h5py>=3.8"],
     "wan": ["diffusers>=0.33"],
     "ray": ["ray>=2.9"],
+    "scene": ["pillow>=10.0", "trimesh>=4.0"],  # pillow: trimesh reads textures with it
     "onnx": ["onnxruntime-gpu>=1.18"],
     "mano-check": ["smplx>=0.1.28"],
     "dev": [

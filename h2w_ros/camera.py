@@ -8,7 +8,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 from numpy import ndarray
 
 from h2w_ros.condition import Camera, Image
@@ -93,6 +93,15 @@ class Resize:
             return np.ascontiguousarray(cut)
         shrinks = kept_w > self.width_px or kept_h > self.height_px
         return cv2.resize(cut, (self.width_px, self.height_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+    def partial(self, picture: Image, known: Bool[ndarray, "_ _"]) -> tuple[Image, Bool[ndarray, "_ _"]]:
+        """A resized picture that shows something in some places only, and those places; its holes don't bleed into it."""
+        if known.all():
+            return self.picture(picture), np.ones((self.height_px, self.width_px), bool)
+        share = self.picture(np.where(known[..., None], np.uint8(255), np.uint8(0)).repeat(3, axis=2))
+        shown = share[..., 0] >= 128
+        colors = self.picture(np.where(known[..., None], picture, np.uint8(0))).astype(np.float32) * (255.0 / np.maximum(share, 1))
+        return np.where(shown[..., None], colors.round().clip(0, 255), 0).astype(np.uint8), shown
 
 
 @lru_cache(maxsize=16)

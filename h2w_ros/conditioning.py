@@ -25,6 +25,9 @@ from h2w_ros.scene.table_photo import TablePhoto
 
 View = tuple[Camera, Transform]
 
+MIN_KNOWN = 0.5
+"""A static scene of which less is known, with no photo to fill it from, is unknown: the rest would be made up."""
+
 
 @dataclass(frozen=True, eq=False)
 class Surroundings:
@@ -86,7 +89,7 @@ class ConditionDrawer:
         if self._table_height_m is None:
             return
         view = self.view_of(condition)
-        behind = None if self._photo is None else self._photo.render(*view)
+        behind = self._static_scene(condition)
         empty = without_hands(picture, self.hands(condition), grips_world(condition.hands), view, behind)
         self._photo = TablePhoto(empty, *view, self._table_height_m)
 
@@ -102,10 +105,20 @@ class ConditionDrawer:
         return Moment(*(torch.from_numpy(array.astype(np.float32))[None] for array in arrays))
 
     def _static_scene(self, condition: Condition) -> Image | None:
-        """The untouched scene from this camera: the condition's own render, else the photo on the table, else unknown."""
-        if condition.static_render is not None:
+        """The untouched scene from this camera: the condition's own render, else the photo on the table, else unknown.
+
+        Networks learn what a static scene is from whole pictures, of which the photo's are guesses wherever its edge is
+        continued. So holes of a render become such guesses: the photo, or what is around them.
+        """
+        photo = None if self._photo is None else self._photo.render(*self.view_of(condition))
+        if condition.static_render is None:
+            return photo
+        if condition.static_known is None:
             return self.resize.picture(condition.static_render)
-        return None if self._photo is None else self._photo.render(*self.view_of(condition))
+        picture, known = self.resize.partial(condition.static_render, condition.static_known)
+        if photo is None and np.mean(known) < MIN_KNOWN:
+            return None
+        return np.where(known[..., None], picture, photo) if photo is not None else without(picture, ~known)
 
 
 def without_hands(picture: Image, hand_render: Image, T_world_grips: Float[ndarray, "2 4 4"], view: View, behind: Image | None = None) -> Image:

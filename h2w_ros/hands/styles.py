@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from h2w_ros.condition import Side
 from h2w_ros.hands.drawing import HandView
-from h2w_ros.hands.rasterize import painted, pixel_layers
+from h2w_ros.rasterize import painted, pixel_layers
 
 # RGB of the paper's pictures.
 FLAT_COLOURS: Mapping[Side, tuple[int, int, int]] = {"right": (200, 0, 0), "left": (0, 0, 200)}

@@ -114,7 +114,7 @@ def covered(starts_px: Float[ndarray, "E 2"], ends_px: Float[ndarray, "E 2"], co
 def painted(runs: Runs, values: Float[ndarray, "T"], window: Window, order: Int[ndarray, "T"]) -> Float[ndarray, "h w"]:
     """The value of the triangle that comes last in `order` at each pixel of the window, zero where there is none."""
     picture = np.zeros((window.bottom - window.top) * (window.right - window.left), dtype=values.dtype)
-    triangles, pixels = _pixels(_sorted(runs, order), window)
+    triangles, pixels = pixels_of(_sorted(runs, order), window)
     picture[pixels] = values[triangles]  # of a repeated index the last assignment stays
     return picture.reshape(window.bottom - window.top, -1)
 
@@ -122,7 +122,7 @@ def painted(runs: Runs, values: Float[ndarray, "T"], window: Window, order: Int[
 def pixel_layers(runs: Runs, window: Window, order: Int[ndarray, "T"], num_layers: int) -> Int[ndarray, "L h w"]:
     """The triangles at each pixel of the window, the first `num_layers` in `order`; -1 where there are fewer."""
     layers = np.full((num_layers, (window.bottom - window.top) * (window.right - window.left)), -1)
-    triangles, pixels = _pixels(_sorted(runs, order), window)
+    triangles, pixels = pixels_of(_sorted(runs, order), window)
     by_pixel = np.argsort(pixels, kind="stable")
     triangles, pixels = triangles[by_pixel], pixels[by_pixel]
     is_first = np.append(True, pixels[1:] != pixels[:-1])[: len(pixels)]
@@ -141,7 +141,7 @@ def _sorted(runs: Runs, order: Int[ndarray, "T"]) -> Runs:
     return Runs(*(column[by_place] for column in runs))
 
 
-def _pixels(runs: Runs, window: Window) -> tuple[Int[ndarray, "P"], Int[ndarray, "P"]]:
+def pixels_of(runs: Runs, window: Window) -> tuple[Int[ndarray, "P"], Int[ndarray, "P"]]:
     """Every pixel of every run: its triangle, and its place in the window row by row."""
     lengths = runs.ends - runs.starts
     before = np.cumsum(lengths) - lengths

@@ -31,8 +31,24 @@ def add_python(machine: Path, lacks: str) -> None:
     fake.chmod(0o755)
 
 
-def set_up(machine: Path) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": str(machine / "bin"), "HOME": os.environ.get("HOME", "/")}
+def add_everything_but_ros(machine: Path, has_rclpy: bool) -> Path:
+    """Compilers that do nothing, and a python3 that notes what it is asked to run as a module, and fails there; the place of its notes."""
+    for tool in BUILD_TOOLS:
+        (machine / "bin" / tool).symlink_to("/bin/true")
+    fake, notes = machine / "bin" / "python3", machine / "notes"
+    fake.write_text(
+        "#!/usr/bin/env bash\n"
+        "case $1 in\n"
+        f'    -c) [[ $2 != *"import rclpy"* || {int(has_rclpy)} == 1 ]] ;;\n'
+        f'    -m) echo "$@" >"{notes}"; exit 7 ;;\n'
+        "esac\n"
+    )
+    fake.chmod(0o755)
+    return notes
+
+
+def set_up(machine: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": str(machine / "bin"), "HOME": os.environ.get("HOME", "/"), **variables}
     command = [machine / "bin" / "bash", ".ci/setup"]
     return subprocess.run(command, cwd=machine, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
@@ -58,3 +74,31 @@ def test_only_what_is_missing_is_named(bare: Path) -> None:
     for tool in BUILD_TOOLS[:-1]:
         (bare / "bin" / tool).symlink_to("/bin/true")
     assert set_up(bare).stderr.rstrip().endswith("apt install make")
+
+
+@pytest.mark.parametrize(
+    ("sourced", "has_rclpy", "source"),
+    [
+        ({"AMENT_PREFIX_PATH": "/opt/ros/jazzy"}, True, "installation"),
+        ({"AMENT_PREFIX_PATH": "/opt/ros/jazzy"}, False, "wheels"),
+        ({}, True, "wheels"),
+    ],
+)
+def test_a_sourced_installation_is_used_where_its_python_has_rclpy(bare: Path, sourced: dict[str, str], has_rclpy: bool, source: str) -> None:
+    notes = add_everything_but_ros(bare, has_rclpy)
+    result = set_up(bare, **sourced)
+    assert f"ROS 2 from {source}" in result.stdout
+    assert ("--system-site-packages" in notes.read_text()) == (source == "installation")
+
+
+def test_an_environment_made_from_wheels_is_not_mixed_with_an_installation(bare: Path) -> None:
+    add_everything_but_ros(bare, True)
+    stamps = bare / ".venv" / ".h2w"
+    stamps.mkdir(parents=True)
+    (stamps / "ros").write_text("wheels\n")
+    (bare / ".venv" / "bin").mkdir()
+    (bare / ".venv" / "bin" / "python").symlink_to(bare / "bin" / "python3")
+    result = set_up(bare, AMENT_PREFIX_PATH="/opt/ros/jazzy")
+    assert result.returncode == 1
+    assert "took ROS 2 from 'wheels' and this shell offers 'installation'" in result.stderr
+    assert "make distclean" in result.stderr

@@ -69,6 +69,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     stages.teacher(steps(2))
     stages.causal(steps(2))
     stages.stream(steps(2))
+    stages.distill(steps(2))
     return stages
 
 
@@ -119,7 +120,7 @@ def test_one_seed_in_many_is_kept_back_and_validates(trained: Stages) -> None:
     assert [line.split(",")[0] for line in lines] == ["2"]
 
 
-@pytest.mark.parametrize("stage", ["teacher", "causal"])
+@pytest.mark.parametrize("stage", ["teacher", "causal", "consistency", "matching"])
 def test_two_steps_are_logged_and_resumed_to_four(trained: Stages, stage: str) -> None:
     folder, go_on = RunFolder(trained.folder / stage), getattr(trained, stage)
     earlier, saved = folder.progress(), load_file(folder.path / "weights.safetensors")
@@ -142,6 +143,25 @@ def test_a_stage_begins_with_the_weights_of_the_one_before(trained: Stages) -> N
     given = trained.folder / "causal" / "average.safetensors"
     begun = trained._begin(given, "nothing")
     assert all(torch.equal(begun.state_dict()[name], tensor) for name, tensor in load_file(given).items())
+
+
+def test_the_causal_network_begins_with_the_teachers_body_and_a_head_of_its_own(trained: Stages) -> None:
+    taught = load_file(trained.folder / "teacher" / "average.safetensors")
+    begun = trained._begin(None, "refiner")
+    trained._take_body(begun)
+    state = begun.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in taught.items() if not name.startswith("head."))
+    assert state["head.head.weight"].shape[0] > taught["head.head.weight"].shape[0]
+    assert not state["head.head.weight"].any()
+
+
+def test_matching_needs_a_teacher_and_keeps_its_critic(trained: Stages, tmp_path: Path) -> None:
+    critic = load_file(trained.folder / "matching" / "critic.safetensors")
+    taught = load_file(trained.folder / "teacher" / "average.safetensors")
+    assert set(critic) == set(taught)
+    assert any(not torch.equal(tensor, taught[name]) for name, tensor in critic.items())
+    with pytest.raises(FileNotFoundError, match="h2w train teacher"):
+        replace(trained, folder=tmp_path).matching(steps(1))
 
 
 def test_a_stage_that_has_begun_refuses_other_weights(trained: Stages) -> None:
@@ -169,7 +189,9 @@ def test_what_is_shipped_answers_conditions(trained: Stages, tmp_path: Path) -> 
     assert card["episodes"] == 3
     assert [card[stage]["step"] for stage in ("codec", "refiner", "stream")] == [2, 2, 2]
     assert card["stream"]["sessions"][0]["code"] == code_version()
-    shipped, last = (load_file(path) for path in (tmp_path / "model" / "transformer.safetensors", trained.folder / "stream" / "average.safetensors"))
+    shipped, last = (
+        load_file(path) for path in (tmp_path / "model" / "transformer.safetensors", trained.folder / "matching" / "average.safetensors")
+    )
     assert all(torch.equal(tensor, last[name].to(tensor.dtype)) for name, tensor in shipped.items())
 
 

@@ -19,6 +19,7 @@ STAGES = {
     "teacher": "train the bidirectional teacher on whole clips of the latents",
     "causal": "train the causal generator on clips of the latents",
     "stream": "train it on in its own stream",
+    "distill": "to the rollout's few steps, by --phase: consistency, then matching (DMD) on its own streams",
     "ship": "write the averaged weights as a model folder",
     "estimators": "by itself: simulate ground truth and train the networks that `h2w evaluate` measures with",
 }
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="trained networks: safetensors weights to start a new run from (default: those of the stage before)",
     )
+    parser.add_argument("--phase", choices=("consistency", "matching", "both"), default="both", help="distill: which (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="trained stages: where to train, cpu or cuda (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="PyTorch threads (default: $OMP_NUM_THREADS, else 1)")
     parser.add_argument("--out", type=Path, help="ship, estimators: where the weights go (default: models/tiny, models/estimators)")
@@ -74,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         "teacher": lambda: stages.teacher(budget, args.start_from),
         "causal": lambda: stages.causal(budget, args.start_from),
         "stream": lambda: stages.stream(budget, args.start_from),
+        "distill": lambda: stages.distill(budget, args.phase, args.start_from),
         "ship": lambda: stages.ship(out),
     }[args.stage]()
     return 0

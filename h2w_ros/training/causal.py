@@ -31,7 +31,7 @@ def causal_loss(
     history = batch.history
     if random.chance() < config.generated_history_share:
         history = _with_generated_history(sequence, history, 1 + int(config.generated_passes * random.chance()), random)
-    history = _corrupted(history, config.history_noise, random)
+    history = corrupted(history, config.history_noise, random)
     sigma = _draw_sigma(batch.image.shape[0], len(layout.noisy), config, random)
     noisy = renoised(sequence.target, sigma[:, None, :, None, None], random.normal(*sequence.target.shape))
     predicted = sequence.predict(history, noisy, sigma)
@@ -44,7 +44,7 @@ def _draw_sigma(num_clips: int, num_frames: int, config: CausalTraining, random:
     return torch.where(random.even(num_clips, num_frames) < config.pure_noise_share, 1.0, config.lowest_sigma + (1.0 - config.lowest_sigma) * even)
 
 
-def _corrupted(history: Tensor, largest: float, random: SharedRandom) -> Tensor:
+def corrupted(history: Tensor, largest: float, random: SharedRandom) -> Tensor:
     """History with noise of a strength drawn per clip, mostly little; the reference (frame 0) stays clean."""
     strength = largest * random.even(history.shape[0], 1, 1, 1, 1).square()
     noise = strength * random.normal(*history.shape)

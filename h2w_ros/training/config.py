@@ -132,6 +132,48 @@ class TeacherTraining:
 
 
 @dataclass(frozen=True)
+class ConsistencyTraining:
+    """Consistency distillation of the causal network; clips, scenes, weights and history are those of `CausalTraining`."""
+
+    num_levels: int = 48  # of noise, between which the teacher steps
+    shift: float = 3.0
+    slow_decay: float = 0.99  # of the slow copy that answers one step nearer to the end
+    muon_learning_rate: float = 0.005
+    adam_learning_rate: float = 3e-4
+    warmup_steps: int = 50
+    ema_decay: float = 0.99
+
+    def __post_init__(self) -> None:
+        if self.num_levels < 2:
+            raise ValueError(f"num_levels must be at least 2, got {self.num_levels}")
+
+
+@dataclass(frozen=True)
+class MatchingTraining:
+    """Distribution matching on the student's own streams; scenes are those of `CausalTraining`."""
+
+    batch_clips: int = 8
+    clip_frames: tuple[int, ...] = (9, 17)  # the reference included; lengths that the teacher was trained on
+    critic_updates: int = 3  # before each of the student's
+    annealed_share: float = 0.5  # of the training, over which the past turns from the truth to the student's own
+    shift: float = 3.0
+    least_sigma: float = 0.1
+    muon_learning_rate: float = 5e-4
+    adam_learning_rate: float = 2e-5
+    critic_learning_rate: float = 1e-4
+    warmup_steps: int = 20
+    ema_decay: float = 0.99
+
+    def __post_init__(self) -> None:
+        if min(self.clip_frames) < 2:
+            raise ValueError(f"clip_frames must be at least 2 (the reference and one to answer), got {self.clip_frames}")
+        if self.critic_updates < 1:
+            raise ValueError(f"critic_updates must be at least 1, or the critic never knows the student, got {self.critic_updates}")
+        if not 0 < self.annealed_share <= 1:
+            raise ValueError(f"annealed_share must be in (0, 1], got {self.annealed_share}")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One named training: model preset, data and stages."""
 
@@ -141,6 +183,8 @@ class Recipe:
     teacher: TeacherTraining = TeacherTraining()
     causal: CausalTraining = CausalTraining()
     stream: StreamTraining = StreamTraining()
+    consistency: ConsistencyTraining = ConsistencyTraining()
+    matching: MatchingTraining = MatchingTraining()
 
 
 RECIPES = {
@@ -152,5 +196,7 @@ RECIPES = {
         teacher=TeacherTraining(batch_clips=2, clip_frames=(4,), warmup_steps=1),
         causal=CausalTraining(batch_clips=2, clip_frames=(3,), warmup_steps=1, generated_history_from_step=1),
         stream=StreamTraining(streams=2, groups=2, shortest_stream=2, warmup_steps=1),
+        consistency=ConsistencyTraining(num_levels=4, warmup_steps=1),
+        matching=MatchingTraining(batch_clips=2, clip_frames=(4,), critic_updates=1, warmup_steps=1),
     ),
 }

@@ -103,13 +103,18 @@ class AveragedWeights:
 
 class RunFolder:
     """The files of one run: `weights.safetensors` to go on from, `average.safetensors` to ship, `progress.json`, `loss.csv`, `validation.csv`,
-    and `sessions.json`, which says what made them. Modules of other names are saved and resumed along with it. Only the main process writes.
+    and `sessions.json`, which says what made them. Only the main process writes.
     """
 
-    def __init__(self, path: Path, processes: Processes = ALONE, others: Mapping[str, nn.Module] | None = None) -> None:
-        self.path, self.processes, self._others = path, processes, dict(others or {})
+    def __init__(self, path: Path, processes: Processes = ALONE) -> None:
+        self.path, self.processes = path, processes
+        self._others: dict[str, nn.Module] = {}
         path.mkdir(parents=True, exist_ok=True)
         self._saved_s = time.monotonic()
+
+    def keep(self, name: str, module: nn.Module) -> None:
+        """Saves and resumes another module with the one that is trained, as `NAME.safetensors`."""
+        self._others[name] = module
 
     def begin_session(self, made_by: Mapping[str, Any]) -> None:
         """Notes which code, on what, goes on from which step, and whatever else decides what comes out."""
@@ -129,6 +134,12 @@ class RunFolder:
         """What was noted of every session, the first one first."""
         path = self.path / "sessions.json"
         return list(json.loads(path.read_text())) if path.exists() else []
+
+    @property
+    def started_from(self) -> Path | None:
+        """The weights that the user gave the first session; None where it took those of the stage before."""
+        first = next(iter(self.sessions()), {})
+        return Path(first["start_from"]) if "start_from" in first else None
 
     def progress(self) -> Progress:
         """How far earlier sessions came."""

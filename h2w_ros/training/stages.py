@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
@@ -19,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from h2w_ros.generator.bidirectional import noise_levels
 from h2w_ros.generator.checkpoint import save_generator
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.convolutions import Refiner
@@ -30,9 +32,11 @@ from h2w_ros.training.cache import ClipSource, encode_pixels, episode_pixels, la
 from h2w_ros.training.causal import causal_loss
 from h2w_ros.training.clip_rays import ClipRays
 from h2w_ros.training.codec import PictureSource, codec_loss
-from h2w_ros.training.config import RECIPES, CausalTraining, Recipe, StreamTraining
+from h2w_ros.training.config import RECIPES, CausalTraining, ConsistencyTraining, MatchingTraining, Recipe, StreamTraining
+from h2w_ros.training.consistency import CausalConsistency, follow
 from h2w_ros.training.dreams import DreamBank
 from h2w_ros.training.forcing import clip_geometry, draw_batch, draw_layout
+from h2w_ros.training.matching import DistributionMatching
 from h2w_ros.training.processes import ALONE, Processes, SharedRandom
 from h2w_ros.training.run import Budget, Losses, RunFolder, optimisers, train
 from h2w_ros.training.streaming import StreamingLessons, validation_loss
@@ -42,8 +46,17 @@ from h2w_ros.world.spec import WorldSpec
 
 logger = logging.getLogger(__name__)
 
-TRAINED = ("codec", "refiner", "teacher", "causal", "stream")
+TRAINED = ("codec", "refiner", "teacher", "causal", "stream", "consistency", "matching")
 """Stages that leave weights, in order."""
+BEFORE = {
+    "causal": ("refiner",),
+    "stream": ("causal", "refiner"),
+    "consistency": ("causal", "stream"),
+    "matching": ("consistency", "stream", "causal", "refiner"),
+    "ship": ("matching", "consistency", "stream", "causal", "refiner"),
+}
+"""Whose weights a stage takes: those of the first that was run."""
+NetworkTraining = CausalTraining | StreamTraining | ConsistencyTraining | MatchingTraining
 
 
 @dataclass(frozen=True)
@@ -171,7 +184,9 @@ class Stages:
         """Trains the causal generator on clips of `latents/`, with the refiner of the stage before to begin with."""
         config, model = self.recipe.causal, self.model
         source, folder = load_clips(self.folder).to(self.torch_device), self._run("causal", config, start_from)
-        transformer = self._begin(start_from, "refiner")
+        transformer = self._begin(start_from, *BEFORE["causal"])
+        if start_from is None:
+            self._take_body(transformer)
         rng, random = self._random(folder)
         bank, rays, shared = DreamBank(source, model, config.dreams), ClipRays(source, model), SharedRandom(random, self.processes)
 
@@ -187,11 +202,56 @@ class Stages:
 
         self._train_transformer(transformer, folder, loss, budget, config)
 
+    def distill(self, budget: Budget, phase: str = "both", start_from: Path | None = None) -> None:
+        """One phase, or both: each has half the minutes then, and all the steps."""
+        if phase != "both":
+            {"consistency": self.consistency, "matching": self.matching}[phase](budget, start_from)
+            return
+        half = replace(budget, minutes=budget.minutes / 2)
+        self.consistency(half, start_from)
+        self.matching(half)
+
+    def consistency(self, budget: Budget, start_from: Path | None = None) -> None:
+        """Distils the causal network to the rollout's few steps: it answers at once where its own flow, frozen as it was, would end."""
+        config, weights, model = self.recipe.consistency, self.recipe.causal, self.model
+        source, folder = load_clips(self.folder).to(self.torch_device), self._run("consistency", config, start_from)
+        student = self._begin(folder.started_from, *BEFORE["consistency"])
+        teacher, slow = (copy.deepcopy(student).requires_grad_(False) for _ in range(2))
+        rng, random = self._random(folder)
+        distilled, rays, shared = CausalConsistency(student, teacher, slow, model), ClipRays(source, model), SharedRandom(random, self.processes)
+        levels = torch.tensor(noise_levels(config.num_levels, config.shift), device=self.torch_device)
+
+        def loss(step: int, _spent: float) -> Tensor:
+            follow(slow, student, 0.0 if step == first_step else config.slow_decay)
+            layout = draw_layout(weights, model.rollout.window, model.rollout.sink, rng)
+            batch = draw_batch(source, layout, weights, rng).part(self.processes.part(weights.batch_clips))
+            geometry = clip_geometry(source, model, rays, batch, layout)
+            with torch.autocast(self._device_type, torch.bfloat16):
+                return distilled.loss(config, weights, batch, geometry, layout, levels, shared)
+
+        first_step = folder.progress().step
+        self._train_transformer(student, folder, loss, budget, config)
+
+    def matching(self, budget: Budget, start_from: Path | None = None) -> None:
+        """Distils the teacher into the student on the student's own streams (DMD)."""
+        config, weights, models = self.recipe.matching, self.recipe.causal, (self.model, teacher_of(self.model))
+        taught = self.folder / "teacher" / "average.safetensors"
+        if not taught.exists():
+            raise FileNotFoundError(f"No teacher at {taught}; run `h2w train teacher` first")
+        source, folder = load_clips(self.folder).to(self.torch_device), self._run("matching", config, start_from)
+        student = self._begin(start_from, *BEFORE["matching"])
+        teacher = Transformer(models[1].transformer).to(self.torch_device)
+        teacher.load_state_dict(read_weights_file(taught))
+        rng, random = self._random(folder)
+        matched = DistributionMatching(student, teacher, models, source, config, weights, rng, SharedRandom(random, self.processes))
+        folder.keep("critic", matched.critic)
+        self._train_transformer(student, folder, lambda _, spent: matched.loss(spent), budget, config)
+
     def stream(self, budget: Budget, start_from: Path | None = None) -> None:
         """Trains the causal generator on in its own stream, from the weights of the stage before."""
         config = self.recipe.stream
         source, folder = load_clips(self.folder).to(self.torch_device), self._run("stream", config, start_from)
-        transformer = self._begin(start_from, "causal", "refiner")
+        transformer = self._begin(start_from, *BEFORE["stream"])
         if transformer.refiner is not None:
             transformer.refiner.requires_grad_(config.refiner_too)
         seed = int(self._random(folder, own=True)[0].integers(2**31))
@@ -232,16 +292,21 @@ class Stages:
             part.load_state_dict(state)
         return transformer
 
-    def _train_transformer(
-        self, transformer: Transformer, folder: RunFolder, losses: Losses, budget: Budget, config: CausalTraining | StreamTraining
-    ) -> None:
+    def _take_body(self, transformer: Transformer) -> None:
+        """Gives a transformer the teacher's weights where there is a teacher; but for the head, which answers something else."""
+        taught = self.folder / "teacher" / "average.safetensors"
+        if taught.exists():
+            body = {name: tensor for name, tensor in read_weights_file(taught).items() if not name.startswith("head.")}
+            transformer.load_state_dict({**transformer.state_dict(), **body})
+
+    def _train_transformer(self, transformer: Transformer, folder: RunFolder, losses: Losses, budget: Budget, config: NetworkTraining) -> None:
         chosen = optimisers(transformer, config.adam_learning_rate, config.muon_learning_rate, self.recipe.causal.weight_decay)
         train(transformer, folder, losses, chosen, budget, config.warmup_steps, config.ema_decay, self._validation(transformer, self.recipe.stream))
 
     def ship(self, out: Path) -> None:
         """Writes the averaged weights of the last stage that was run as a model folder that `load_generator` opens."""
         model = self.model
-        stages = [name for name in ("stream", "causal", "refiner") if (self.folder / name / "average.safetensors").exists()]
+        stages = [name for name in BEFORE["ship"] if (self.folder / name / "average.safetensors").exists()]
         if not stages:
             raise FileNotFoundError(f"No weights to ship under {self.folder}; run `h2w train refiner` or `h2w train stream` first")
         transformer = self._begin(None, *stages)

@@ -124,8 +124,8 @@ def test_training_predicts_what_the_stream_generates(scene: str) -> None:
     num_frames = layout.num_frames
     noises = torch.randn(1, model.codec.latent_channels, num_frames, *model.latent_size, generator=torch.Generator().manual_seed(5))
     predicted = ClipSequence(transformer, model, batch, geometry, layout).predict(batch.image, noises, torch.ones(1, num_frames))
-    still = torch.zeros_like(geometry.places_before[:, :1])  # the reference's: never looked at
-    places = torch.cat([still, geometry.places_before], dim=1)
+    still = torch.zeros_like(geometry.places[:, :1])  # the reference's: never looked at
+    places = torch.cat([still, geometry.places], dim=1)
     conditions = BlockConditions(batch.control, geometry.rays, batch.static if scene != "unknown" else None, places)
     rollout = Rollout(transformer, model.rollout)
     rollout.start(batch.image[:, :, :1], conditions.part(0, 1))
@@ -149,7 +149,7 @@ def test_a_network_that_begins_knows_what_stays_as_it_was() -> None:
     losses = []
     for episodes in (still, source):
         batch = draw_batch(episodes, layout, config, np.random.default_rng(0))
-        geometry = replace(clip_geometry(episodes, model, ClipRays(episodes, model), batch, layout), places_before=None)  # nothing moves
+        geometry = replace(clip_geometry(episodes, model, ClipRays(episodes, model), batch, layout), places=None)  # nothing moves
         losses.append(causal_loss(transformer, model, config, batch, geometry, layout, SharedRandom(torch.Generator().manual_seed(0))).item())
     assert losses[0] < 0.01 * losses[1]
 

@@ -7,8 +7,9 @@ import torch
 from generators import random_transformer
 
 from h2w_ros.generator.config import GeneratorConfig, RefinerConfig, RolloutConfig
-from h2w_ros.generator.memory import KEPT_LOGIT, empty_memory, moved_memory, remembered
+from h2w_ros.generator.memory import KEPT_LOGIT, moved_memory, remembered
 from h2w_ros.generator.presets import preset
+from h2w_ros.generator.recall import Recall
 from h2w_ros.generator.rollout import BlockConditions, Rollout
 from h2w_ros.generator.schedule import composite
 
@@ -30,6 +31,7 @@ def one_place_right() -> torch.Tensor:
 
 def conditions(num: int, ways: list[torch.Tensor]) -> BlockConditions:
     generator = torch.Generator().manual_seed(0)
+    ways = [*ways, still()]  # and the reference's camera has not moved
     control = torch.randn(1, MODEL.codec.latent_channels, num, *SIZE, generator=generator)
     plucker = torch.randn(1, 6, num, MODEL.height_px, MODEL.width_px, generator=generator)
     return BlockConditions(control, plucker, torch.randn(control.shape, generator=generator), torch.stack(ways).expand(1, num, -1, -1, -1, -1))
@@ -86,7 +88,7 @@ def test_memory_reaches_the_next_frame_and_not_the_present_one() -> None:
     assert torch.equal(rollout.generate(given.part(1, 2)), twin.generate(given.part(1, 2)))
     rollout.commit()
     twin.commit()
-    twin._memory = torch.zeros_like(twin._memory)
+    twin._recall = replace(twin._recall, memory=torch.zeros_like(twin._recall.memory))
     assert not torch.allclose(rollout.generate(given.part(2, 3)), twin.generate(given.part(2, 3)))
 
 
@@ -127,14 +129,16 @@ def test_gradients_flow_back_along_the_memory_until_it_is_detached(detached: boo
 
 def test_only_networks_with_a_memory_have_one() -> None:
     latents = torch.zeros(2, 12, 1, *SIZE)
-    assert empty_memory(None, latents) is None
-    assert empty_memory(replace(REFINER, memory=0), latents) is None
-    assert empty_memory(REFINER, latents).shape == (2, REFINER.memory_channels, 1, *SIZE)
+    assert Recall.at_start(None, latents) is None
+    assert Recall.at_start(replace(REFINER, memory=0, traced=False), latents) is None
+    begun = Recall.at_start(replace(REFINER, traced=False), latents)
+    assert begun.memory.shape == (2, REFINER.memory_channels, 1, *SIZE)
+    assert begun.origins is None
 
 
 def test_a_memory_without_layers_is_refused() -> None:
     network = replace(MODEL.transformer, out_dim=MODEL.codec.latent_channels)
-    with pytest.raises(ValueError, match=r"refiner\.memory needs prediction 'layers'"):
+    with pytest.raises(ValueError, match=r"refiner\.memory and refiner\.traced need prediction 'layers'"):
         replace(MODEL, transformer=network, rollout=RolloutConfig(window=3, prediction="residual"))
     with pytest.raises(ValueError, match="memory must not be negative, got -1"):
         RefinerConfig(8, 2, memory=-1)

@@ -66,8 +66,9 @@ def test_the_stream_equals_the_batch_rollout(generator: Generator) -> None:
     plucker = torch.from_numpy(np.stack([d.plucker for d in drawn])).permute(3, 0, 1, 2)[None]
     reference = generator.codec.encoder_stream()(scene[None])
     rollout = Rollout(generator.transformer, generator.config.rollout, seeds=(0,))
-    places = torch.cat([moved_places(generator.config, [now], [before]) for before, now in zip(drawn[:1] + drawn, drawn, strict=False)], dim=1)
-    latents = roll_out(rollout, reference, BlockConditions(control, plucker, places_before=places))
+    pairs = zip(drawn[:1] + drawn, drawn, strict=False)
+    places = torch.cat([moved_places(generator.config, [now], [before], drawn[:1]) for before, now in pairs], dim=1)
+    latents = roll_out(rollout, reference, BlockConditions(control, plucker, places=places))
     pictures = generator.codec.decoder_stream()(latents)
     assert max(np.abs(f.image.astype(int) - p).max() for f, p in zip(streamed, pictures, strict=True)) <= 1
 

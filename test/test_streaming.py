@@ -72,7 +72,7 @@ def test_the_lessons_of_a_stream_are_its_rollout() -> None:
     rng.choice(1, 1, replace=False, p=[1.0]), rng.choice(3, p=PHOTO_ONLY.scene_shares), rng.uniform(size=1)  # the draws that come before the seed's
     rollout = Rollout(transformer, MODEL.rollout, seeds=rng.integers(2**31, size=1).tolist())
     rays = ClipRays(one, MODEL)(np.zeros(1, int), np.arange(20)[None])
-    places = one.places_before(MODEL, np.zeros(20, int), np.maximum(np.arange(20), 1), True)[None]
+    places = one.places_since(MODEL, np.zeros(20, int), np.maximum(np.arange(20), 1), True)[None]
     clip = BlockConditions(one.hand.float().transpose(1, 2), rays, one.photo.float().transpose(1, 2), places)
     with torch.autocast("cpu", torch.bfloat16):
         generated = roll_out(rollout, one.image[:, :1].float().transpose(1, 2), clip.part(0, 6))

@@ -29,9 +29,12 @@ class BranchedCodec:
 class StreamBranches:
     """C candidates, each with S seeds, that advance together; a batch of C x S, candidate by candidate."""
 
-    def __init__(self, config: GeneratorConfig, rollout: Rollout, codec: BranchedCodec, num_candidates: int, last: DrawnCondition) -> None:
+    def __init__(
+        self, config: GeneratorConfig, rollout: Rollout, codec: BranchedCodec, num_candidates: int, first: DrawnCondition, last: DrawnCondition
+    ) -> None:
+        """`first` and `last` are the conditions at the stream's start and of its newest frame."""
         self._config, self._rollout, self._codec = config, rollout, codec
-        self._last_drawn = [last] * num_candidates
+        self._first_drawn, self._last_drawn = [first] * num_candidates, [last] * num_candidates
         self._num_seeds = len(rollout.seeds) // num_candidates
         self._unsettled = False
 
@@ -57,7 +60,7 @@ class StreamBranches:
         scenes = [static_scenes(block) for block in blocks] if self._config.static_scene else []
         known = [scene for scene in scenes if scene is not None]
         static = self._codec.encode_static(_stacked(known)) if len(known) == len(blocks) else None
-        places = moved_places(self._config, [block[0] for block in blocks], last)
+        places = moved_places(self._config, [block[0] for block in blocks], last, self._first_drawn)
         return BlockConditions(control, rays, static, places).repeated(self._num_seeds)
 
 

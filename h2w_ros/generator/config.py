@@ -25,7 +25,8 @@ RAY_CHANNELS = 6
 class RefinerConfig:
     """Convolutions that improve the output: `depth` residual blocks of `width` channels at the latents' resolution, and `detail_depth` of
     `detail_width` channels at that of the picture whose `fold` by `fold` places a latent holds; a width of 0 leaves those out. Every
-    such place remembers `memory` values from frame to frame.
+    such place remembers `memory` values from frame to frame. `traced`: it is also told where the reference shows what is there now, and
+    may take it from there (see `origins`).
     """
 
     width: int
@@ -34,6 +35,7 @@ class RefinerConfig:
     detail_width: int = 0
     detail_depth: int = 2
     memory: int = 0
+    traced: bool = False
 
     def __post_init__(self) -> None:
         _require_positive(self, "width", "depth", "fold", "detail_depth")
@@ -255,15 +257,17 @@ class GeneratorConfig:
     def _check_output(self) -> None:
         """The network's output is a latent, and for every layer the logits of its places."""
         out_dim, num_channels, rollout = self.transformer.out_dim, self.codec.latent_channels, self.rollout
-        refiner = self.transformer.refiner
-        if refiner is not None and refiner.memory:
+        refiner, num_layers = self.transformer.refiner, 3
+        if refiner is not None and (refiner.memory or refiner.traced):
             if rollout.prediction != "layers":
-                raise ValueError(f"refiner.memory needs prediction 'layers', which moves it along with things; got {rollout.prediction!r}")
+                raise ValueError(f"refiner.memory and refiner.traced need prediction 'layers', got {rollout.prediction!r}")
             _require_equal("transformer.refiner.fold", refiner.fold, "rollout.fold", rollout.fold)
+            num_layers += 2 * refiner.traced
         if rollout.prediction != "layers":
             _require_equal("transformer.out_dim", out_dim, "codec.latent_channels", num_channels)
             return
-        _require_equal("transformer.out_dim", out_dim, "codec.latent_channels + 3 layers x fold^2", num_channels + 3 * rollout.fold**2)
+        expected = num_channels + num_layers * rollout.fold**2
+        _require_equal("transformer.out_dim", out_dim, f"codec.latent_channels + {num_layers} layers x fold^2", expected)
         if (rollout.latents_per_block, self.codec.temporal_stride, num_channels % rollout.fold**2, self.static_scene) != (1, 1, 0, True):
             raise ValueError(
                 "prediction 'layers' needs blocks of one latent, a codec without temporal stride, fold^2 that divides its channels and a static scene"

@@ -86,7 +86,8 @@ class Refiner(nn.Module):
         super().__init__()
         self.memory_channels = config.memory_channels
         num_noted = GATES * self.memory_channels
-        num_seen, num_out = 2 * network.in_dim + WAYS * self.memory_channels, network.out_dim + num_noted
+        self.num_recalled = WAYS * (self.memory_channels + (network.in_dim // 4 if config.traced else 0))  # in_dim: four groups of latents
+        num_seen, num_out = 2 * network.in_dim + self.num_recalled, network.out_dim + num_noted
         self.conv_in = nn.Conv2d(network.out_dim + num_seen, config.width, 3, padding=1)
         self.blocks = _residual_blocks(config.width, config.depth)
         self.conv_out = nn.Conv2d(config.width, num_out, 3, padding=1)
@@ -109,13 +110,13 @@ class Refiner(nn.Module):
         draft: Float[Tensor, "B Z F h w"],
         inputs: Float[Tensor, "B C F h w"],
         previous: Float[Tensor, "B C F h w"],
-        memory: Float[Tensor, "B M F h w"] | None = None,
+        recalled: Float[Tensor, "B M F h w"] | None = None,
     ) -> tuple[Float[Tensor, "B Z F h w"], Float[Tensor, "B g F h w"]]:
         """The refined output, and the outputs of the memory (g = 0 without one); see `Transformer.refine`."""
-        if memory is None:
-            memory = draft.new_zeros(draft.shape[0], WAYS * self.memory_channels, *draft.shape[2:])
+        if recalled is None:
+            recalled = draft.new_zeros(draft.shape[0], self.num_recalled, *draft.shape[2:])
         drafted = _frames(draft)
-        seen = torch.cat([_frames(inputs), _frames(previous), _frames(memory)], dim=1)
+        seen = torch.cat([_frames(inputs), _frames(previous), _frames(recalled)], dim=1)
         features = F.relu(normalised(self.blocks(self.conv_in(torch.cat([drafted, seen], dim=1)))))
         output = self.conv_out(features)
         output = output + F.pad(drafted, (0, 0, 0, 0, 0, output.shape[1] - drafted.shape[1]))

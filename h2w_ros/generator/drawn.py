@@ -12,7 +12,7 @@ from torch import Tensor
 from h2w_ros.camera import PluckerMap, pack_plucker
 from h2w_ros.condition import Image
 from h2w_ros.generator.config import GeneratorConfig
-from h2w_ros.generator.motion import Moment, places_before
+from h2w_ros.generator.motion import Moment, places_since
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +32,14 @@ def packed_rays(maps: Sequence[PluckerMap], before: PluckerMap | None, temporal_
     return torch.from_numpy(packed)[None]
 
 
-def moved_places(config: GeneratorConfig, now: Sequence[DrawnCondition], before: Sequence[DrawnCondition]) -> Tensor | None:
-    """For streams at their next frame, where everything stood at the frame before, (B, 1, V, H, W, 2); None for networks that don't ask."""
+def moved_places(
+    config: GeneratorConfig, now: Sequence[DrawnCondition], before: Sequence[DrawnCondition], first: Sequence[DrawnCondition]
+) -> Tensor | None:
+    """For streams at their next frame, where everything stood before, (B, 1, N, H, W, 2); None for networks that don't ask. `places_since`."""
     if config.rollout.prediction != "layers":
         return None
-    now_all, before_all = (Moment.together([drawn.moment for drawn in frames]) for frames in (now, before))
-    return places_before(now_all, before_all, config.small_size)[:, None]
+    now_all, before_all, first_all = (Moment.together([drawn.moment for drawn in frames]) for frames in (now, before, first))
+    return places_since(now_all, before_all, first_all, config.small_size)[:, None]
 
 
 def static_scenes(block: Sequence[DrawnCondition]) -> list[Image] | None:

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from h2w_ros.generator.config import RefinerConfig
 from h2w_ros.generator.motion import WAYS, moved
 
 GATES = 3
@@ -29,20 +28,8 @@ def remembered(output: Float[Tensor, "B g n h w"], ways: Float[Tensor, "V B K n 
     return (weights * torch.stack([written.tanh(), *ways])).sum(0).clamp(-1.0, 1.0)
 
 
-def empty_memory(refiner: RefinerConfig | None, latents: Float[Tensor, "B Z n h w"]) -> Float[Tensor, "B K 1 h w"] | None:
-    """What streams of such latents remember at their start; None for a network without a memory."""
-    if refiner is None or not refiner.memory:
-        return None
-    return torch.zeros(latents.shape[0], refiner.memory_channels, 1, *latents.shape[3:], device=latents.device)
-
-
-def moved_memory(memory: Tensor | None, places: Float[Tensor, "B 1 V H W 2"] | None, fold: int) -> Float[Tensor, "V B K 1 h w"] | None:
+def moved_memory(memory: Float[Tensor, "B K 1 h w"], places: Float[Tensor, "B 1 N H W 2"] | None, fold: int) -> Float[Tensor, "V B K 1 h w"]:
     """What is remembered where it now belongs; where nobody knows how things moved, it stays."""
-    if memory is None:
-        return None
-    return torch.stack([memory] * WAYS) if places is None else moved(memory, places.to(memory.device), fold)
-
-
-def as_channels(ways: Float[Tensor, "V B K n h w"] | None) -> Float[Tensor, "B M n h w"] | None:
-    """Both ways beside each other, as the refiner takes them."""
-    return None if ways is None else ways.transpose(0, 1).flatten(1, 2)
+    if places is None or not memory.shape[1]:
+        return torch.stack([memory] * WAYS)
+    return moved(memory, places.to(memory.device), fold)

@@ -58,8 +58,15 @@ def places_before(now: Moment, before: Moment, size: tuple[int, int]) -> Float[T
     return torch.stack([_places(before, resting), _places(before, carried)], 1).unflatten(2, size)
 
 
-def moved(latents: Float[Tensor, "B Z n h w"], places: Float[Tensor, "B n V H W 2"], fold: int) -> Float[Tensor, "V B Z n h w"]:
-    """Latents read at other places. `fold`: a latent holds so many by so many places of a small picture (see `FoldedCodec`)."""
+def places_since(now: Moment, before: Moment, first: Moment, size: tuple[int, int]) -> Float[Tensor, "B N h w 2"]:
+    """`places_before`, and after them (N = V + 1) where each place stood in the first picture, had all rested since."""
+    resting = _resting_points_world(now, _rays_camera(now.intrinsics, size))
+    return torch.cat([places_before(now, before, size), _places(first, resting).unflatten(1, size)[:, None]], 1)
+
+
+def moved(latents: Float[Tensor, "B Z n h w"], places: Float[Tensor, "B n N H W 2"], fold: int) -> Float[Tensor, "V B Z n h w"]:
+    """Latents read at the first V places of each. `fold`: a latent holds so many by so many places of a small picture (see `FoldedCodec`)."""
+    places = places[:, :, :WAYS]
     small = F.pixel_shuffle(latents.transpose(1, 2).float(), fold)  # (B, n, z, H, W)
     pictures = small[:, :, None].expand(-1, -1, WAYS, -1, -1, -1).flatten(0, 2)
     read = F.grid_sample(pictures, places.flatten(0, 2), mode="bicubic", padding_mode="border", align_corners=False)

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from h2w_ros.generator.cache import KeyValueCache
 from h2w_ros.generator.config import RolloutConfig
-from h2w_ros.generator.memory import as_channels, empty_memory, moved_memory, remembered
 from h2w_ros.generator.motion import moved
-from h2w_ros.generator.schedule import Step, block_steps, clean_from_output, draw_noise, renoised
+from h2w_ros.generator.recall import Recall, Recalled, recalled
+from h2w_ros.generator.schedule import Step, block_steps, clean_from_output, draw_noise, layered, renoised
 from h2w_ros.generator.transformer import Modulation, TextKeys, Transformer
 
 CLEAN = Step(0.0, 0.0)
@@ -27,7 +27,7 @@ class BlockConditions:
     control: Float[Tensor, "B Z n h w"]
     plucker: Float[Tensor, "B c n H W"] | None = None
     static: Float[Tensor, "B Z n h w"] | None = None
-    places_before: Float[Tensor, "B n V y x 2"] | None = None  # see `motion.places_before`
+    places: Float[Tensor, "B n N y x 2"] | None = None  # see `motion.places_since`
 
     @property
     def num_latents(self) -> int:
@@ -36,24 +36,24 @@ class BlockConditions:
 
     def repeated(self, times: int) -> BlockConditions:
         """Every stream so many times over, one after the other."""
-        plucker, static, places = (None if x is None else x.repeat_interleave(times, 0) for x in (self.plucker, self.static, self.places_before))
+        plucker, static, places = (None if x is None else x.repeat_interleave(times, 0) for x in (self.plucker, self.static, self.places))
         return BlockConditions(self.control.repeat_interleave(times, 0), plucker, static, places)
 
     def part(self, start: int, stop: int) -> BlockConditions:
         """The conditions of latents start .. stop-1."""
         plucker, static = (None if x is None else x[:, :, start:stop] for x in (self.plucker, self.static))
-        places = None if self.places_before is None else self.places_before[:, start:stop]
+        places = None if self.places is None else self.places[:, start:stop]
         return BlockConditions(self.control[:, :, start:stop], plucker, static, places)
 
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """A block in work: the channels beside the noise, the rays' tokens, what was generated, and what is remembered after it."""
+    """A block in work: the channels beside the noise, the rays' tokens, what was generated, and what is kept in mind after it."""
 
     channels: Tensor
     ray_tokens: Tensor | None
     latents: Tensor | None = None
-    memory: Tensor | None = None
+    recall: Recall | None = None
 
 
 class Rollout:
@@ -78,7 +78,7 @@ class Rollout:
         self._reference: Tensor | None = None
         self._reference_control: Tensor | None = None
         self._previous: Tensor | None = None  # input channels of the newest clean latent, the reference in its place
-        self._memory: Tensor | None = None  # (B, K, 1, h, w) of a network that has one
+        self._recall: Recall | None = None
         self.drawn: tuple[Tensor, tuple[Tensor, ...]] | None = None  # the newest step's output, and the layers below it
 
     @property
@@ -102,7 +102,7 @@ class Rollout:
         self.num_blocks = 0
         self._open, self._reference = self._prepare(conditions, reference), reference
         self._reference_control = conditions.control.to(self.device, self.dtype)
-        self._memory = empty_memory(self.transformer.config.refiner, reference)
+        self._recall = Recall.at_start(self.transformer.config.refiner, reference.float())
         self.commit(reference)
 
     @torch.no_grad()
@@ -117,9 +117,9 @@ class Rollout:
         twin = copy.copy(self)
         twin.seeds, twin._cache, twin._closed = tuple(seeds), self.cache.branch(len(seeds)), None
         twin._modulations = dict(self._modulations)
-        for name in ("_reference", "_reference_control", "_previous", "_memory"):
-            if (value := getattr(self, name)) is not None:
-                setattr(twin, name, _shared(value, len(seeds)))
+        for name in ("_reference", "_reference_control", "_previous"):
+            setattr(twin, name, _shared(getattr(self, name), len(seeds)))
+        twin._recall = None if self._recall is None else self._recall.for_streams(len(seeds))
         twin._text = None if self._text is None else tuple((_shared(k, len(seeds)), _shared(v, len(seeds))) for k, v in self._text)
         return twin
 
@@ -139,24 +139,25 @@ class Rollout:
         for i, step in enumerate(schedule):
             is_last = i + 1 == len(schedule)
             with torch.set_grad_enabled(torch.is_grad_enabled() and is_last):
-                clean, memory = self._denoise(x, step, block, conditions)
+                clean, recall = self._denoise(x, step, block, conditions)
             if not is_last:
                 x = renoised(clean, schedule[i + 1].sigma, draws[i + 1].to(self.device, torch.float32))
-        self._open = _Block(block.channels, block.ray_tokens, clean.detach(), memory)
+        self._open = _Block(block.channels, block.ray_tokens, clean.detach(), recall)
         return clean
 
-    def _denoise(self, x: Tensor, step: Step, block: _Block, conditions: BlockConditions) -> tuple[Tensor, Tensor | None]:
-        """The clean latents that one step makes of noisy ones, and the memory after it, float32."""
+    def _denoise(self, x: Tensor, step: Step, block: _Block, conditions: BlockConditions) -> tuple[Tensor, Recall | None]:
+        """The clean latents that one step makes of noisy ones, float32, and what is kept in mind after it."""
         inputs, modulation = self._inputs(x, block), self._modulation(step)
         draft = self.transformer.forward_block(inputs, modulation, self.cache, block.ray_tokens, self._text)
         assert self._reference_control is not None  # the cache exists
         previous, layers = self._past(conditions)
-        ways = moved_memory(self._memory, conditions.places_before, self.config.fold)
-        refined = self.transformer.refine(draft, inputs, previous, self._reference_control, as_channels(ways))
+        kept = self._recalled(conditions, layers)
+        layers = layers if kept is None else kept.layers
+        refined = self.transformer.refine(draft, inputs, previous, self._reference_control, None if kept is None else kept.channels)
         output, noted = (out.float() for out in refined)
         self.drawn = output, layers
         clean = clean_from_output(self.config.prediction, output, x, step.sigma, layers)
-        return clean, None if ways is None else remembered(noted, ways)
+        return clean, None if kept is None else kept.after(layered(output, layers)[1], noted)
 
     @torch.no_grad()
     def commit(self, latents: Float[Tensor, "B Z n h w"] | None = None) -> None:
@@ -169,8 +170,7 @@ class Rollout:
         if latents is not None or self.config.commit:
             self._write_clean(self._open, clean)
         self._remember(self._open, clean)
-        if self._open.memory is not None:
-            self._memory = self._open.memory
+        self._recall = self._open.recall or self._recall
         self.cache.close_block()
         self.num_blocks += 1
         self._open, self._closed = None, self._open
@@ -185,7 +185,7 @@ class Rollout:
 
     def detach(self) -> None:
         """Ends the gradients' way into blocks before."""
-        self._memory = None if self._memory is None else self._memory.detach()
+        self._recall = None if self._recall is None else self._recall.detached()
 
     @property
     def previous(self) -> Tensor:
@@ -204,7 +204,12 @@ class Rollout:
         static = None if static is None else static.to(self.device, torch.float32)
         if self.config.prediction != "layers":
             return previous, (previous[:, : conditions.control.shape[1]] if static is None else static,)
-        return moved_past(previous, static, conditions.places_before, self.config.fold)
+        return moved_past(previous, static, conditions.places, self.config.fold)
+
+    def _recalled(self, conditions: BlockConditions, layers: tuple[Tensor, ...]) -> Recalled | None:
+        if self._recall is None or self._reference is None:
+            return None
+        return recalled(self._recall, conditions.places, self._reference, layers, conditions.static is not None)
 
     def _prepare(self, conditions: BlockConditions, reference: Tensor) -> _Block:
         """Opens the next block in the cache and computes what all its steps share."""

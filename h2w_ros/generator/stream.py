@@ -36,6 +36,7 @@ class GeneratorStream:
         self._rollout = Rollout(generator.transformer, generator.config.rollout, seeds=(seed,), text=generator.text)
         self._encode_hands, self._encode_static = (generator.codec.encoder_stream() for _ in range(2))
         self._decode = generator.codec.decoder_stream()
+        self._first_drawn: DrawnCondition | None = None
         self._last_drawn: DrawnCondition | None = None
         self._last_latents: Tensor | None = None
         self._recent: list[Image] = []  # the pictures of the last latent, and the one before them
@@ -44,6 +45,7 @@ class GeneratorStream:
     @torch.inference_mode()
     def start(self, scene: Image, drawn: DrawnCondition) -> Image:
         """Begins with the scene; returns it as the codec shows it."""
+        self._first_drawn = drawn
         with self._stage("encode"):
             reference = self._codec.encoder_stream()(scene[None])
             conditions = self._conditions([drawn])
@@ -76,12 +78,13 @@ class GeneratorStream:
     @torch.inference_mode()
     def branch(self, num_candidates: int, seeds: Sequence[int]) -> StreamBranches:
         """Candidates that go on from here, each once a seed, in one batch; this stream answers as if they had never been."""
-        if self._last_drawn is None:
+        if self._first_drawn is None or self._last_drawn is None:
             raise ValueError("nothing to branch from: the stream has no reference yet")
         self.settle()
         num_streams = num_candidates * len(seeds)
         codec = BranchedCodec(self._encode_hands.branch(num_candidates), self._encode_static.branch(num_candidates), self._decode.branch(num_streams))
-        return StreamBranches(self.config, self._rollout.branch([*seeds] * num_candidates), codec, num_candidates, self._last_drawn)
+        rollout = self._rollout.branch([*seeds] * num_candidates)
+        return StreamBranches(self.config, rollout, codec, num_candidates, self._first_drawn, self._last_drawn)
 
     @torch.inference_mode()
     def ground(self, seen: Pictures) -> None:
@@ -109,7 +112,7 @@ class GeneratorStream:
         static = None if known is None else self._encode_static(np.stack(known))
         last, self._last_drawn = self._last_drawn, block[-1]
         rays = packed_rays([drawn.plucker for drawn in block], None if last is None else last.plucker, self.config.codec.temporal_stride)
-        places = None if last is None else moved_places(self.config, block[:1], [last])
+        places = None if last is None or self._first_drawn is None else moved_places(self.config, block[:1], [last], [self._first_drawn])
         return BlockConditions(control, rays, static, places)
 
     def _show(self, latents: Tensor) -> Pictures:

@@ -24,7 +24,7 @@ from h2w_ros.condition import Camera, Condition
 from h2w_ros.conditioning import without_hands
 from h2w_ros.generator.codec import PictureCodec
 from h2w_ros.generator.config import GeneratorConfig
-from h2w_ros.generator.motion import Moment, places_before
+from h2w_ros.generator.motion import Moment, places_since
 from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.hands.grip import grips_world
 from h2w_ros.hands.render import HandRenderer
@@ -83,12 +83,14 @@ class ClipSource:
         cameras_now, T_world_camera, heights = (torch.from_numpy(array).float().to(self.image.device) for array in arrays)
         return Moment(cameras_now, T_world_camera, self.T_world_grips[episodes, frames], heights)
 
-    def places_before(self, model: GeneratorConfig, episodes: np.ndarray, frames: np.ndarray, table_is_known: bool | np.ndarray) -> Tensor | None:
-        """Where everything stood one frame before, (B, V, H, W, 2) (`motion.places_before`); None for models that don't ask."""
+    def places_since(
+        self, model: GeneratorConfig, episodes: np.ndarray, frames: np.ndarray | int, table_is_known: bool | np.ndarray
+    ) -> Tensor | None:
+        """Where everything stood one frame before, and in the first, (B, N, H, W, 2) (`motion.places_since`); None for models that don't ask."""
         if model.rollout.prediction != "layers":
             return None
-        now, before = (self.moments(episodes, index, table_is_known) for index in (frames, frames - 1))
-        return places_before(now, before, model.small_size)
+        now, before, first = (self.moments(episodes, index, table_is_known) for index in (frames, frames - 1, 0))
+        return places_since(now, before, first, model.small_size)
 
 
 def episode_pixels(

@@ -53,5 +53,5 @@ class DreamBank:
         """Where everything stood a frame before, over whole episodes; at frame 0, where it is."""
         num_frames = self._source.image.shape[1]
         rows, frames = np.repeat(episodes, num_frames), np.tile(np.arange(num_frames), len(episodes))
-        places = self._source.places_before(self._model, rows, np.maximum(frames, 1), True)
+        places = self._source.places_since(self._model, rows, np.maximum(frames, 1), True)
         return None if places is None else places.unflatten(0, (len(episodes), num_frames))

@@ -87,7 +87,7 @@ class ClipGeometry:
     """What a batch's frames look from: rays (B, 6, 1 + m, H, W), and for the noisy ones where everything stood before."""
 
     rays: Tensor
-    places_before: Tensor | None = None
+    places: Tensor | None = None
 
 
 def clip_geometry(source: ClipSource, model: GeneratorConfig, rays: ClipRays, batch: ClipBatch, layout: Layout) -> ClipGeometry:
@@ -157,5 +157,5 @@ def batch_places(source: ClipSource, model: GeneratorConfig, batch: ClipBatch, l
     frames = batch.index[:, list(layout.noisy)]
     rows = (np.repeat(x, frames.shape[1]) for x in (batch.episodes, batch.has_static.cpu().numpy()))
     episodes, has_static = rows
-    places = source.places_before(model, episodes, frames.reshape(-1), has_static)
+    places = source.places_since(model, episodes, frames.reshape(-1), has_static)
     return None if places is None else places.unflatten(0, frames.shape)

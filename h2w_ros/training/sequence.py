@@ -7,9 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from h2w_ros.generator.config import GeneratorConfig
-from h2w_ros.generator.memory import as_channels, empty_memory, moved_memory, remembered
+from h2w_ros.generator.motion import WAYS
+from h2w_ros.generator.recall import Recall, recalled
 from h2w_ros.generator.rollout import moved_past, previous_channels
-from h2w_ros.generator.schedule import clean_from_output
+from h2w_ros.generator.schedule import clean_from_output, layered
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.forcing import ClipBatch, ClipGeometry, Layout
 
@@ -20,7 +21,7 @@ class ClipSequence:
     def __init__(self, transformer: Transformer, model: GeneratorConfig, batch: ClipBatch, geometry: ClipGeometry, layout: Layout) -> None:
         self.transformer, self.model, self.batch, self.layout = transformer, model, batch, layout
         self.target = batch.image[:, :, list(layout.noisy)]
-        self._frames, self._rays, self._places = layout.frames, geometry.rays, geometry.places_before
+        self._frames, self._rays, self._places = layout.frames, geometry.rays, geometry.places
         reference = torch.zeros_like(batch.image[:, :, self._frames])
         reference[:, :, 0] = batch.image[:, :, 0]
         conditions = [batch.control[:, :, self._frames], reference]
@@ -40,24 +41,35 @@ class ClipSequence:
         inputs, before = latents[:, :, clean.shape[2] :], [frame - 1 for frame in self.layout.noisy]
         seen = previous_channels(history[:, :, before], self._conditions[:, :, before], self.batch.image[:, :, :1])
         seen, layers = self._past(seen, self.batch.static[:, :, list(self.layout.noisy)])
-        output = self._refined(drafted[:, :, clean.shape[2] :], inputs, seen)
+        output, layers = self._refined(drafted[:, :, clean.shape[2] :], inputs, seen, layers)
         return clean_from_output(self.model.rollout.prediction, output, noisy, sigma[:, None, :, None, None], layers)
 
-    def _refined(self, drafts: Tensor, inputs: Tensor, seen: Tensor) -> Tensor:
-        """The refined output of all noisy frames; a memory goes through them one after the other, and is empty before the first."""
-        control, fold = self.batch.control[:, :, :1], self.model.rollout.fold
-        memory = empty_memory(self.transformer.config.refiner, drafts)
-        if memory is None:
-            return self.transformer.refine(drafts, inputs, seen, control)[0].float()
-        outputs = []
+    def _refined(self, drafts: Tensor, inputs: Tensor, seen: Tensor, layers: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The refined output of all noisy frames, and its layers; what is kept in mind goes through the frames one after the other."""
+        recall = self._recall_before()
+        if recall is None:
+            return self.transformer.refine(drafts, inputs, seen, self.batch.control[:, :, :1])[0].float(), layers
+        frames = []
         for i in range(drafts.shape[2]):
-            ways = moved_memory(memory, None if self._places is None else self._places[:, i : i + 1], fold)
-            draft, inputs_now, seen_now = (part[:, :, i : i + 1] for part in (drafts, inputs, seen))
-            output, noted = self.transformer.refine(draft, inputs_now, seen_now, control, as_channels(ways))
-            outputs.append(output.float())
-            assert ways is not None  # there is a memory
-            memory = remembered(noted.float(), ways)
-        return torch.cat(outputs, dim=2)
+            now = slice(i, i + 1)
+            kept = recalled(recall, self._places_at(now), self.batch.image[:, :, :1], [layer[:, :, now] for layer in layers], self.batch.has_static)
+            draft, inputs_now, seen_now = (part[:, :, now] for part in (drafts, inputs, seen))
+            output, noted = (out.float() for out in self.transformer.refine(draft, inputs_now, seen_now, self.batch.control[:, :, :1], kept.channels))
+            frames.append((output, kept.layers))
+            recall = kept.after(layered(output, kept.layers)[1], noted)
+        outputs, every_layer = zip(*frames, strict=True)
+        return torch.cat(outputs, dim=2), tuple(torch.cat(layer, dim=2) for layer in zip(*every_layer, strict=True))
+
+    def _recall_before(self) -> Recall | None:
+        """What is kept in mind before the first noisy frame: a clip that does not begin with the reference is entered as if all had rested."""
+        recall = Recall.at_start(self.transformer.config.refiner, self.batch.image[:, :, :1])
+        first = self._places_at(slice(0, 1))
+        if recall is None or first is None or self.layout.first_noisy == 1:
+            return recall
+        return recall.resting_since(first[:, 0, WAYS].to(self.batch.image))
+
+    def _places_at(self, frames: slice) -> Tensor | None:
+        return None if self._places is None else self._places[:, frames]
 
     def _ray_tokens(self) -> Tensor | None:
         if not self.transformer.config.add_control_adapter:

@@ -9,7 +9,7 @@ from torch import Tensor
 from h2w_ros.camera import plucker_matrix, unit_rays_camera
 from h2w_ros.condition import Camera
 from h2w_ros.generator.config import GeneratorConfig
-from h2w_ros.generator.motion import moved, places_before
+from h2w_ros.generator.motion import moved, places_since
 from h2w_ros.generator.rays import RayTrack
 from h2w_ros.generator.rollout import BlockConditions
 from h2w_ros.geometry import Transform
@@ -67,8 +67,9 @@ class StreamedEpisodes:
     def _places_of(self, index: int) -> Tensor | None:
         if self._model.rollout.prediction != "layers" or index == 0:
             return None
-        now, before = (self._looks.moment(self._source.moments(self._episodes, i, self._static is not None)) for i in (index, index - 1))
-        return places_before(now, before, self._model.small_size)[:, None]
+        known = self._static is not None
+        now, before, first = (self._looks.moment(self._source.moments(self._episodes, i, known)) for i in (index, index - 1, 0))
+        return places_since(now, before, first, self._model.small_size)[:, None]
 
     def _frame(self, latents: Tensor, index: int) -> Tensor:
         return latents[self._episodes, index].float()[:, :, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 
 import numpy as np
@@ -12,7 +13,7 @@ pytest.importorskip("rclpy")
 from annotate_world import CAMERA, sighting_of
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
-from robot_fixture import values_of
+from robot_fixture import message_of, values_of
 from ros_fixture import START_NS, Ros, wait_until
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image as ImageMsg
@@ -23,7 +24,7 @@ from h2w_msgs.msg import Hands
 from h2w_ros.geometry import apply, rotation_from_axis_angle, transform
 from h2w_ros.hands.model import load_hand_model
 from h2w_ros.hands.skinning import hand_joints_and_tips_world
-from h2w_ros.nodes import topics
+from h2w_ros.nodes import hand_tracker, topics
 from h2w_ros.nodes.hand_tracker import HandTracker
 from h2w_ros.nodes.images import header, image_to_msg
 from h2w_ros.nodes.messages import camera_info, pose_to_msg
@@ -130,3 +131,53 @@ def test_a_mirrored_picture_is_turned_before_it_is_looked_at(ros: Ros) -> None:
     assert wait_until(lambda: seer.pictures)
     assert seer.pictures[0][0, -1].tolist() == [255, 255, 255]
     assert seer.pictures[0][0, 0].tolist() == [0, 0, 0]
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_counted(ros: Ros) -> None:
+    diagnostics, seer = ros.collect(DiagnosticArray, topics.DIAGNOSTICS), Seer([])
+    node = tracker(ros, seer, view_deg=60.0)
+    pictures = ros.publisher(ImageMsg, topics.IMAGE)
+    assert wait_until(pictures.get_subscription_count)
+    torn, strange, wide = picture_msg(0), picture_msg(1), picture_msg(2)
+    torn.data, strange.encoding, wide.width = torn.data[:100], "yuv422_yuy2", 4_000_000_000
+    for number, msg in enumerate((torn, strange, wide), 1):
+        pictures.publish(msg)
+        assert wait_until(lambda number=number: node._dropped["picture_unusable"] == number)
+    pictures.publish(picture_msg(3))
+    assert wait_until(lambda: len(seer.pictures) == 1)
+    assert wait_until(lambda: values_of(diagnostics, "hand_tracker").get("dropped.picture_unusable") == "3")
+
+
+class Dying(Seer):
+    """Sees one picture, then its process is gone."""
+
+    def find(self, picture):
+        if self.pictures:
+            raise OSError("MediaPipe's process has ended: killed")
+        return super().find(picture)
+
+
+def test_a_mediapipe_that_dies_is_said_and_started_again(ros: Ros, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hand_tracker, "RESTART_S", 1.5)
+    heard, diagnostics = ros.collect(Hands, topics.HANDS), ros.collect(DiagnosticArray, topics.DIAGNOSTICS)
+    started: list[Seer] = []
+
+    def start(config: object) -> Seer:
+        started.append(Seer([]) if started else Dying([]))
+        return started[-1]
+
+    ros.add(HandTracker(start, context=ros.context, parameter_overrides=overrides(view_deg=60.0)))
+    pictures = ros.publisher(ImageMsg, topics.IMAGE)
+    assert wait_until(pictures.get_subscription_count)
+    said = []
+    for index in range(100):
+        pictures.publish(picture_msg(index))
+        said.append(message_of(diagnostics, "hand_tracker"))
+        if len(heard) >= 5 and any("has ended: killed" in text for text in said) and said[-1] == "ok":
+            break
+        time.sleep(0.1)
+    assert len(started) == 2
+    assert started[0].is_closed
+    assert any("has ended: killed; it is started again" in text for text in said)
+    assert said[-1] == "ok"
+    assert len(heard) >= 5

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage
@@ -20,6 +20,7 @@ from h2w_msgs.msg import Hands as HandsMsg
 from h2w_ros.annotate.intrinsics import centred
 from h2w_ros.annotate.live import LiveHands
 from h2w_ros.annotate.mediapipe_hands import MediaPipeConfig, MediaPipeProcess
+from h2w_ros.annotate.sighting import Sightings
 from h2w_ros.condition import Camera, HandPose, Image
 from h2w_ros.geometry import Transform
 from h2w_ros.hands.model import mano_folder
@@ -36,6 +37,20 @@ from h2w_ros.ros_messages import image_from_compressed, image_from_msg, lens_fro
 MARKERS = "hand_markers"
 # Of pictures that come faster than hands are found only the newest counts.
 NEWEST = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+# MediaPipe takes seconds to start; one that dies at once must not take all of the node's time.
+RESTART_S = 5.0
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """What the node needs of `MediaPipeProcess`."""
+
+    def find(self, picture: Image) -> Sightings:
+        """The hands in a picture; OSError when there will be no more answers."""
+
+    def close(self) -> None:
+        """Ends it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +73,7 @@ class HandTrackerConfig:
 class HandTracker(lifecycle.ManagedNode):
     """Shows pictures to MediaPipe, which runs in a process and an environment of its own, fits hands, gives them out."""
 
-    def __init__(self, open_detector: Callable[[MediaPipeConfig], MediaPipeProcess] = MediaPipeProcess, **kwargs: Any) -> None:
+    def __init__(self, open_detector: Callable[[MediaPipeConfig], Detector] = MediaPipeProcess, **kwargs: Any) -> None:
         super().__init__("hand_tracker", (HandTrackerConfig,), **kwargs)
         self._open_detector = open_detector
         out = {"qos_profile": topics.RESULT_OUT, "qos_overriding_options": topics.overridable()}
@@ -75,9 +90,9 @@ class HandTracker(lifecycle.ManagedNode):
     def set_up(self) -> None:
         """Starts MediaPipe, whose environment is set up where it is missing, and subscribes."""
         self._config = read(self, HandTrackerConfig)
-        confidence = self._config.min_confidence
         self._live = LiveHands(mano_folder(self._config.mano_dir), self._config.farthest_m)
-        self._detector = self._open_detector(MediaPipeConfig(min_detection_confidence=confidence, min_tracking_confidence=confidence))
+        self._detector: Detector | None = self._started()
+        self._ended, self._ended_s = "", 0.0
         self._frames = TfTree()
         self._rectifier: Rectifier | None = None
         self._dropped: Counter[str] = Counter()
@@ -99,7 +114,13 @@ class HandTracker(lifecycle.ManagedNode):
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
         self._inputs.clear()
-        self._detector.close()
+        if self._detector is not None:
+            self._detector.close()
+            self._detector = None
+
+    def _started(self) -> Detector:
+        confidence = self._config.min_confidence
+        return self._open_detector(MediaPipeConfig(min_detection_confidence=confidence, min_tracking_confidence=confidence))
 
     def _listen(self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile, silence: str) -> None:
         def heard(msg: Any) -> None:
@@ -163,7 +184,20 @@ class HandTracker(lifecycle.ManagedNode):
         straight = picture if self._rectifier is None else self._rectifier(picture)
         upright = straight[:, ::-1] if self._config.is_mirrored else straight
         seen_by = replace(camera, cx=camera.width_px - camera.cx) if self._config.is_mirrored else camera
-        return self._live.fit(self._detector.find(upright), seen_by, stamp_ns)
+        return self._live.fit(self._sightings(upright), seen_by, stamp_ns)
+
+    def _sightings(self, picture: Image) -> Sightings:
+        """What MediaPipe sees; ValueError while its process is gone, which is started again after a while."""
+        if self._detector is None and time.monotonic() - self._ended_s > RESTART_S:
+            self._detector, self._ended = self._started(), ""
+        if self._detector is None:
+            raise ValueError(self._ended)
+        try:
+            return self._detector.find(picture)
+        except OSError as error:
+            self._detector.close()
+            self._detector, self._ended, self._ended_s = None, f"{error}; it is started again after {RESTART_S:g} s", time.monotonic()
+            raise ValueError(self._ended) from error
 
     # Outputs.
 
@@ -185,7 +219,8 @@ class HandTracker(lifecycle.ManagedNode):
 
     def _health(self) -> Health:
         values = {"pictures": self._num_pictures, "hands": self._num_hands, "took_ms": self._took_ms}
-        return health_with_losses(self, self._hearing.stale(), values, self._dropped + self._live.dropped)
+        problems = self._hearing.stale() | ({"mediapipe": self._ended} if self._ended else {})
+        return health_with_losses(self, problems, values, self._dropped + self._live.dropped)
 
 
 def _camera_of_view(width_px: int, height_px: int, view_deg: float) -> Camera:

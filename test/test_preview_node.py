@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 import time
 from collections.abc import Mapping
@@ -11,14 +12,18 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from page_fixture import EchoGenerator, scenes
 from process_fixture import ECHO_GENERATOR, process
 from robot_fixture import generator
-from ros_fixture import CAMERA, EchoSession, Ros, conditions, wait_until
+from ros_fixture import CAMERA, START_NS, EchoSession, Ros, conditions, wait_until
+from sensor_msgs.msg import Image as ImageMsg
 
 from h2w_msgs.msg import Condition as ConditionMsg
+from h2w_msgs.msg import Prediction
 from h2w_ros.condition import Image
 from h2w_ros.nodes import topics
+from h2w_ros.nodes.images import image_to_msg
 from h2w_ros.nodes.messages import Moment, condition_to_msg
 from h2w_ros.nodes.params import overrides
 from h2w_ros.nodes.preview import Preview
@@ -105,6 +110,28 @@ def test_a_condition_that_makes_no_sense_is_not_shown_and_ends_nothing(ros: Ros,
     sender.publish(condition_to_msg(Moment(conditions(1)[0])))
     assert wait_until(lambda: len(watcher.of("camera")) == 1)
     assert watcher.of("camera")[0][0].shape == (CAMERA.height_px, CAMERA.width_px, 3)
+
+
+def test_predictions_and_diagnostics_that_make_no_sense_end_nothing(ros: Ros, preview: Preview) -> None:
+    watcher = Watcher()
+    preview._hub.add(watcher)
+    predictions, diagnostics = ros.publisher(Prediction, topics.PREDICTION, topics.RESULT_OUT), ros.publisher(DiagnosticArray, topics.DIAGNOSTICS)
+    assert wait_until(lambda: predictions.get_subscription_count() and diagnostics.get_subscription_count())
+    image = image_to_msg(conditions(1)[0].image, START_NS, "eye")
+    predictions.publish(Prediction(image=with_width(image, 4_000_000_000)))
+    values = {"disagreement": "a lot", "dropped.inbox_full": "many", "dropped.restart": "3"}
+    said = DiagnosticStatus(name="/generator", values=[KeyValue(key=key, value=value) for key, value in values.items()])
+    diagnostics.publish(DiagnosticArray(status=[said]))
+    predictions.publish(Prediction(image=image))
+    assert wait_until(lambda: len(watcher.of("prediction")) == 1)
+    assert wait_until(lambda: watcher.status.get("facts") == {"Dropped": "3"})
+    assert watcher.status["disagreement"] is None
+
+
+def with_width(image: ImageMsg, width_px: int) -> ImageMsg:
+    wider = copy.deepcopy(image)
+    wider.width = width_px
+    return wider
 
 
 def test_a_taken_port_refuses_to_start_with_the_reason(ros: Ros, preview: Preview) -> None:

@@ -185,11 +185,16 @@ class Preview(lifecycle.ManagedNode):
             self._hub.show("camera", condition.image, {"hands": drawn})
 
     def _on_prediction(self, msg: Prediction) -> None:
+        try:
+            picture = image_from_msg(msg.image)
+        except ValueError as error:
+            self.warn("prediction", f"a prediction is not shown: {error}")
+            return
         latency_ms = 1e3 * (msg.latency.sec + msg.latency.nanosec / NS_PER_S)
         facts: dict[str, object] = {"index": int(msg.index), "hands": self._hands.get(stamp_to_ns(msg.header.stamp), [])}
         if latency_ms:
             facts["latency_ms"] = round(latency_ms, 1)
-        self._hub.show("prediction", image_from_msg(msg.image), facts)
+        self._hub.show("prediction", picture, facts)
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
@@ -207,7 +212,7 @@ class Preview(lifecycle.ManagedNode):
             f"{name}: {report.message}" for name, report in (("generator", generator), ("conditioner", conditioner)) if report and report.level > 0
         ]
         facts = {title: shortened(generator.values[key]) for key, title in FACTS.items() if key in generator.values}
-        dropped = sum(int(float(value)) for key, value in generator.values.items() if key.startswith("dropped."))
+        dropped = sum(int(finite(value) or 0) for key, value in generator.values.items() if key.startswith("dropped."))
         return {
             "problem": "; ".join(said),
             "is_error": generator.level >= level_of(DiagnosticStatus(level=DiagnosticStatus.ERROR)),
@@ -237,7 +242,10 @@ def level_of(status: DiagnosticStatus) -> int:
 
 def finite(text: str) -> float | None:
     """The number, None where there is none."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        return None
     return value if abs(value) < float("inf") else None
 
 

@@ -12,7 +12,7 @@ MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
 NAME = MANIFEST.findtext("name")
 MAINTAINER = MANIFEST.find("maintainer")
 
-NODES = ("conditioner", "generator", "hand_tracker", "preview", "recorder", "replay", "tracker_bridge")
+NODES = ("conditioner", "generator", "hand_tracker", "preview", "recorder", "replay", "scene", "tracker_bridge")
 DATA_FOLDERS = ("config", "launch", "models")
 
 EXTRAS = {

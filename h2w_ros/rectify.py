@@ -9,7 +9,7 @@ from functools import cached_property
 
 import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from numpy import ndarray
 
 from h2w_ros.camera import from_pixel_centres
@@ -156,3 +156,12 @@ class Rectifier:
         if picture.shape != expected:
             raise ValueError(f"picture must be {expected} like its camera_info, got {picture.shape}: publish the camera_info of this picture")
         return picture if self.lens.is_straight else cv2.remap(picture, *self._maps, interpolation=cv2.INTER_LINEAR)
+
+    def nearest(self, depth_m: Float32[ndarray, "_ _"]) -> Float32[ndarray, "_ _"]:
+        """The rectified depth image, no two measurements mixed; 0 where the lens saw nothing."""
+        if depth_m.shape != (self.lens.height_px, self.lens.width_px):
+            got = f"{depth_m.shape[1]}x{depth_m.shape[0]} px"
+            raise ValueError(f"depth must be {self.lens.width_px}x{self.lens.height_px} px like camera_info, got {got}: register it to the picture")
+        if self.lens.is_straight:
+            return depth_m
+        return np.asarray(cv2.remap(depth_m, *self._maps, interpolation=cv2.INTER_NEAREST), dtype=np.float32)

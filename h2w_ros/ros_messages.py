@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from jaxtyping import Bool, UInt8
 from numpy import ndarray
 
 from h2w_ros import geometry
@@ -67,28 +68,40 @@ def image_from_msg(msg: Any) -> Image:
     encoding = ENCODINGS.get(msg.encoding)
     if encoding is None:
         raise ValueError(f"image encoding must be one of {sorted(ENCODINGS)}, got {msg.encoding!r}: convert it with image_proc")
-    _check_sides("image", msg.width, msg.height)
-    row_bytes = msg.width * encoding.num_channels
+    return encoding.to_rgb(pixel_rows(msg, encoding.num_channels).reshape(msg.height, msg.width, encoding.num_channels))
+
+
+def known_from_msg(msg: Any) -> Bool[ndarray, "_ _"] | None:
+    """Where a sensor_msgs/Image with an alpha channel is opaque; None for other encodings, which are opaque everywhere."""
+    if msg.encoding not in ("rgba8", "bgra8"):
+        return None
+    return pixel_rows(msg, 4)[:, 3::4] >= 128
+
+
+def pixel_rows(msg: Any, pixel_bytes: int) -> UInt8[ndarray, "_ _"]:
+    """The rows of a sensor_msgs/Image without their padding, as bytes; ValueError when size and data do not fit together."""
+    check_sides("image", msg.width, msg.height)
+    row_bytes = msg.width * pixel_bytes
     if msg.step < row_bytes:
         raise ValueError(f"image step must be at least {row_bytes} bytes for {msg.width} px of {msg.encoding}, got {msg.step}")
     # The last row may come without its padding.
     if len(msg.data) < msg.step * (msg.height - 1) + row_bytes:
         raise ValueError(f"image data must hold {msg.height} rows of {msg.step} bytes, got {len(msg.data)} bytes")
     raw = np.frombuffer(msg.data, np.uint8)
-    rows = np.lib.stride_tricks.as_strided(raw, (msg.height, row_bytes), (msg.step, 1), writeable=False)
-    return encoding.to_rgb(rows.reshape(msg.height, msg.width, encoding.num_channels))
+    return np.lib.stride_tricks.as_strided(raw, (msg.height, row_bytes), (msg.step, 1), writeable=False)
 
 
 def image_from_compressed(msg: Any) -> Image:
     """The picture of a sensor_msgs/CompressedImage (JPEG or PNG) as RGB; ValueError when it does not decode."""
-    _check_sides("compressed image", *claimed_size_px(bytes(msg.data)))
+    check_sides("compressed image", *claimed_size_px(bytes(msg.data)))
     decoded = cv2.imdecode(np.frombuffer(msg.data, np.uint8), cv2.IMREAD_COLOR)
     if decoded is None:
         raise ValueError(f"compressed image ({msg.format!r}, {len(msg.data)} bytes) must be a whole JPEG or PNG file")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def _check_sides(name: str, width_px: int, height_px: int) -> None:
+def check_sides(name: str, width_px: int, height_px: int) -> None:
+    """ValueError when a picture claims to have no pixels, or more than any camera."""
     if not 0 < height_px <= MAX_SIDE_PX or not 0 < width_px <= MAX_SIDE_PX:
         raise ValueError(f"{name} sides must be 1..{MAX_SIDE_PX} px, got {width_px}x{height_px}")
 
@@ -128,7 +141,7 @@ def lens_from_msg(msg: Any, is_rectified: bool = False) -> Lens:
     """The lens that a sensor_msgs/CameraInfo describes; for pictures that are rectified already, the pinhole of its P."""
     if msg.k[0] == 0.0:
         raise ValueError("camera_info is uncalibrated (k[0] == 0): calibrate the camera, or set its calibration file in the driver")
-    _check_sides("camera_info", msg.width, msg.height)
+    check_sides("camera_info", msg.width, msg.height)
     K = (float(msg.k[0]), float(msg.k[4]), float(msg.k[2]), float(msg.k[5]))
     P = (float(msg.p[0]), float(msg.p[5]), float(msg.p[2]), float(msg.p[6])) if msg.p[0] > 0.0 else None
     if is_rectified:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
-from sensor_msgs.msg import CameraInfo, CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
 from sensor_msgs.msg import Image as ImageMsg
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
@@ -29,8 +29,9 @@ from h2w_ros.nodes.condition_markers import ConditionMarkers
 from h2w_ros.nodes.diagnostics import Diagnostics, Health, health_with_losses
 from h2w_ros.nodes.hearing import Hearing
 from h2w_ros.nodes.images import image_to_msg, picture_of_rays, rays_to_msg
-from h2w_ros.nodes.messages import Moment, condition_to_msg
+from h2w_ros.nodes.messages import Moment, condition_to_msg, static_render_to_msg
 from h2w_ros.nodes.params import check_choices, read, setting
+from h2w_ros.nodes.scene_input import SceneInput, SceneInputConfig
 from h2w_ros.rectify import Lens, Rectifier
 from h2w_ros.ros_messages import (
     hands_from_msgs,
@@ -79,11 +80,12 @@ class Conditioner(lifecycle.ManagedNode):
     """Aligns its inputs and gives out `Condition`s, as messages to whoever subscribes and as objects to `on_moment`."""
 
     def __init__(self, on_moment: Callable[[Moment], None] | None = None, **kwargs: Any) -> None:
-        super().__init__("conditioner", (ConditionerConfig, TimelineConfig), **kwargs)
+        super().__init__("conditioner", (ConditionerConfig, TimelineConfig, SceneInputConfig), **kwargs)
         self._on_moment = on_moment
         out = {"qos_profile": topics.RESULT_OUT, "qos_overriding_options": topics.overridable()}
         self._conditions = self.create_lifecycle_publisher(ConditionMsg, topics.CONDITION, **out)
         self._renders = self.create_lifecycle_publisher(ImageMsg, topics.HAND_RENDER, **out)
+        self._static_renders = self.create_lifecycle_publisher(ImageMsg, topics.STATIC_RENDER, **out)
         self._rays = self.create_lifecycle_publisher(ImageMsg, topics.PLUCKER_RAYS, **out)
         self._rays_pictures = self.create_lifecycle_publisher(ImageMsg, topics.RAYS_PICTURE, **out)
         self._marker_sets = self.create_lifecycle_publisher(MarkerArray, topics.CONDITION_MARKERS, **out)
@@ -99,6 +101,7 @@ class Conditioner(lifecycle.ManagedNode):
         self._frames = StaticFrames()
         self._timeline = Timeline(read(self, TimelineConfig), now_s=time.monotonic)
         self._dropped: Counter[str] = Counter()
+        self._scene = SceneInput(read(self, SceneInputConfig), self._frames, self._drop)
         self._num_conditions = 0
         self._num_resets_seen = 0
         self._lens: Lens | None = None
@@ -118,6 +121,7 @@ class Conditioner(lifecycle.ManagedNode):
     def take_changes(self) -> None:
         """Limits and styles hold from the next message on."""
         self._config, self._timeline.config = read(self, ConditionerConfig), read(self, TimelineConfig)
+        self._scene.config = read(self, SceneInputConfig)
         self._hearing.stale_after_s = read(self, lifecycle.NodeConfig).stale_after_s
         self.__dict__.pop("_renderer", None)
 
@@ -134,6 +138,10 @@ class Conditioner(lifecycle.ManagedNode):
         else:
             self._subscribe(HandsMsg, topics.HANDS, self._on_hands, "conditions without hands")
         self._inputs[topics.TF_STATIC] = self.create_subscription(TFMessage, topics.TF_STATIC, self._on_tf_static, topics.LATCHED)
+        # A scene is published once in a while, and kept for those who come later: it is no input that falls silent.
+        self._inputs[topics.SCENE_POINTS] = self.create_subscription(
+            PointCloud2, topics.SCENE_POINTS, self._scene.take, topics.SCENE, qos_overriding_options=topics.overridable()
+        )
 
     def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], consequence: str) -> None:
         """An input whose silence has a consequence that can be said."""
@@ -265,7 +273,8 @@ class Conditioner(lifecycle.ManagedNode):
             self._num_conditions += 1
             if condition.hands or condition.hand_render is not None:
                 self._hearing.heard(USABLE_HANDS)
-            self._give_out(Moment(condition, self._world_frame, self._camera_frame, received_ns))
+            whole = self._scene.into(condition, self._world_frame)
+            self._give_out(Moment(whole, self._world_frame, self._camera_frame, received_ns))
 
     def _give_out(self, moment: Moment) -> None:
         if self._on_moment is not None:
@@ -274,6 +283,8 @@ class Conditioner(lifecycle.ManagedNode):
             self._conditions.publish(condition_to_msg(moment))
         if self._renders.get_subscription_count():
             self._renders.publish(image_to_msg(self._hand_picture(moment), moment.condition.stamp_ns, moment.camera_frame))
+        if moment.condition.static_render is not None and self._static_renders.get_subscription_count():
+            self._static_renders.publish(static_render_to_msg(moment.condition, moment.camera_frame))
         self._markers.follow(moment.condition.T_world_camera)
         if self._marker_sets.get_subscription_count():
             self._marker_sets.publish(self._markers.message(moment))

@@ -8,7 +8,7 @@ from array import array
 import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 from numpy import ndarray
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMsg
@@ -40,6 +40,14 @@ def image_to_msg(picture: Image, stamp_ns: int, frame_id: str) -> ImageMsg:
     height_px, width_px, _ = picture.shape
     msg = ImageMsg(header=header(stamp_ns, frame_id), height=height_px, width=width_px, encoding="rgb8", step=3 * width_px)
     msg.data = bytes_field(np.ascontiguousarray(picture))
+    return msg
+
+
+def partial_image_to_msg(picture: Image, known: Bool[ndarray, "H W"], stamp_ns: int, frame_id: str) -> ImageMsg:
+    """An rgba8 message of a picture that shows something in some places only: elsewhere it is transparent."""
+    height_px, width_px, _ = picture.shape
+    msg = ImageMsg(header=header(stamp_ns, frame_id), height=height_px, width=width_px, encoding="rgba8", step=4 * width_px)
+    msg.data = bytes_field(np.dstack([picture, np.where(known, np.uint8(255), np.uint8(0))]))
     return msg
 
 

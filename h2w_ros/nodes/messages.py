@@ -16,8 +16,8 @@ from h2w_msgs.msg import PinholeCamera
 from h2w_ros import geometry
 from h2w_ros.camera import from_pixel_centres
 from h2w_ros.condition import Camera, Condition, HandPose, Image
-from h2w_ros.nodes.images import header, image_to_msg, stamp_from_ns
-from h2w_ros.ros_messages import LEFT, RIGHT, hand_from_msg, image_from_msg, pose_from_msg, stamp_to_ns
+from h2w_ros.nodes.images import header, image_to_msg, partial_image_to_msg, stamp_from_ns
+from h2w_ros.ros_messages import LEFT, RIGHT, hand_from_msg, image_from_msg, known_from_msg, pose_from_msg, stamp_to_ns
 
 SIDE_NUMBERS = {"left": LEFT, "right": RIGHT}
 
@@ -93,9 +93,18 @@ def condition_to_msg(moment: Moment) -> ConditionMsg:
         camera_pose=pose_to_msg(condition.T_world_camera),
         hands=[hand_to_msg(hand) for hand in condition.hands],
     )
-    for name in ("hand_render", "static_render", "image"):
+    for name in ("hand_render", "image"):
         setattr(msg, name, _optional_picture(getattr(condition, name), condition.stamp_ns, moment.camera_frame))
+    msg.static_render = static_render_to_msg(condition, moment.camera_frame)
     return msg
+
+
+def static_render_to_msg(condition: Condition, frame_id: str) -> ImageMsg:
+    """The static scene, transparent where it is not known; without data when there is none."""
+    picture, known = condition.static_render, condition.static_known
+    if picture is None or known is None or known.all():
+        return _optional_picture(picture, condition.stamp_ns, frame_id)
+    return partial_image_to_msg(picture, known, condition.stamp_ns, frame_id)
 
 
 def condition_from_msg(msg: ConditionMsg) -> Moment:
@@ -108,6 +117,7 @@ def condition_from_msg(msg: ConditionMsg) -> Moment:
         hand_render=_picture_or_none(msg.hand_render),
         static_render=_picture_or_none(msg.static_render),
         image=_picture_or_none(msg.image),
+        static_known=known_from_msg(msg.static_render) if msg.static_render.data else None,
     )
     return Moment(condition, msg.header.frame_id, msg.image.header.frame_id, stamp_to_ns(msg.received))
 

@@ -12,14 +12,23 @@ CAMERA_INFO = "camera_info"
 ODOMETRY = "odometry"
 HANDS = "hands"
 READY_MADE_HANDS = "ready_made_hands"
+SCENE_POINTS = "scene_points"
 TF_STATIC = "/tf_static"
 
 # Out of the conditioner.
 CONDITION = "condition"
 HAND_RENDER = "hand_render"
+STATIC_RENDER = "static_render"
 PLUCKER_RAYS = "plucker_rays"
 RAYS_PICTURE = "plucker_rays/picture"
 CONDITION_MARKERS = "condition_markers"
+
+# Into the scene node, beside what the conditioner hears.
+DEPTH = "depth/image_raw"
+DEPTH_COMPRESSED = "depth/image_raw/compressedDepth"
+DEPTH_POINTS = "depth/points"
+SAVE_SCENE = "save_scene"
+CLEAR_SCENE = "clear_scene"
 
 # Out of the generator.
 PREDICTED_IMAGE = "predicted/image_raw"
@@ -40,6 +49,8 @@ NUMBERS_IN = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=50, reliability=R
 RESULT_OUT = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.RELIABLE)
 REPLAY_OUT = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=20, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# Only the newest scene counts, and it must reach those who come later.
+SCENE = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 INPUTS = (IMAGE, IMAGE_COMPRESSED, CAMERA_INFO, ODOMETRY, HANDS, READY_MADE_HANDS)

@@ -25,7 +25,7 @@ COVERING = 0.75
 """Of the way from pixel to pixel: the radius that leaves no gap between four of them."""
 
 
-def check_depth(depth_m: DepthMap) -> None:
+def check_depth(depth_m: Float32[ndarray, "*any"]) -> None:
     """ValueError when a depth image measures nothing, or cannot be in metres."""
     measured = depth_m[depth_m > 0.0]
     if not len(measured):
@@ -34,6 +34,13 @@ def check_depth(depth_m: DepthMap) -> None:
     if not low <= median_m <= high:
         rule = "16UC1 must be in millimetres and 32FC1 in metres (REP 118)"
         raise ValueError(f"depth has a median of {median_m:.4g} m, which no head camera sees ({low} to {high} m): {rule}")
+
+
+def points_of(depth_m: DepthMap, camera: Camera, T_world_camera: Transform) -> Float32[ndarray, "H W 3"]:
+    """What every pixel shows, in the world [m]; where nothing was measured, the camera itself."""
+    rays = unit_rays_camera(camera)
+    at_depth_one = (rays / rays[:, 2:]).reshape(*depth_m.shape, 3)
+    return apply(T_world_camera, at_depth_one * depth_m[..., None]).astype(np.float32)
 
 
 def surface_points(
@@ -48,10 +55,7 @@ def surface_points(
     shown &= leap <= EDGE_SHARE
     if not shown.any():
         return None
-    rays = unit_rays_camera(camera)
-    at_depth_one = (rays / rays[:, 2:]).reshape(*depth_m.shape, 3)
-    points_camera = at_depth_one[shown] * depth_m[shown][:, None]
-    points_world = apply(T_world_camera, points_camera).astype(np.float32)
+    points_world = points_of(depth_m, camera, T_world_camera)[shown]
     return Points(points_world, image[shown], _radii(depth_m, camera, leap)[shown])
 
 

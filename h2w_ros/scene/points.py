@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 from numpy import ndarray
 from scipy.spatial import cKDTree
 
@@ -25,6 +25,7 @@ PIXELS_A_CELL = 1.5
 """Clouds are drawn with as many pixels a point, along a side, where the scene is nearest: finer ones cost time, and show no more."""
 NUM_LEVELS = 5
 SAMPLE = 2000
+FEW = 300
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +52,10 @@ class Points:
         points = self._coarse_enough(camera, T_world_camera)
         T_camera_world = invert(T_world_camera).astype(np.float32)
         return splat(apply(T_camera_world, points.points_world), points.colors, points.radii_m, camera)
+
+    def part(self, wanted: Bool[ndarray, "n"]) -> Points:
+        """Some of the points, at least one."""
+        return Points(self.points_world[wanted], self.colors[wanted], self.radii_m[wanted])
 
     def moved(self, T_new_world: Transform) -> Points:
         """The same points in another frame."""
@@ -96,3 +101,20 @@ def radii_of(points: Float32[ndarray, "n 3"]) -> Float32[ndarray, "n"]:
     if not typical > 0.0:
         raise ValueError(f"points without radii must lie apart, most of them have {NEIGHBOURS} others at the same place")
     return (COVERING * spacing.clip(0.1 * typical, LONELY * typical)).astype(np.float32)
+
+
+def radii_of_view(points_camera: Float32[ndarray, "n 3"]) -> Float32[ndarray, "n"]:
+    """Radii for points that one camera measured, in its frame [m]: their spacing grows with their distance, and a few of them tell how.
+
+    ValueError for fewer than five points.
+    """
+    if len(points_camera) <= NEIGHBOURS:
+        raise ValueError(f"a cloud must have more than {NEIGHBOURS} points, to tell their spacing from one another, got {len(points_camera)}")
+    distance = np.linalg.norm(points_camera, axis=1)
+    few = slice(None, None, max(1, len(points_camera) // FEW))
+    tree = cKDTree(points_camera, leafsize=64, balanced_tree=False, compact_nodes=False)
+    spacing: ndarray = tree.query(points_camera[few], k=NEIGHBOURS + 1)[0][:, NEIGHBOURS]
+    a_metre = float(np.median(spacing / np.maximum(distance[few], NEAREST_M)))
+    if not a_metre > 0.0:
+        raise ValueError(f"points of a cloud must lie apart, most of them have {NEIGHBOURS} others at the same place")
+    return (COVERING * a_metre * np.maximum(distance, NEAREST_M)).astype(np.float32)

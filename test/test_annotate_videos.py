@@ -10,8 +10,9 @@ import pytest
 from annotate_world import CAMERA, sighting_of
 from test_annotate_hands import AT, waving
 
-from h2w_ros.annotate.cameras.path import CameraPath, FixedCamera, NoCameraPathError
-from h2w_ros.annotate.cameras.scale import scale_by_hands
+from h2w_ros.annotate.cameras.fixed import FixedCamera
+from h2w_ros.annotate.cameras.path import CameraPath, NoCameraPathError
+from h2w_ros.annotate.cameras.scale import scale_by_rest
 from h2w_ros.annotate.clip import ClipConfig, open_clip
 from h2w_ros.annotate.hand_stage import FoundHand
 from h2w_ros.annotate.intrinsics import Intrinsics, IntrinsicsConfig, film_focal_mm, intrinsics_of
@@ -49,7 +50,7 @@ def video(tmp_path):
     path = tmp_path / "kitchen.mp4"
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 255, (60, 80, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
-    write_video(path, (np.roll(picture, frame, axis=1) for frame in range(NUM_FRAMES)), 16.0)
+    write_video(path, [picture] * NUM_FRAMES, 16.0)
     return path
 
 
@@ -217,11 +218,19 @@ def test_hands_that_rest_tell_the_scale_of_the_cameras_path(scale):
         wrist = np.linalg.inv(pose) @ hand.T_world_wrist
         wrist[:3, :3] = hand.T_world_wrist[:3, :3]
         frames.append({"right": FoundHand(type(hand)("right", wrist, hand.joint_angles_rad, hand.betas), 1.0, 100.0)})
-    found = scale_by_hands(frames, path, [round(frame * 1e9 / 16) for frame in range(NUM_FRAMES)])
+    found = scale_by_rest(frames, path, [round(frame * 1e9 / 16) for frame in range(NUM_FRAMES)])
     assert found.scale == pytest.approx(scale, rel=0.02)
     assert found.spread < 1.05
     still = apply(path.scaled(found.scale).poses[-1], frames[-1]["right"].hand_camera.T_world_wrist[:3, 3])
     np.testing.assert_allclose(still, hand.T_world_wrist[:3, 3], atol=0.01)
+
+
+def test_a_camera_that_is_said_to_stand_still_and_moves_is_rejected(tmp_path, hands):
+    picture = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+    write_video(tmp_path / "pan.mp4", (np.roll(picture, 2 * frame, axis=1) for frame in range(NUM_FRAMES)), 16.0)
+    (outcome,) = outcomes_of(task_of(tmp_path / "out", hands[1]), tmp_path / "pan.mp4")
+    assert outcome.status == "rejected"
+    assert "the scene moves by 3.5 degrees within a second" in outcome.reason  # 32 pixels at a focal length of 520
 
 
 def test_a_path_without_scale_and_without_hands_is_rejected(tmp_path, video, hands):

@@ -33,7 +33,7 @@ HANDS: Mapping[str, Row] = {
 
 CAMERAS: Mapping[str, Row] = {
     "colmap": Row("h2w_ros.annotate.cameras.colmap", "ColmapCamera"),
-    "fixed": Row("h2w_ros.annotate.cameras.path", "FixedCamera"),
+    "fixed": Row("h2w_ros.annotate.cameras.fixed", "FixedCamera"),
     "tum": Row(_SAVED, "SavedCamera", "the TUM file: lines of stamp tx ty tz qx qy qz qw, camera to world"),
     "colmap-files": Row(_SAVED, "SavedCamera", "the folder of COLMAP's cameras.txt and images.txt"),
     "vipe": Row(_SAVED, "SavedCamera", "ViPE's pose/NAME.npz; its lens is read from intrinsics/ beside pose/"),

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from h2w_ros.annotate.cameras.path import CameraPath, CameraSource, NoCameraPathError
-from h2w_ros.annotate.cameras.scale import ScaleFound, scale_by_hands
+from h2w_ros.annotate.cameras.scale import ScaleFound, scale_by_rest
+from h2w_ros.annotate.cameras.touch import scale_by_touch
 from h2w_ros.annotate.clip import Clip, ClipConfig
 from h2w_ros.annotate.hand_stage import FoundHand, HandsFound, HandStageConfig, find_hands
 from h2w_ros.annotate.intrinsics import IntrinsicsConfig, intrinsics_of
@@ -68,7 +69,9 @@ def annotate_clip(clip: Clip, sightings: Sequence[Sightings], cameras: CameraSou
 
 def metric_path(path: CameraPath, hands: HandsFound, clip: Clip, told: float | None) -> tuple[CameraPath, ScaleFound]:
     """The path in metres, and what the hands say about its scale: they give it where nobody else does, and check it where somebody did."""
-    found = scale_by_hands(hands.frames, path, clip.stamps_ns)
+    found = scale_by_touch(hands.frames, path)
+    if not found.scale > 0.0:
+        found = scale_by_rest(hands.frames, path, clip.stamps_ns)
     if told is None and not path.is_metric:
         if not found.scale > 0.0:
             raise NoCameraPathError(

@@ -26,6 +26,9 @@ With --candidates: one block of N futures, as one batch and one after the other;
 computes once and the others each for themselves.
 With --fit: the fitting of hands to noisy joints alone, beside SciPy on the same problems, in ms of one core; errors are mean distances of
 21 points from the truth.
+With --webcam: hands of a video that is sent to the node hand_tracker picture by picture at 30 a second, from a picture's sending to its answer.
+With --annotation: how far `h2w annotate` is from the truth on N simulated episodes, whose hands are told to it with a network's errors and whose
+camera it finds: millimetres and degrees, and what its gate does to paths that are right and wrong.
 With --clips: how many clips of 33 frames of 192x256 a minute come out of episodes in any order, pictures, poses and hands, on two processes.
 """
 
@@ -43,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--candidates", type=int, metavar="N", help="measure only N futures of a session, as one batch against one after the other")
     parser.add_argument("--fit", action="store_true", help="measure only the fitting of hands to a tracker's joints")
     parser.add_argument("--clips", type=int, metavar="N", help="measure only random access to N clips of episodes")
+    parser.add_argument("--webcam", type=Path, metavar="VIDEO", help="measure only hand_tracker, on this video in a webcam's place")
+    parser.add_argument("--annotation", type=int, metavar="N", help="measure only annotation, on N simulated episodes (a minute each)")
     parser.add_argument("--json", type=Path, help="write the numbers to this file too")
 
 
@@ -61,6 +66,10 @@ def report_of(args: argparse.Namespace) -> dict[str, object]:
         return fit_report()
     if args.clips is not None:
         return clips_report(args.clips)
+    if args.webcam is not None:
+        return webcam_report(args.webcam)
+    if args.annotation is not None:
+        return annotation_report(args.annotation)
     if args.ros:
         return ros_report(args.model)
     return streaming_report(args) if args.candidates is None else branches_report(args)
@@ -88,6 +97,26 @@ def clips_report(num_clips: int) -> dict[str, object]:
 
     with TemporaryDirectory() as folder, tqdm(total=num_clips, unit="clip", desc="reading", disable=None) as bar:
         return {"hardware": describe(), **measure_clips(ClipPlan(num_clips), Path(folder), bar.update)}
+
+
+def webcam_report(video: Path) -> dict[str, object]:
+    """Hands of a video, through the node."""
+    from h2w_ros.hardware import describe
+    from h2w_ros.nodes.webcam_speed import WebcamPlan, measure_webcam
+
+    return {"hardware": describe(), **measure_webcam(WebcamPlan(video))}
+
+
+def annotation_report(num_clips: int) -> dict[str, object]:
+    """Annotation beside the truth."""
+    from tempfile import TemporaryDirectory
+
+    from tqdm import tqdm
+
+    from h2w_ros.annotate.truth_check import TruthPlan, measure_truth
+
+    with TemporaryDirectory() as folder, tqdm(total=num_clips, unit="clip", desc="annotating", disable=None) as bar:
+        return measure_truth(TruthPlan(num_clips), Path(folder), bar.update)
 
 
 def ros_report(model: str) -> dict[str, object]:

@@ -185,6 +185,7 @@ def _path_of(model: Any, clip: Clip, intrinsics: Intrinsics, name: str) -> Camer
         source=name,
         error_px=float(model.compute_mean_reprojection_error()),
         parallax_deg=_median_parallax_deg(model),
+        points_world=np.array([point.xyz for point in model.points3D.values()]).reshape(-1, 3),
     )
 
 

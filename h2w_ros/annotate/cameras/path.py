@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -25,7 +25,8 @@ class CameraPath:
     """`T_world_camera` of every frame of a clip, None where it is not known.
 
     `is_metric`: translations are metres; otherwise they are to be scaled. `error_px`: how far the scene's points fall from where
-    they were seen; `parallax_deg`: the median angle under which they were seen; NaN where the source does not say.
+    they were seen; `parallax_deg`: the median angle under which they were seen; NaN where the source does not say. `points_world`:
+    points of the still scene, none where the source keeps none.
     """
 
     intrinsics: Intrinsics
@@ -34,6 +35,7 @@ class CameraPath:
     source: str
     error_px: float = float("nan")
     parallax_deg: float = float("nan")
+    points_world: Float[ndarray, "n 3"] = field(default_factory=lambda: np.zeros((0, 3)))
 
     @property
     def known_share(self) -> float:
@@ -47,7 +49,8 @@ class CameraPath:
 
     def scaled(self, scale: float) -> CameraPath:
         """The same path with translations `scale` times as long, in metres from now on."""
-        return replace(self, poses=tuple(None if pose is None else _scaled(pose, scale) for pose in self.poses), is_metric=True)
+        poses = tuple(None if pose is None else _scaled(pose, scale) for pose in self.poses)
+        return replace(self, poses=poses, points_world=scale * self.points_world, is_metric=True)
 
 
 @runtime_checkable
@@ -61,18 +64,6 @@ class CameraSource(Protocol):
     def path(self, clip: Clip, intrinsics: Intrinsics, sightings: Sequence[Sightings]) -> CameraPath:
         """The path; the hands are no part of the scene that stands still. NoCameraPathError when the clip does not show it."""
         ...
-
-
-@dataclass(frozen=True)
-class FixedCamera:
-    """A camera that the user says stood still; the world is its first frame."""
-
-    name: str = "fixed"
-
-    def path(self, clip: Clip, intrinsics: Intrinsics, sightings: Sequence[Sightings]) -> CameraPath:
-        """The same pose in every frame."""
-        del sightings
-        return CameraPath(intrinsics, tuple(np.eye(4) for _ in clip.frames), is_metric=True, source=self.name)
 
 
 def _scaled(T_world_camera: Transform, scale: float) -> Transform:

@@ -94,7 +94,7 @@ def _beyond_turning_deg(a: TrackedPoints, b: TrackedPoints, camera: Camera) -> f
     _, of_a, of_b = np.intersect1d(a.ids, b.ids, assume_unique=True, return_indices=True)
     if len(of_a) < LEAST_COMMON:
         return 0.0
-    rays_a, rays_b = _rays(a.places_px[of_a], camera), _rays(b.places_px[of_b], camera)
+    rays_a, rays_b = rays(a.places_px[of_a], camera), rays(b.places_px[of_b], camera)
     weights = np.ones(len(rays_a))
     for _ in range(TURN_ROUNDS):
         U, _, Vt = np.linalg.svd(rays_a.T @ (weights[:, None] * rays_b))
@@ -104,7 +104,8 @@ def _beyond_turning_deg(a: TrackedPoints, b: TrackedPoints, camera: Camera) -> f
     return float(np.degrees(np.median(gaps)))
 
 
-def _rays(places_px: Float[ndarray, "n 2"], camera: Camera) -> Float[ndarray, "n 3"]:
+def rays(places_px: Float[ndarray, "n 2"], camera: Camera) -> Float[ndarray, "n 3"]:
+    """Unit directions in the camera's frame through points of the picture."""
     flat = (places_px - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
-    rays = np.concatenate([flat, np.ones((len(flat), 1))], axis=1)
-    return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+    directions = np.concatenate([flat, np.ones((len(flat), 1))], axis=1)
+    return directions / np.linalg.norm(directions, axis=1, keepdims=True)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from h2w_ros.annotate.cameras.path import CameraPath
+from h2w_ros.annotate.cameras.points import follow_points
 from h2w_ros.annotate.cameras.saved_files import (
     Lens,
     SavedPath,
@@ -24,6 +25,7 @@ from h2w_ros.annotate.cameras.saved_files import (
     read_tum,
     read_vipe,
 )
+from h2w_ros.annotate.cameras.triangulate import triangulated
 from h2w_ros.annotate.clip import Clip
 from h2w_ros.annotate.intrinsics import Intrinsics
 from h2w_ros.annotate.sighting import Sightings
@@ -42,6 +44,8 @@ FORMATS: Mapping[str, Callable[[Path], SavedPath]] = {
 
 # Between keyframes further apart [s] the camera is not known.
 LONGEST_GAP_S = 0.5
+# Points of the scene that are followed at a time.
+NUM_POINTS = 300
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,7 @@ class SavedCamera:
             raise ValueError(f"the stride must be at least 1 frame of the video per picture that the tool was shown, got {self.stride}")
 
     def path(self, clip: Clip, intrinsics: Intrinsics, sightings: Sequence[Sightings]) -> CameraPath:
-        """The path in the file's own unit; FileNotFoundError or ValueError that names the file."""
-        del sightings
+        """The path in the file's own unit, with points of the scene; FileNotFoundError or ValueError that names the file."""
         file = Path(self.path_of.replace("{name}", clip.path.stem))
         if not file.exists():
             raise FileNotFoundError(f"No camera path at {file}, which --camera {self.name} needs")
@@ -72,7 +75,8 @@ class SavedCamera:
         else:
             poses = tuple(None if index is None else exact[index] for index in places_of(saved, clip, file))
         lens = intrinsics if intrinsics.source == "user" or saved.lens is None else Intrinsics(camera_of(saved.lens, clip), "camera path")
-        return CameraPath(replace(intrinsics, camera=lens.camera, source=lens.source), poses, is_metric=False, source=self.name)
+        path = CameraPath(replace(intrinsics, camera=lens.camera, source=lens.source), poses, is_metric=False, source=self.name)
+        return replace(path, points_world=triangulated(follow_points(clip, sightings, NUM_POINTS), path))
 
 
 def spread(saved: SavedPath, stride: int) -> SavedPath:

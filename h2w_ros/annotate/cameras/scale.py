@@ -36,7 +36,7 @@ class ScaleFound:
     spread: float = float("nan")
 
 
-def scale_by_hands(frames: Sequence[Mapping[Side, FoundHand]], path: CameraPath, stamps_ns: Sequence[int]) -> ScaleFound:
+def scale_by_rest(frames: Sequence[Mapping[Side, FoundHand]], path: CameraPath, stamps_ns: Sequence[int]) -> ScaleFound:
     """The scale that all hands agree on most, and how much they do; NaN where the camera, or the hands, hardly moved."""
     still, moved = _differences(frames, path, np.array(stamps_ns) * 1e-9)
     if len(still) < LEAST_PAIRS or not np.median(np.linalg.norm(moved, axis=1)) > 0.0:

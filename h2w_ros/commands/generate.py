@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from h2w_ros.commands.recording_options import add_recording_arguments, recording_of
+from h2w_ros.commands.recording_options import add_recording_arguments
+from h2w_ros.commands.scene_options import SceneRecording, add_scene_arguments, check_fit, source_of
 
 if TYPE_CHECKING:
     from h2w_ros.condition import Condition, Image
@@ -43,7 +44,9 @@ class DomainCheck:
 
 @dataclass
 class Report:
-    """What `generate` writes as JSON. `seconds` is the time from the first condition to the last frame."""
+    """What `generate` writes as JSON. `seconds` is the time from the first condition to the last frame; `static_scene_known` the share of
+    the pictures that a given scene covers.
+    """
 
     recording: str
     model: str
@@ -58,11 +61,12 @@ class Report:
     fps: float = 0.0
     realtime_factor: float = 0.0
     dropped: Mapping[str, int] = field(default_factory=dict)
+    static_scene_known: float | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `h2w generate`."""
-    add_recording_arguments(parser)
+    add_recording_arguments(parser, is_optional=True)
     parser.add_argument("--model", default="tiny", help="a shipped model's name or a model folder (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, metavar="F.mp4", help="where the predicted video goes")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same frames (default: %(default)s)")
@@ -72,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--table-height", type=float, metavar="M", help="height of the table in a world whose z axis points up (default: what the recording says)"
     )
     parser.add_argument("--resize", choices=("squash", "crop"), default="squash", help="how pictures become the model's size (default: %(default)s)")
+    add_scene_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,14 +84,15 @@ def run(args: argparse.Namespace) -> int:
     from h2w_ros.generator.checkpoint import load_generator
     from h2w_ros.session import Session
 
-    recording = recording_of(args)
+    recording = source_of(args)
     height_m = table_height_m(args.table_height, recording)
     session = Session(load_generator(args.model), resize_policy=args.resize, table_height_m=height_m)
+    check_fit(args, session.config, recording)
     domain = check_domain(session.config.domain, recording.domain)
     if domain.out_of_domain:
         print(f"Out of domain: {domain.reason}.")
     session.reset(recording.scene_image, args.seed)
-    report = Report(str(args.recording), args.model, args.seed, recording.rate_hz, domain.out_of_domain, domain.reason)
+    report = Report(str(recording.path), args.model, args.seed, recording.rate_hz, domain.out_of_domain, domain.reason)
     try:
         generate(session, recording, args.out, args.side_by_side, report)
     except KeyboardInterrupt:
@@ -95,7 +101,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         write_report(args.json, report)
     speed = f"{report.realtime_factor:.2f} x real time"
-    print(f"{args.out}: {report.frames} frames at {report.rate_hz:g} Hz, {speed}; dropped {report.dropped or 'nothing'}")
+    known = "" if report.static_scene_known is None else f"; the static scene covers {100 * report.static_scene_known:.0f} % of the pictures"
+    print(f"{args.out}: {report.frames} frames at {report.rate_hz:g} Hz, {speed}; dropped {report.dropped or 'nothing'}{known}")
     return 0
 
 
@@ -129,6 +136,8 @@ def generate(session: Predictor, recording: Recording, out: Path, side_by_side: 
     report.fps = report.frames / report.seconds
     report.realtime_factor = report.fps / recording.rate_hz
     report.dropped = {**recording.dropped, **dropped}
+    if isinstance(recording, SceneRecording):
+        report.static_scene_known = recording.known_share
 
 
 def predict(session: Predictor, conditions: Iterable[Condition], dropped: dict[str, int]) -> Iterator[tuple[Condition, PredictedFrame]]:
@@ -157,8 +166,10 @@ class Row:
         from h2w_ros.pictures import labelled_row
 
         camera, label = (condition.image, "camera") if condition.image is not None else (self._scene_image, "scene at the start")
-        pictures = [camera, self._hands(condition), predicted]
-        return labelled_row(pictures, [label, "hands", "predicted"], scale=ROW_HEIGHT_PX / max(len(picture) for picture in pictures))
+        pictures, labels = [camera, self._hands(condition), predicted], [label, "hands", "predicted"]
+        if condition.static_render is not None:
+            pictures, labels = [*pictures, condition.static_render], [*labels, "static scene"]
+        return labelled_row(pictures, labels, scale=ROW_HEIGHT_PX / max(len(picture) for picture in pictures))
 
     def _hands(self, condition: Condition) -> Image:
         if condition.hand_render is not None:

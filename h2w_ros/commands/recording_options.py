@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 PARTS_HELP = "image, camera_info, odometry, hands, ready_made_hands"
 
 
-def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
+def add_recording_arguments(parser: argparse.ArgumentParser, is_optional: bool = False) -> None:
     """RECORDING, and how to read it if it is a bag."""
-    parser.add_argument("recording", type=Path, help="an episode folder, a ROS 2 bag (MCAP file or folder) or a Hand2World example folder")
+    text = "an episode folder, a ROS 2 bag (MCAP file or folder) or a Hand2World example folder"
+    parser.add_argument("recording", type=Path, nargs="?" if is_optional else None, help=text)
     add_bag_arguments(parser)
 
 

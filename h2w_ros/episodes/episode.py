@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,19 @@ from jaxtyping import Bool
 from numpy import ndarray
 
 from h2w_ros.condition import Condition, Image
-from h2w_ros.episodes.layout import FORMAT, FRAMES, MANIFEST, MASKS, VERSION, IncompleteEpisodeError, Manifest, condition_of, video_name
+from h2w_ros.episodes.layout import (
+    FORMAT,
+    FRAMES,
+    MANIFEST,
+    MASKS,
+    SCENE,
+    STATIC_KNOWN,
+    VERSION,
+    IncompleteEpisodeError,
+    Manifest,
+    condition_of,
+    video_name,
+)
 from h2w_ros.episodes.recording import Recording, check_range
 from h2w_ros.video import iterate_video
 
@@ -43,11 +56,17 @@ class Episode(Recording):
         """Conditions start .. stop - 1 with the pictures that were recorded with them."""
         start, stop = check_range(start, stop, self.num_frames, self.path)
         videos = {name: self._pictures(name, start, stop) for name in self.manifest.pictures}
-        for row in _rows(self.path / FRAMES, start, stop):
+        known = self.masks(STATIC_KNOWN, start, stop) if STATIC_KNOWN in self.manifest.masks and start < stop else None
+        for index, row in enumerate(_rows(self.path / FRAMES, start, stop)):
             with _naming(self.path):
                 pictures = {name: _next_of(video, name) for name, video in videos.items() if row[name] is not None}
                 condition = condition_of(row, self.manifest.width_px, self.manifest.height_px, pictures)
-            yield condition
+            yield condition if known is None or condition.static_render is None else replace(condition, static_known=known[index])
+
+    @property
+    def scene_path(self) -> Path | None:
+        """The file of the episode's static scene, where it has one; `h2w_ros.scene.files` reads it."""
+        return self.path / SCENE if (self.path / SCENE).is_file() else None
 
     def masks(self, name: str, start: int = 0, stop: int | None = None) -> Bool[ndarray, "T H W"]:
         """One kind of mask, frames start .. stop - 1."""

@@ -105,6 +105,16 @@ def _open_lerobot(path: Path, _: BagOptions | None) -> Recording:
     return open_lerobot(path)
 
 
+def _is_pair(path: Path) -> bool:
+    return (path / "static_video.mp4").is_file()
+
+
+def _open_pair(path: Path, _: BagOptions | None) -> Recording:
+    from h2w_ros.episodes.rendered_pair import open_pair
+
+    return open_pair(path)
+
+
 def _is_example(path: Path) -> bool:
     return (path / "camera.json").is_file()
 
@@ -131,6 +141,7 @@ def _open_bag(path: Path, options: BagOptions | None) -> Recording:
 RECORDING_KINDS: tuple[RecordingKind, ...] = (
     RecordingKind("an episode folder (docs/episode.md)", _is_episode, _open_episode),
     RecordingKind("an episode of a LeRobotDataset v3 (DATASET:3)", _is_lerobot, _open_lerobot),
+    RecordingKind("a pair of renders (static_video.mp4, hand_video.mp4, perhaps camera.json)", _is_pair, _open_pair),
     RecordingKind("a Hand2World example folder (scene_image.png, hand_video.mp4, camera.json)", _is_example, _open_example),
     RecordingKind("a ROS 2 bag (an .mcap or .db3 file, or its folder)", _is_bag, _open_bag),
 )

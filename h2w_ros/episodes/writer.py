@@ -17,7 +17,19 @@ from jaxtyping import Bool
 from numpy import ndarray
 
 from h2w_ros.condition import Condition
-from h2w_ros.episodes.layout import FRAMES, FRAMES_SCHEMA, MANIFEST, MASKS, PICTURES, ROWS_PER_GROUP, Manifest, partial_path, row_of, video_name
+from h2w_ros.episodes.layout import (
+    FRAMES,
+    FRAMES_SCHEMA,
+    MANIFEST,
+    MASKS,
+    PICTURES,
+    ROWS_PER_GROUP,
+    STATIC_KNOWN,
+    Manifest,
+    partial_path,
+    row_of,
+    video_name,
+)
 from h2w_ros.episodes.recording import UNKNOWN
 from h2w_ros.video import VideoWriter
 
@@ -54,15 +66,27 @@ class EpisodeWriter:
         self._masks_file: pq.ParquetWriter | None = None
 
     def write(self, condition: Condition, masks: Mapping[str, Mask] | None = None) -> None:
-        """Appends one moment. `masks`: boolean pictures (H, W) of the camera's size, the same names every time."""
-        self._check(condition, masks or {})
+        """Appends one moment. `masks`: boolean pictures (H, W) of the camera's size, the same names every time.
+
+        Where the static render is known becomes a mask of its own, `static_known`, when the first condition tells it.
+        """
+        masks = self._with_known(condition, dict(masks or {}))
+        self._check(condition, masks)
         places = {name: self._write_picture(name, condition) for name in PICTURES}
         self._rows.append(row_of(condition, places))
-        for name, mask in (masks or {}).items():
+        for name, mask in masks.items():
             self._masks.setdefault(name, []).append(np.packbits(mask).tobytes())
         self.num_frames += 1
         if len(self._rows) == ROWS_PER_GROUP:
             self._flush()
+
+    def _with_known(self, condition: Condition, masks: dict[str, Mask]) -> dict[str, Mask]:
+        if condition.static_known is not None:
+            masks[STATIC_KNOWN] = condition.static_known
+        elif STATIC_KNOWN in self._masks:
+            has_render = condition.static_render is not None  # known everywhere, or nowhere
+            masks[STATIC_KNOWN] = np.full((condition.camera.height_px, condition.camera.width_px), has_render)
+        return masks
 
     def _check(self, condition: Condition, masks: Mapping[str, Mask]) -> None:
         size_px = (condition.camera.width_px, condition.camera.height_px)

@@ -10,7 +10,7 @@ from hand_motion import curled_angles, hand_of_angles
 from h2w_ros.annotate.cameras.path import CameraPath
 from h2w_ros.annotate.cameras.points import TrackedPoints
 from h2w_ros.annotate.cameras.touch import scale_by_touch
-from h2w_ros.annotate.cameras.triangulate import triangulated
+from h2w_ros.annotate.cameras.triangulate import with_scene
 from h2w_ros.annotate.hand_stage import FoundHand
 from h2w_ros.annotate.intrinsics import Intrinsics
 from h2w_ros.camera import project
@@ -79,17 +79,33 @@ def test_without_points_before_which_hands_are_nothing_is_said():
     assert np.isnan(scale_by_touch(working_hands(0.0)[:5] + [{}] * (NUM_FRAMES - 5), path_of(1.0, table_points())).scale)
 
 
+def followed(path, points, rng):
+    """What is followed of a cloud of points, the first of which moves on its own."""
+    tracks = []
+    for pose in path.poses:
+        places = project(CAMERA, apply(invert(pose), points)) + rng.normal(scale=0.3, size=(len(points), 2))
+        places[0] = rng.uniform((0, 0), (640, 480))
+        tracks.append(TrackedPoints(np.arange(len(points)), places))
+    return tracks
+
+
 def test_points_that_are_followed_are_put_where_their_rays_meet():
     rng = np.random.default_rng(0)
     points = rng.uniform((-0.3, -0.2, 0.4), (0.3, 0.2, 0.8), (30, 3))
     path = path_of(1.0, np.zeros((0, 3)))
-    tracks = []
-    for pose in path.poses:
-        places = project(CAMERA, apply(invert(pose), points)) + rng.normal(scale=0.3, size=(30, 2))
-        places[0] = rng.uniform((0, 0), (640, 480))  # one that moves on its own
-        tracks.append(TrackedPoints(np.arange(30), places))
-    found = triangulated(tracks, path)
-    assert len(found) == 29
-    np.testing.assert_allclose(found, points[1:], atol=0.02)
-    still = CameraPath(path.intrinsics, (path.poses[0],) * NUM_FRAMES, is_metric=False, source="test")
-    assert triangulated([tracks[0]] * NUM_FRAMES, still).shape == (0, 3)
+    found = with_scene(path, followed(path, points, rng))
+    assert found.agreement == pytest.approx(29 / 30)
+    np.testing.assert_allclose(found.points_world, points[1:], atol=0.02)
+
+
+def test_points_do_not_agree_with_a_path_that_is_wrong_and_have_no_place_where_nothing_moved():
+    rng = np.random.default_rng(0)
+    points = rng.uniform((-0.3, -0.2, 0.4), (0.3, 0.2, 0.8), (30, 3))
+    path = path_of(1.0, np.zeros((0, 3)))
+    tracks = followed(path, points, rng)
+    inverse = replace(path, poses=tuple(invert(pose) for pose in path.poses))
+    assert with_scene(inverse, tracks).agreement < 0.3
+    assert with_scene(replace(path, poses=path.poses[::-1]), tracks).agreement < 0.3
+    still = with_scene(replace(path, poses=(path.poses[0],) * NUM_FRAMES), [tracks[0]] * NUM_FRAMES)
+    assert still.points_world.shape == (0, 3)
+    assert np.isnan(with_scene(path, tracks[:3] + [TrackedPoints(np.zeros(0, int), np.zeros((0, 2)))] * (NUM_FRAMES - 3)).agreement)

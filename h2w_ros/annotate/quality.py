@@ -21,7 +21,7 @@ class Scores:
     `coverage`: share of frames with at least one hand; `both`: with both; `filled`: share of hands that were filled in.
     `reprojection_px`, `reprojection`: mean distance of fitted joints from where they were seen, and as a share of the hand's
     size. `jitter_m_per_s2`: median acceleration of wrists in the world. `camera_coverage`: share of frames whose camera is known;
-    `camera_error_px`, `parallax_deg`: see `CameraPath`. `scale`: metres per unit of the camera's path by the hands;
+    `camera_error_px`, `parallax_deg`, `agreement`: see `CameraPath`. `scale`: metres per unit of the camera's path by the hands;
     `scale_spread`: the factor by which parts of the clip differ about it.
     """
 
@@ -35,6 +35,7 @@ class Scores:
     camera_coverage: float
     camera_error_px: float
     parallax_deg: float
+    agreement: float
     scale: float
     scale_spread: float
 
@@ -50,15 +51,17 @@ class GateConfig:
     most_reprojection: float = 0.06
     most_jitter_m_per_s2: float = 20.0
     least_camera_coverage: float = 0.8
-    most_camera_error_px: float = 0.9
+    most_camera_error_px: float = 2.0
+    least_agreement: float = 0.5
     most_scale_spread: float = 1.6
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not value >= 0.0:
                 raise ValueError(f"{name} must not be negative, got {value}")
-        if self.least_coverage > 1.0 or self.least_camera_coverage > 1.0:
-            raise ValueError(f"shares must be at most 1, got {self.least_coverage} and {self.least_camera_coverage}")
+        shares = (self.least_coverage, self.least_camera_coverage, self.least_agreement)
+        if max(shares) > 1.0:
+            raise ValueError(f"shares must be at most 1, got {shares}")
 
 
 def scores_of(hands: HandsFound, path: CameraPath, scale: ScaleFound, conditions: Sequence[Condition]) -> Scores:
@@ -77,6 +80,7 @@ def scores_of(hands: HandsFound, path: CameraPath, scale: ScaleFound, conditions
         camera_coverage=path.known_share,
         camera_error_px=path.error_px,
         parallax_deg=path.parallax_deg,
+        agreement=path.agreement,
         scale=scale.scale,
         scale_spread=scale.spread,
     )
@@ -103,6 +107,10 @@ def reasons_against(scores: Scores, gate: GateConfig) -> list[str]:
         (
             scores.camera_error_px > gate.most_camera_error_px,
             f"the scene's points are {scores.camera_error_px:.1f} px off, at most {gate.most_camera_error_px:.1f} wanted",
+        ),
+        (
+            scores.agreement < gate.least_agreement,
+            f"{scores.agreement:.0%} of the scene's points agree with the camera's path, at least {gate.least_agreement:.0%} wanted",
         ),
         (
             scores.scale_spread > gate.most_scale_spread,

@@ -28,6 +28,7 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("camera_coverage", "camera in", "{:.0%}"),
     ("camera_error_px", "scene off by [px]", "{:.2f}"),
     ("parallax_deg", "parallax [°]", "{:.1f}"),
+    ("agreement", "agrees", "{:.0%}"),
     ("scale", "scale", "{:.3g}"),
     ("scale_spread", "scale ×/÷", "{:.2f}"),
 )

@@ -15,6 +15,7 @@ from numpy import ndarray
 
 from h2w_ros.annotate.cameras.path import CameraPath, NoCameraPathError
 from h2w_ros.annotate.cameras.points import PICTURE_NAME, TrackedPoints, beyond_turning_deg, follow_points
+from h2w_ros.annotate.cameras.triangulate import with_scene
 from h2w_ros.annotate.clip import Clip
 from h2w_ros.annotate.intrinsics import Intrinsics
 from h2w_ros.annotate.sighting import Sightings
@@ -61,18 +62,20 @@ class ColmapCamera:
         """The path in units of its own. NoCameraPathError, with the remedy, when the clip shows too little of a still scene from different places."""
         colmap = _pycolmap()
         with tempfile.TemporaryDirectory(prefix="h2w-colmap-") as folder:
-            models = self._reconstructed(colmap, Path(folder), clip, intrinsics, sightings)
+            models, tracks = self._reconstructed(colmap, Path(folder), clip, intrinsics, sightings)
         model = max(models, key=lambda model: int(model.num_reg_images()), default=None)
         if model is None:
             raise NoCameraPathError(
                 "the camera's path cannot be found: too few points of a still scene are seen from different places;"
                 " move the camera sideways, import a path from elsewhere, or use --camera fixed if it stood still"
             )
-        found = _path_of(model, clip, intrinsics, self.name)
+        found = with_scene(_path_of(model, clip, intrinsics, self.name), tracks)
         self._check(found)
         return found
 
-    def _reconstructed(self, colmap: Any, folder: Path, clip: Clip, intrinsics: Intrinsics, sightings: Sequence[Sightings]) -> list[Any]:
+    def _reconstructed(
+        self, colmap: Any, folder: Path, clip: Clip, intrinsics: Intrinsics, sightings: Sequence[Sightings]
+    ) -> tuple[list[Any], list[TrackedPoints]]:
         """Follows points of the scene from frame to frame, and hands their tracks to COLMAP as its features and matches."""
         database, pictures = folder / "database.db", folder / "pictures"
         pictures.mkdir()
@@ -93,7 +96,7 @@ class ColmapCamera:
             best = max(best, list(found.values()), key=_num_found)
             if _num_found(best) >= ENOUGH * clip.num_frames:
                 break
-        return best
+        return best, tracks
 
     def _check_moves(self, tracks: Sequence[TrackedPoints], camera: Camera) -> None:
         """Before any minutes are spent: a camera that only turns shows no distances, however long one looks."""
@@ -185,7 +188,6 @@ def _path_of(model: Any, clip: Clip, intrinsics: Intrinsics, name: str) -> Camer
         source=name,
         error_px=float(model.compute_mean_reprojection_error()),
         parallax_deg=_median_parallax_deg(model),
-        points_world=np.array([point.xyz for point in model.points3D.values()]).reshape(-1, 3),
     )
 
 

@@ -25,8 +25,8 @@ class CameraPath:
     """`T_world_camera` of every frame of a clip, None where it is not known.
 
     `is_metric`: translations are metres; otherwise they are to be scaled. `error_px`: how far the scene's points fall from where
-    they were seen; `parallax_deg`: the median angle under which they were seen; NaN where the source does not say. `points_world`:
-    points of the still scene, none where the source keeps none.
+    they were seen; `parallax_deg`: the median angle under which they were seen; NaN where the source does not say. `agreement`: of
+    points that are followed for long, the share whose rays meet along this path, NaN where it was not asked; `points_world`: those.
     """
 
     intrinsics: Intrinsics
@@ -35,6 +35,7 @@ class CameraPath:
     source: str
     error_px: float = float("nan")
     parallax_deg: float = float("nan")
+    agreement: float = float("nan")
     points_world: Float[ndarray, "n 3"] = field(default_factory=lambda: np.zeros((0, 3)))
 
     @property

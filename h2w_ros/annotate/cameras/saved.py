@@ -25,7 +25,7 @@ from h2w_ros.annotate.cameras.saved_files import (
     read_tum,
     read_vipe,
 )
-from h2w_ros.annotate.cameras.triangulate import triangulated
+from h2w_ros.annotate.cameras.triangulate import with_scene
 from h2w_ros.annotate.clip import Clip
 from h2w_ros.annotate.intrinsics import Intrinsics
 from h2w_ros.annotate.sighting import Sightings
@@ -76,7 +76,7 @@ class SavedCamera:
             poses = tuple(None if index is None else exact[index] for index in places_of(saved, clip, file))
         lens = intrinsics if intrinsics.source == "user" or saved.lens is None else Intrinsics(camera_of(saved.lens, clip), "camera path")
         path = CameraPath(replace(intrinsics, camera=lens.camera, source=lens.source), poses, is_metric=False, source=self.name)
-        return replace(path, points_world=triangulated(follow_points(clip, sightings, NUM_POINTS), path))
+        return with_scene(path, follow_points(clip, sightings, NUM_POINTS))
 
 
 def spread(saved: SavedPath, stride: int) -> SavedPath:

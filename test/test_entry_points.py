@@ -19,6 +19,7 @@ NODES = {entry.name: entry for entry in entry_points(group="console_scripts") if
 def untouched_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What an executable does to its process stays out of the tests'."""
     monkeypatch.setattr(lifecycle, "make_room_for_pictures", lambda: None)
+    monkeypatch.setattr(lifecycle.gc, "freeze", lambda: None)
     interval_s = sys.getswitchinterval()
     yield
     sys.setswitchinterval(interval_s)

@@ -78,7 +78,8 @@ class Condition:
     `T_world_camera` is the optical frame (x right, y down, z forward). `hands` holds at most one hand a side; an empty
     tuple means that no hand is known at this moment. The pictures, RGB uint8, all have the camera's size: `hand_render`
     replaces our own drawing of the hands; `static_render` is the untouched scene from this camera; `image` is what the
-    camera really saw. `static_known` says where `static_render` shows the scene, None: everywhere; its holes mean nothing.
+    camera really saw. `static_known` says where `static_render` shows the scene, None: everywhere; its holes mean nothing,
+    and it comes and goes with the render.
     """
 
     stamp_ns: int
@@ -100,12 +101,11 @@ class Condition:
             picture = getattr(self, name)
             if picture is not None and (picture.shape != expected or picture.dtype != np.uint8):
                 raise ValueError(f"{name} must be uint8 {expected} like its camera, got {picture.dtype} {picture.shape}")
-        self._check_static_known(expected[:2])
-
-    def _check_static_known(self, expected: tuple[int, int]) -> None:
+        if self.static_render is None:
+            object.__setattr__(self, "static_known", None)
         known = self.static_known
-        if known is not None and (self.static_render is None or known.shape != expected or known.dtype != np.bool_):
-            raise ValueError(f"static_known must be bool {expected} and belong to a static_render, got {known.dtype} {known.shape}")
+        if known is not None and (known.shape != expected[:2] or known.dtype != np.bool_):
+            raise ValueError(f"static_known must be bool {expected[:2]} like its camera, got {known.dtype} {known.shape}")
 
     def hand(self, side: Side) -> HandPose | None:
         """The hand of this side, if it is known."""
@@ -113,4 +113,4 @@ class Condition:
 
     def without_pictures(self) -> Condition:
         """The same moment, numbers only."""
-        return replace(self, hand_render=None, static_render=None, image=None, static_known=None)
+        return replace(self, hand_render=None, static_render=None, image=None)

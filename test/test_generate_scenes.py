@@ -79,9 +79,12 @@ def test_an_episode_without_holes_says_nothing_of_them(tmp_path: Path) -> None:
     assert all(condition.static_known is None for condition in Episode(tmp_path / "episode").conditions())
 
 
-def test_what_is_known_of_a_render_belongs_to_a_render() -> None:
-    with pytest.raises(ValueError, match="belong to a static_render"):
-        replace(moments()[0], static_known=half_known())
+def test_what_is_known_of_a_render_comes_and_goes_with_it() -> None:
+    condition = replace(moments()[0], static_render=moments()[0].image, static_known=half_known())
+    assert condition.static_known.any()
+    assert replace(condition, static_render=None).static_known is None
+    with pytest.raises(ValueError, match="static_known must be bool"):
+        replace(condition, static_known=half_known()[:5])
 
 
 # What networks see.

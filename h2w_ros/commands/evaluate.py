@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=900_000, help="seed of the first episode; evaluation's begin at 900000 (default: %(default)s)")
     parser.add_argument("--episodes", type=int, default=16, help="how many episodes (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=49, help="frames an episode, at the model's rate (default: %(default)s)")
+    parser.add_argument("--min-head-turn", type=float, default=0.0, metavar="DEG", help="only episodes whose head turns so far (default: all)")
     parser.add_argument("--workers", type=int, default=1, help="processes that simulate; 0: this one (default: %(default)s)")
     parser.add_argument("--episodes-dir", type=Path, help="evaluate on the recordings of this folder instead of simulating")
     parser.add_argument("--table-height", type=float, help="the table's height in the recordings' world [m], for those that do not tell")
@@ -34,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="model_grounded (shown the camera's picture every 2 s), model_without_table, model_with_static_scene, static_scene",
+        help="model_grounded (shown the camera's picture every 2 s), model_without_table, model_with_static_scene (the true untouched scene), "
+        "model_with_fused_scene (what depth images make of it), static_scene and fused_scene (their renders alone)",
     )
     parser.add_argument(
         "--ablate",
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
     beside = [_read(path) for path in args.beside]
     generator = load_generator(args.model)
-    source = Source(generator.config, args.frames)
+    source = Source(generator.config, args.frames, args.min_head_turn)
     evaluation = _evaluation(args, generator, source)
     report = evaluation.report(generator.config.name, args.seed, args.frames)
     print(text_table(report))

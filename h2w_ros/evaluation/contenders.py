@@ -12,6 +12,7 @@ import numpy as np
 
 from h2w_ros.condition import Image
 from h2w_ros.evaluation.episodes import HeldOutEpisode, picture_of
+from h2w_ros.evaluation.fused_scenes import with_fused_scene
 from h2w_ros.generator.checkpoint import Generator, load_generator
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.scene.table_photo import TablePhoto
@@ -19,7 +20,7 @@ from h2w_ros.session import Session
 
 Contender = Callable[[HeldOutEpisode], Iterator[Image]]
 
-EXTRAS = ("model_grounded", "model_without_table", "model_with_static_scene", "static_scene")
+EXTRAS = ("model_grounded", "model_without_table", "model_with_static_scene", "model_with_fused_scene", "static_scene", "fused_scene")
 """What may stand beside the model and its baselines."""
 WITHOUT_TABLE = "without_table"
 GROUND_EVERY_S = 2.0
@@ -78,7 +79,9 @@ def contenders(generator: Generator, seed: int, extras: Sequence[str] = ()) -> d
         "model_grounded": lambda episode: _stream(generator, _without_static(episode), seed, episode.table_height_m, GROUND_EVERY_S),
         "model_without_table": lambda episode: _stream(generator, _without_static(episode), seed, None),
         "model_with_static_scene": lambda episode: _stream(generator, episode, seed, episode.table_height_m),
+        "model_with_fused_scene": lambda episode: _stream(generator, with_fused_scene(episode), seed, episode.table_height_m),
         "static_scene": lambda episode: through_codec(generator, _static_scenes(episode)),
+        "fused_scene": lambda episode: through_codec(generator, _static_scenes(with_fused_scene(episode))),
     }
     return {name: contender for name, contender in table.items() if name not in EXTRAS or name in extras}
 
@@ -117,8 +120,9 @@ def _check(generator: Generator, extras: Sequence[str]) -> None:
     unknown = sorted(set(extras) - set(EXTRAS))
     if unknown:
         raise ValueError(f"what stands beside the model must be among {', '.join(EXTRAS)}, got {unknown[0]!r}")
-    if "model_with_static_scene" in extras and not generator.config.static_scene:
-        raise ValueError(f"model_with_static_scene needs a model that knows static scenes; {generator.config.name} does not")
+    for name in {"model_with_static_scene", "model_with_fused_scene"} & set(extras):
+        if not generator.config.static_scene:
+            raise ValueError(f"{name} needs a model that knows static scenes; {generator.config.name} does not")
 
 
 def _stream(

@@ -17,6 +17,7 @@ from h2w_ros.camera import Resize
 from h2w_ros.condition import Condition, Image
 from h2w_ros.evaluation.regions import Regions, regions_of
 from h2w_ros.generator.config import GeneratorConfig
+from h2w_ros.geometry import axis_angle_from_rotation
 from h2w_ros.world.spec import EVALUATION_SEEDS_FROM, WorldSpec
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Source:
 
     config: GeneratorConfig
     num_frames: int
+    min_turn_deg: float = 0.0
+    """Episodes whose head turns less than this away from its first look are left out."""
     skipped: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -82,7 +85,7 @@ class Source:
         spec = WorldSpec(width_px=config.width_px, height_px=config.height_px, num_frames=self.num_frames, rate_hz=config.rate_hz, ground_truth=True)
         failed: dict[int, str] = {}
         for _, episode in simulate_many(range(seed, seed + episodes), spec, workers, failed):
-            yield from_world(episode)
+            yield from self._lively(from_world(episode))
         self.skipped.update(failed.values())
 
     def recorded(self, paths: Sequence[Path], table_height_m: float | None = None) -> Iterator[HeldOutEpisode]:
@@ -97,7 +100,14 @@ class Source:
             if reason:
                 self.skipped[reason] += 1
             else:
-                yield self._sized(self._with_masks(recording, HeldOutEpisode(conditions, float(height_m))))
+                yield from self._lively(self._sized(self._with_masks(recording, HeldOutEpisode(conditions, float(height_m)))))
+
+    def _lively(self, episode: HeldOutEpisode) -> list[HeldOutEpisode]:
+        """The episode, or nothing, and that counted, when the head turns too little."""
+        if self.min_turn_deg <= 0.0 or turned_deg(episode) >= self.min_turn_deg:
+            return [episode]
+        self.skipped[f"the head turns less than {self.min_turn_deg:g} degrees"] += 1
+        return []
 
     def _why_not(self, recording: Recording, conditions: Sequence[Condition], table_height_m: float | None) -> str | None:
         if abs(recording.rate_hz - self.config.rate_hz) > 1e-3:
@@ -129,6 +139,13 @@ class Source:
             object_masks=None if episode.object_masks is None else _nearest(episode.object_masks, width_px, height_px),
             truth=truth and PixelTruth(_nearest(truth.ids, width_px, height_px), _nearest(truth.depth_m, width_px, height_px)),
         )
+
+
+def turned_deg(episode: HeldOutEpisode) -> float:
+    """How far the head turns away from where it looked first, at most."""
+    first = episode.conditions[0].T_world_camera[:3, :3]
+    turns = (axis_angle_from_rotation(first.T @ condition.T_world_camera[:3, :3]) for condition in episode.conditions)
+    return float(np.degrees(max(np.linalg.norm(turn) for turn in turns)))
 
 
 def from_world(episode: WorldEpisode) -> HeldOutEpisode:
@@ -165,7 +182,11 @@ def _recorded_truth(recording: Episode, num_frames: int) -> PixelTruth | None:
 
 def _resized(condition: Condition, resize: Resize) -> Condition:
     image, static, hands = (None if picture is None else resize.picture(picture) for picture in _pictures(condition))
-    return replace(condition, camera=resize.camera(condition.camera), image=image, static_render=static, hand_render=hands)
+    known = None
+    if condition.static_render is not None and condition.static_known is not None:
+        static, known = resize.partial(condition.static_render, condition.static_known)
+    camera = resize.camera(condition.camera)
+    return replace(condition, camera=camera, image=image, static_render=static, hand_render=hands, static_known=known)
 
 
 def _pictures(condition: Condition) -> tuple[Image | None, Image | None, Image | None]:

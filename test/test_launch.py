@@ -73,7 +73,7 @@ def stamps_by_topic(bag: Path) -> dict[str, list[int]]:
 def test_a_launched_recording_is_answered_in_its_namespace_and_its_end_ends_everything(ros: Ros, tmp_path: Path) -> None:
     skip_without_an_installed_package()
     demo = models_dir() / "demo" / "tabletop.mcap"
-    words = [f"path:={demo}", f"record:={tmp_path / 'bag'}", "namespace:=robot", "rate:=0.5"]
+    words = [f"path:={demo}", f"record:={tmp_path / 'bag'}", "namespace:=robot", "rate:=0.5", "page:=true", "page_port:=0"]
     environment = {**os.environ, "ROS_DOMAIN_ID": str(ros.domain)}
     done = subprocess.run(
         [sys.executable, "-c", LAUNCH, str(ROOT / "launch" / "replay.launch.py"), *words],
@@ -84,7 +84,9 @@ def test_a_launched_recording_is_answered_in_its_namespace_and_its_end_ends_ever
         timeout=100.0,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr.count("process has finished cleanly") + done.stdout.count("process has finished cleanly") == 4
+    said = done.stdout + done.stderr
+    assert said.count("process has finished cleanly") == 5
+    assert "the page is at http://localhost:" in said
     stamps = stamps_by_topic(tmp_path / "bag")
     inputs, answers = stamps["/robot/odometry"], stamps["/robot/predicted/prediction"]
     assert len(answers) > len(inputs) / 2

@@ -1,8 +1,9 @@
-"""`h2w train STAGE`: recipe for all in one, or simulate, codec, encode, refiner, causal, stream, ship; apart from these, recorded and estimators."""
+"""`h2w train STAGE`: recipe for all in one, or stage by stage; apart from these, recorded and estimators."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from h2w_ros.training.run import Budget
 
 STAGES = {
-    "recipe": "simulate, codec, encode, refiner, stream and ship, all within --minutes",
+    "recipe": "all the stages of --recipe, from simulate to ship, within --minutes; stopped and started again, it goes on with what is left of them",
     "simulate": "fill the data folder with simulated episodes (needs GL, see README)",
     "recorded": "by itself: add clips of recorded episodes (h2w import-episodes, h2w annotate), mixed with the world's by --weight",
     "codec": "train the codec's enlarging decoder on them",
@@ -24,36 +25,45 @@ STAGES = {
     "estimators": "by itself: simulate ground truth and train the networks that `h2w evaluate` measures with",
 }
 
+SHARED_STAGES = ("codec", "refiner", "teacher", "causal", "stream", "distill")
+"""What `accelerate launch -m h2w_ros.cli train STAGE` may run in several processes."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Stage, folder and budget."""
     parser.epilog = "stages, in order: " + "; ".join(f"{name}: {text}" for name, text in STAGES.items()) + ". Each goes on where it stopped."
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("name", nargs="?", help="recipe: its name, as --recipe")
-    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/tiny, runs/estimators)")
-    parser.add_argument("--recipe", default="tiny", help="named training configuration: tiny, debug (default: %(default)s)")
+    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/RECIPE or runs/RECIPE-ABLATION, runs/estimators)")
+    parser.add_argument("--recipe", default="tiny", help="named training configuration: tiny, tiny-gpu, debug (default: %(default)s)")
+    parser.add_argument(
+        "--ablate",
+        metavar="NAME",
+        help="train an arm of an ablation: no_rays, cut_masks, each also as NAME_reference to hold it against; static_scene",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=30.0, help="recipe and trained stages: time budget of this session (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="trained stages: end at this step of the whole run, if that comes first")
     parser.add_argument("--episodes", type=int, default=1000, help="simulate, estimators: how many (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="simulate, estimators: processes (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="simulate, encode: processes (default: %(default)s)")
     parser.add_argument("--from", type=Path, dest="source", metavar="DIR", help="recorded: folder of episodes; its name is the source's name")
     parser.add_argument("--weight", type=float, default=1.0, help="recorded: how many of its clips for each of the world's (default: %(default)g)")
     parser.add_argument(
         "--start-from",
         type=Path,
-        help="trained networks: safetensors weights to start a new run from (default: those of the stage before)",
+        help="trained networks: weights to start a new run from, a file or a model folder (default: those of the stage before)",
     )
     parser.add_argument("--phase", choices=("consistency", "matching", "both"), default="both", help="distill: which (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="trained stages: where to train, cpu or cuda (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="PyTorch threads (default: $OMP_NUM_THREADS, else 1)")
-    parser.add_argument("--out", type=Path, help="ship, estimators: where the weights go (default: models/tiny, models/estimators)")
+    parser.add_argument("--out", type=Path, help="ship, estimators: where the weights go (default: models/ and the name of the run)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs one stage."""
     import torch
 
+    from h2w_ros.training.processes import check_device, launched
     from h2w_ros.training.run import Budget
     from h2w_ros.training.stages import Stages
     from h2w_ros.training.whole import train_all
@@ -65,13 +75,18 @@ def run(args: argparse.Namespace) -> int:
         return _estimators(args, budget)
     if args.stage == "recorded":
         return _recorded(args)
-    stages = Stages(args.run or Path("runs/tiny"), args.name or args.recipe, args.seed, args.device)
-    out = args.out or Path("models/tiny")
+    check_device(args.device)
+    recipe, processes = args.name or args.recipe, launched(args.device)
+    if processes.count > 1 and args.stage not in SHARED_STAGES:
+        raise ValueError(f"several processes share the stages {', '.join(SHARED_STAGES)}; run {args.stage} in one")
+    name = recipe if args.ablate is None else f"{recipe}-{args.ablate}"
+    stages = Stages(args.run or Path("runs") / name, recipe, args.seed, args.device, processes, args.ablate)
+    out = args.out or Path("models") / name
     {
         "recipe": lambda: train_all(stages, args.minutes, args.workers, out),
         "simulate": lambda: stages.simulate(args.episodes, args.workers),
         "codec": lambda: stages.codec(budget),
-        "encode": stages.encode,
+        "encode": lambda: stages.encode(args.workers),
         "refiner": lambda: stages.refiner(budget, args.start_from),
         "teacher": lambda: stages.teacher(budget, args.start_from),
         "causal": lambda: stages.causal(budget, args.start_from),
@@ -89,7 +104,8 @@ def _recorded(args: argparse.Namespace) -> int:
 
     if args.source is None:
         raise ValueError("the stage recorded needs --from DIR, a folder of episodes")
-    added = add_recorded(args.run or Path("runs/tiny"), preset(RECIPES[args.name or args.recipe].preset), args.source, args.weight)
+    recipe = args.name or args.recipe
+    added = add_recorded(args.run or Path("runs") / recipe, preset(RECIPES[recipe].preset), args.source, args.weight)
     print(f"{added.num_clips} clips added; left out {dict(added.left_out) or 'nothing'}. Run `h2w train encode` next")
     return 0
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from h2w_ros.generator.config import GeneratorConfig, TransformerConfig, from_json, to_json
 from h2w_ros.generator.lora import check_window, merge_lora
-from h2w_ros.generator.tensors import PICKLE_SUFFIXES, State, fill, read_state, weight_files, write_file
+from h2w_ros.generator.tensors import PICKLE_SUFFIXES, State, fill, read_state, weight_files, write_pieces
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.paths import models_dir
 
@@ -59,13 +59,13 @@ def load_generator(path_or_name: str | Path, dtype: torch.dtype | None = None, d
 
 
 def save_generator(folder: Path, config: GeneratorConfig, transformer: Transformer, codec: FoldedCodec, dtype: torch.dtype = torch.bfloat16) -> None:
-    """Writes a model folder that `load_generator` opens; large tensors in `dtype`, small ones in float32.
+    """Writes a model folder that `load_generator` opens; large tensors in `dtype`, small ones in float32, in pieces of 15 MiB.
 
     LoRAs are taken as merged, so the config is written without them; config.json comes last and makes the folder whole.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / f"{TRANSFORMER_STEMS[0]}.safetensors", _stored(transformer, dtype))
-    write_file(folder / f"{CODEC_STEM}.safetensors", _stored(codec, dtype))
+    write_pieces(folder, TRANSFORMER_STEMS[0], _stored(transformer, dtype))
+    write_pieces(folder, CODEC_STEM, _stored(codec, dtype))
     part = folder / f"{CONFIG_FILE}.part"
     part.write_text(to_json(replace(config, loras=())))
     part.replace(folder / CONFIG_FILE)

@@ -14,6 +14,11 @@ from torch import Tensor, nn
 PICKLE_SUFFIXES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
 SHARD = re.compile(r"-(\d+)-of-(\d+)$")
 
+PIECE_BYTES = 15 * 2**20
+"""What goes through most places that take files, such as repositories, by mail or over a slow line."""
+HEADER_BYTES = 2**16
+"""Room for the names and shapes of a file's tensors."""
+
 State = dict[str, Tensor]
 
 
@@ -64,6 +69,34 @@ def write_file(path: Path, state: Mapping[str, Tensor], metadata: dict[str, str]
     part = path.with_name(path.name + ".part")
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, part, metadata)
     part.replace(path)
+
+
+def write_pieces(folder: Path, stem: str, state: Mapping[str, Tensor], most_bytes: int = PIECE_BYTES) -> list[Path]:
+    """Writes `stem.safetensors`, or shards of at most so many bytes if that is too large; what the folder held under that name is replaced.
+
+    A single tensor that is larger than that has a shard of its own.
+    """
+    pieces = _pieces(state, most_bytes - HEADER_BYTES)
+    names = [f"{stem}-{i + 1:05d}-of-{len(pieces):05d}.safetensors" for i in range(len(pieces))] if len(pieces) > 1 else [f"{stem}.safetensors"]
+    for name, piece in zip(names, pieces, strict=True):
+        write_file(folder / name, piece)
+    older = [path for path in (folder / f"{stem}.safetensors", *folder.glob(f"{stem}-*-of-*.safetensors")) if path.name not in names]
+    for path in older:
+        path.unlink(missing_ok=True)
+    return [folder / name for name in names]
+
+
+def _pieces(state: Mapping[str, Tensor], most_bytes: int) -> list[State]:
+    """The tensors, in order, in as few lots as hold at most so many bytes."""
+    pieces: list[State] = [{}]
+    size = 0
+    for name, tensor in state.items():
+        if pieces[-1] and size + tensor.nbytes > most_bytes:
+            pieces.append({})
+            size = 0
+        pieces[-1][name] = tensor
+        size += tensor.nbytes
+    return pieces
 
 
 def check_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:

@@ -123,6 +123,11 @@ def silhouette_wireframe(fragments: Fragments) -> Float[Tensor, "H W 3"]:
     return _inked(_colour(FLAT_COLOURS[fragments.view.side], fragments.faces), fragments, LINE_COLOUR)
 
 
+def silhouette(fragments: Fragments) -> Float[Tensor, "H W 3"]:
+    """As `styles.silhouette`."""
+    return _colour(FLAT_COLOURS[fragments.view.side], fragments.facing).expand(*fragments.is_covered.shape, 3)
+
+
 def wireframe(fragments: Fragments) -> Float[Tensor, "H W 3"]:
     """As `styles.wireframe`."""
     return _inked(solid(fragments), fragments, GREY_LINE_COLOUR)
@@ -145,6 +150,7 @@ def xray(fragments: Fragments) -> Float[Tensor, "H W 3"]:
 
 STYLES: Mapping[str, Callable[[Fragments], Tensor]] = {
     "silhouette_wireframe": silhouette_wireframe,
+    "silhouette": silhouette,
     "wireframe": wireframe,
     "solid": solid,
     "xray": xray,

@@ -36,6 +36,11 @@ def silhouette_wireframe(view: HandView) -> Pixels:
     return _inked(np.array(FLAT_COLOURS[view.side], dtype=np.float32), view, LINE_COLOUR)
 
 
+def silhouette(view: HandView) -> Pixels:
+    """Flat fill and nothing else: the 2D mask of mask-conditioned methods."""
+    return np.broadcast_to(np.array(FLAT_COLOURS[view.side], dtype=np.float32), (*view.silhouette.shape, 3))
+
+
 def wireframe(view: HandView) -> Pixels:
     """The shaded hand, every mesh line on top."""
     return _inked(solid(view), view, GREY_LINE_COLOUR)
@@ -60,6 +65,7 @@ def xray(view: HandView) -> Pixels:
 
 STYLES: Mapping[str, Callable[[HandView], Pixels]] = {
     "silhouette_wireframe": silhouette_wireframe,
+    "silhouette": silhouette,
     "wireframe": wireframe,
     "solid": solid,
     "xray": xray,

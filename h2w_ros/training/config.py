@@ -1,4 +1,4 @@
-"""What a training run is made of, under names: `debug` (a rehearsal of seconds) and `tiny` (the shipped model)."""
+"""What a training run is made of, under names: `debug` (a rehearsal of seconds), `tiny` (the shipped model), `tiny-gpu` (every stage, a GPU)."""
 
 from __future__ import annotations
 
@@ -174,10 +174,28 @@ class MatchingTraining:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """How a whole recipe shares its minutes out, from an empty folder to a model."""
+
+    simulate: float = 0.25
+    codec: float = 0.08
+    networks: tuple[tuple[str, float], ...] = (("refiner", 0.55), ("stream", 0.45))  # stages in order, with shares of what encoding leaves
+    most_episodes: int = 20_000
+    pixels_kept: int | None = None  # episodes whose pixels stay once they are encoded: a disk is smaller than what sixteen cores simulate
+
+    def __post_init__(self) -> None:
+        if not 0 < self.simulate + self.codec < 1 or min(self.simulate, self.codec) <= 0:
+            raise ValueError(f"simulate and codec must be shares that leave something, got {self.simulate} and {self.codec}")
+        if abs(sum(share for _, share in self.networks) - 1.0) > 1e-6:
+            raise ValueError(f"the networks' shares must add up to 1, got {self.networks}")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One named training: model preset, data and stages."""
 
     preset: str = "tiny"
+    plan: Plan = Plan()
     codec: CodecTraining = CodecTraining()
     refiner: RefinerTraining = RefinerTraining()
     teacher: TeacherTraining = TeacherTraining()
@@ -187,10 +205,24 @@ class Recipe:
     matching: MatchingTraining = MatchingTraining()
 
 
+EVERY_STAGE = (("refiner", 0.2), ("teacher", 0.3), ("causal", 0.25), ("consistency", 0.13), ("matching", 0.12))
+
 RECIPES = {
     "tiny": Recipe(),
+    # For one large GPU and some sixteen cores, in about 25 minutes: batches that fill it, longer clips, every stage.
+    "tiny-gpu": Recipe(
+        preset="tiny-gpu",
+        plan=Plan(networks=EVERY_STAGE, most_episodes=2_000, pixels_kept=200),
+        codec=CodecTraining(batch_pictures=64),
+        refiner=RefinerTraining(StreamTraining(streams=64, frames_together=5, groups=16, adam_learning_rate=4e-4)),
+        teacher=TeacherTraining(batch_clips=32, clip_frames=(17, 25, 33)),
+        causal=CausalTraining(batch_clips=64, clip_frames=(4, 8), dreams=DreamConfig(share=0.0)),
+        matching=MatchingTraining(batch_clips=32, clip_frames=(17, 25)),
+    ),
+    # Every stage, in seconds.
     "debug": Recipe(
         preset="debug",
+        plan=Plan(networks=(("refiner", 0.2), ("teacher", 0.15), ("causal", 0.15), ("stream", 0.2), ("consistency", 0.15), ("matching", 0.15))),
         codec=CodecTraining(batch_pictures=2, warmup_steps=1),
         refiner=RefinerTraining(StreamTraining(streams=2, groups=2, shortest_stream=2, warmup_steps=1)),
         teacher=TeacherTraining(batch_clips=2, clip_frames=(4,), warmup_steps=1),

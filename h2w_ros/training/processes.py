@@ -77,6 +77,18 @@ class Processes:
 ALONE = Processes()
 
 
+def check_device(device: str) -> None:
+    """A ValueError for a device that PyTorch does not know, or that this machine lacks."""
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(f"device must be cpu or cuda (cuda:1 for the second GPU), got {device!r}") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device {device!r} needs a GPU that PyTorch {torch.__version__} can use, and there is none: install a CUDA build, or train on cpu"
+        )
+
+
 def launched(device: str) -> Processes:
     """The processes that a launcher started, which it says in the environment; alone where there was no launcher."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,20 +27,24 @@ from h2w_ros.generator.folded_codec import FoldedCodec
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.hands.render import HandRenderer
-from h2w_ros.training.cache import ClipSource, encode_pixels, episode_pixels, latent_files, load_clips, pixel_files, training_pixel_files
+from h2w_ros.training.ablations import Arm, arm_of
+from h2w_ros.training.cache import ClipSource, episode_pixels, latent_files, load_clips, pixel_files, training_pixel_files
 from h2w_ros.training.causal import causal_loss
 from h2w_ros.training.clip_rays import ClipRays
 from h2w_ros.training.codec import PictureSource, codec_loss
 from h2w_ros.training.config import RECIPES, CausalTraining, ConsistencyTraining, MatchingTraining, Recipe, StreamTraining
 from h2w_ros.training.consistency import CausalConsistency, follow
 from h2w_ros.training.dreams import DreamBank
+from h2w_ros.training.encoding import encode_all
 from h2w_ros.training.forcing import clip_geometry, draw_batch, draw_layout
 from h2w_ros.training.matching import DistributionMatching
 from h2w_ros.training.processes import ALONE, Processes, SharedRandom
 from h2w_ros.training.run import Budget, Losses, RunFolder, optimisers, train
 from h2w_ros.training.streaming import StreamingLessons, validation_loss
 from h2w_ros.training.teacher import draw_clips, teacher_loss, teacher_of, teacher_validation
+from h2w_ros.training.weights import digest, loaded_clips, read_network
 from h2w_ros.world.dataset import simulate_many
+from h2w_ros.world.simulate import WorldEpisode
 from h2w_ros.world.spec import WorldSpec
 
 logger = logging.getLogger(__name__)
@@ -56,6 +59,8 @@ BEFORE = {
     "ship": ("matching", "consistency", "stream", "causal", "refiner"),
 }
 """Whose weights a stage takes: those of the first that was run."""
+LEFT_OUT = ".left_out"
+"""Ends the names of files that stand for episodes which an ablation does not learn from."""
 NetworkTraining = CausalTraining | StreamTraining | ConsistencyTraining | MatchingTraining
 
 
@@ -68,35 +73,55 @@ class Stages:
     seed: int = 0
     device: str = "cpu"
     processes: Processes = ALONE
+    ablation: str | None = None
+
+    @property
+    def arm(self) -> Arm:
+        """What the ablation changes: nothing, where there is none."""
+        return Arm() if self.ablation is None else arm_of(self.ablation)
 
     @property
     def recipe(self) -> Recipe:
         """The named training configuration; ValueError for an unknown name."""
         if self.recipe_name not in RECIPES:
             raise ValueError(f"recipe must be one of {sorted(RECIPES)}, got {self.recipe_name!r}")
-        return RECIPES[self.recipe_name]
+        return self.arm.recipe(RECIPES[self.recipe_name])
 
     @property
     def model(self) -> GeneratorConfig:
         """The preset that the recipe trains."""
-        return preset(self.recipe.preset)
+        model = preset(self.recipe.preset)
+        return model if self.ablation is None else self.arm.model(model, self.ablation)
 
     def simulate(self, episodes: int, workers: int, minutes: float = math.inf) -> None:
-        """Fills `pixels/` with episodes of seeds 0, 1, ... until so many are there or the time is over; those already there are kept."""
+        """Fills `pixels/` with episodes of seeds 0, 1, ... until so many were made or the time is over; those of earlier sessions are kept."""
         until_s = time.monotonic() + 60.0 * minutes
         pixels = self.folder / "pixels"
         pixels.mkdir(parents=True, exist_ok=True)
         model = self.model
         spec = WorldSpec(width_px=model.width_px, height_px=model.height_px, rate_hz=model.rate_hz)
-        renderer = HandRenderer(style=model.hand_style)
-        missing = [seed for seed in range(episodes) if not (pixels / f"{seed}.npz").exists()]
+        missing = [seed for seed in range(episodes) if not self._is_made(seed)]
         for seed, episode in tqdm(simulate_many(missing, spec, workers), total=len(missing), desc="simulate", unit="episode"):
-            arrays = episode_pixels(episode.conditions, episode.hand_masks, episode.object_masks, renderer, model.codec.spatial_stride)
-            part = pixels / f"{seed}.part.npz"
-            np.savez(part, **cast(dict[str, Any], arrays))  # NumPy's stubs take the names for options
-            part.rename(pixels / f"{seed}.npz")
+            if self.arm.contact_only and not episode.object_masks.any():
+                (pixels / f"{seed}{LEFT_OUT}").touch()
+            else:
+                self._write_pixels(pixels / f"{seed}.npz", episode)
             if time.monotonic() > until_s:
                 break
+
+    def _is_made(self, seed: int) -> bool:
+        """Whether an earlier session made this episode: its pixels may be gone since they were encoded."""
+        candidates = f"pixels/{seed}.npz", f"pixels/{seed}{LEFT_OUT}", f"latents/{seed}.safetensors"
+        return any((self.folder / name).exists() for name in candidates)
+
+    def _write_pixels(self, path: Path, episode: WorldEpisode) -> None:
+        renderer = HandRenderer(style=self.model.hand_style)
+        arrays = episode_pixels(episode.conditions, episode.hand_masks, episode.object_masks, renderer, self.model.codec.spatial_stride)
+        if self.arm.cut_hands:
+            arrays["hand"] = arrays["hand"] * episode.hand_masks[..., None]
+        part = path.with_suffix(".part.npz")
+        np.savez(part, **cast(dict[str, Any], arrays))  # NumPy's stubs take the names for options
+        part.rename(path)
 
     def codec(self, budget: Budget) -> None:
         """Trains the codec on what `pixels/` holds, but for the seeds that are kept back."""
@@ -134,12 +159,15 @@ class Stages:
         if any(not torch.equal(value, trained[name]) for name, value in frozen.named_parameters()):
             raise ValueError(f"the codec was trained on after {self.folder / 'latents'} was filled; delete that folder and encode again")
 
-    def encode(self) -> None:
-        """Fills `latents/` from `pixels/`."""
+    def encode(self, workers: int = 1, pixels_kept: int | None = None) -> None:
+        """Fills `latents/` from `pixels/`, of which only the first so many stay."""
         codec = self.frozen_codec().to(torch.bfloat16)
         files = pixel_files(self.folder)
-        for _ in tqdm(encode_pixels(codec, self.model, files, self.folder), total=len(files), desc="encode", unit="episode"):
-            pass
+        for number, file in enumerate(
+            tqdm(encode_all(codec, self.model, files, self.folder, workers), total=len(files), desc="encode", unit="episode")
+        ):
+            if pixels_kept is not None and number >= pixels_kept:
+                file.unlink()
 
     def refiner(self, budget: Budget, start_from: Path | None = None) -> None:
         """Trains the refiner in the stream of a network without layers, whose draft is zero as a new transformer's is.
@@ -147,12 +175,12 @@ class Stages:
         Drawing hands from their render is a local matter: convolutions learn it ten frames to one of the whole network's.
         """
         config = self.recipe.refiner
-        source, folder = load_clips(self.folder).to(self.torch_device), self._run("refiner", config, start_from)
+        source, folder = self._clips(), self._run("refiner", config, start_from)
         torch.manual_seed(self.seed)
         network = Transformer(replace(self.model.transformer, num_layers=0, add_control_adapter=False)).to(self.torch_device).requires_grad_(False)
         refiner = cast(Refiner, network.refiner).requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if start_from is not None:
-            refiner.load_state_dict(read_weights_file(start_from))
+            refiner.load_state_dict(read_network(start_from))
         seed = int(self._random(folder, own=True)[0].integers(2**31))
         lessons = StreamingLessons(network, self.model, source, config.stream, self.recipe.causal, seed)
         chosen = optimisers(refiner, config.stream.adam_learning_rate, None, config.weight_decay)
@@ -162,11 +190,11 @@ class Stages:
     def teacher(self, budget: Budget, start_from: Path | None = None) -> None:
         """Trains the bidirectional teacher on whole clips of `latents/`."""
         config, model, weights = self.recipe.teacher, teacher_of(self.model), self.recipe.causal
-        source, folder = load_clips(self.folder).to(self.torch_device), self._run("teacher", config, start_from)
+        source, folder = self._clips(), self._run("teacher", config, start_from)
         torch.manual_seed(self.seed)
         teacher = Transformer(model.transformer).to(self.torch_device)
         if start_from is not None:
-            teacher.load_state_dict(read_weights_file(start_from))
+            teacher.load_state_dict(read_network(start_from))
         rng, random = self._random(folder)
         rays, shared = ClipRays(source, model), SharedRandom(random, self.processes)
 
@@ -183,7 +211,7 @@ class Stages:
     def causal(self, budget: Budget, start_from: Path | None = None) -> None:
         """Trains the causal generator on clips of `latents/`, with the refiner of the stage before to begin with."""
         config, model = self.recipe.causal, self.model
-        source, folder = load_clips(self.folder).to(self.torch_device), self._run("causal", config, start_from)
+        source, folder = self._clips(), self._run("causal", config, start_from)
         transformer = self._begin(start_from, *BEFORE["causal"])
         if start_from is None:
             self._take_body(transformer)
@@ -214,7 +242,7 @@ class Stages:
     def consistency(self, budget: Budget, start_from: Path | None = None) -> None:
         """Distils the causal network to the rollout's few steps: it answers at once where its own flow, frozen as it was, would end."""
         config, weights, model = self.recipe.consistency, self.recipe.causal, self.model
-        source, folder = load_clips(self.folder).to(self.torch_device), self._run("consistency", config, start_from)
+        source, folder = self._clips(), self._run("consistency", config, start_from)
         student = self._begin(folder.started_from, *BEFORE["consistency"])
         teacher, slow = (copy.deepcopy(student).requires_grad_(False) for _ in range(2))
         rng, random = self._random(folder)
@@ -238,10 +266,10 @@ class Stages:
         taught = self.folder / "teacher" / "average.safetensors"
         if not taught.exists():
             raise FileNotFoundError(f"No teacher at {taught}; run `h2w train teacher` first")
-        source, folder = load_clips(self.folder).to(self.torch_device), self._run("matching", config, start_from)
+        source, folder = self._clips(), self._run("matching", config, start_from)
         student = self._begin(start_from, *BEFORE["matching"])
         teacher = Transformer(models[1].transformer).to(self.torch_device)
-        teacher.load_state_dict(read_weights_file(taught))
+        teacher.load_state_dict(read_network(taught))
         rng, random = self._random(folder)
         matched = DistributionMatching(student, teacher, models, source, config, weights, rng, SharedRandom(random, self.processes))
         folder.keep("critic", matched.critic)
@@ -250,7 +278,7 @@ class Stages:
     def stream(self, budget: Budget, start_from: Path | None = None) -> None:
         """Trains the causal generator on in its own stream, from the weights of the stage before."""
         config = self.recipe.stream
-        source, folder = load_clips(self.folder).to(self.torch_device), self._run("stream", config, start_from)
+        source, folder = self._clips(), self._run("stream", config, start_from)
         transformer = self._begin(start_from, *BEFORE["stream"])
         if transformer.refiner is not None:
             transformer.refiner.requires_grad_(config.refiner_too)
@@ -262,6 +290,10 @@ class Stages:
         """The loss on the episodes that are kept back; None while there are none."""
         kept_back = self._kept_back()
         return None if kept_back is None else partial(validation_loss, transformer, self.model, kept_back, config, self.recipe.causal)
+
+    def _clips(self) -> ClipSource:
+        """What is trained on. The stages of one process share it: a large cache takes minutes to load."""
+        return loaded_clips(self.folder, self.torch_device, tuple(latent_files(self.folder, validation=False)))
 
     def _kept_back(self) -> ClipSource | None:
         """The episodes that are never trained on; None while there are none, and in processes that don't validate."""
@@ -276,8 +308,9 @@ class Stages:
         if start_from is not None and step:
             raise ValueError(f"{folder.path} has begun, at step {step}, and goes on from its own weights; --start-from is for a new run")
         configs = {"config": asdict(cast(Any, config)), "model": asdict(self.model)}
-        begun = {} if start_from is None else {"start_from": str(start_from), "start_from_sha256": sha256(start_from.read_bytes()).hexdigest()}
-        folder.begin_session({"stage": stage, "recipe": self.recipe_name, "seed": self.seed, "device": self.device, **begun, **configs})
+        begun = {} if start_from is None else {"start_from": str(start_from), "start_from_sha256": digest(start_from)}
+        made_by = {"stage": stage, "recipe": self.recipe_name, "ablation": self.ablation, "seed": self.seed, "device": self.device}
+        folder.begin_session({**made_by, **begun, **configs})
         return folder
 
     def _begin(self, start_from: Path | None, *stages_before: str) -> Transformer:
@@ -286,7 +319,7 @@ class Stages:
         transformer = Transformer(self.model.transformer).to(self.torch_device)
         averages = (self.folder / stage / "average.safetensors" for stage in stages_before)
         if (chosen := start_from or next((path for path in averages if path.exists()), None)) is not None:
-            state = read_weights_file(chosen)
+            state = read_network(chosen)
             part = transformer.refiner if "conv_in.weight" in state else transformer
             assert part is not None
             part.load_state_dict(state)
@@ -296,7 +329,7 @@ class Stages:
         """Gives a transformer the teacher's weights where there is a teacher; but for the head, which answers something else."""
         taught = self.folder / "teacher" / "average.safetensors"
         if taught.exists():
-            body = {name: tensor for name, tensor in read_weights_file(taught).items() if not name.startswith("head.")}
+            body = {name: tensor for name, tensor in read_network(taught).items() if not name.startswith("head.")}
             transformer.load_state_dict({**transformer.state_dict(), **body})
 
     def _train_transformer(self, transformer: Transformer, folder: RunFolder, losses: Losses, budget: Budget, config: NetworkTraining) -> None:
@@ -331,14 +364,10 @@ class Stages:
         """What made the weights, for the model card."""
         folders = {stage: RunFolder(self.folder / stage) for stage in TRAINED if (self.folder / stage / "progress.json").exists()}
         stages = {stage: {**asdict(folder.progress()), "sessions": [_short(said) for said in folder.sessions()]} for stage, folder in folders.items()}
-        return {"recipe": self.recipe_name, "seed": self.seed, "episodes": len(pixel_files(self.folder)), **stages}
-
-
-def read_weights_file(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file to train on, float32."""
-    return {name: tensor.float() for name, tensor in load_file(path).items()}
+        made = {"recipe": self.recipe_name, "ablation": self.ablation, "seed": self.seed}
+        return {**made, "episodes": len(latent_files(self.folder, validation=False) + latent_files(self.folder, validation=True)), **stages}
 
 
 def _short(session: dict[str, Any]) -> dict[str, Any]:
     """What a model card says of a session: its configs are in the run's folder."""
-    return {name: value for name, value in session.items() if name not in ("config", "model", "stage", "recipe", "seed")}
+    return {name: value for name, value in session.items() if name not in ("config", "model", "stage", "recipe", "ablation", "seed")}

@@ -1,0 +1,32 @@
+"""Weights and clips that stages begin with, from disk."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from h2w_ros.generator.checkpoint import TRANSFORMER_STEMS
+from h2w_ros.generator.tensors import read_state, weight_files
+from h2w_ros.training.cache import ClipSource, load_clips
+
+
+@lru_cache(maxsize=1)
+def loaded_clips(folder: Path, device: torch.device, _files: tuple[Path, ...]) -> ClipSource:
+    """Loaded anew when there are other files."""
+    return load_clips(folder).to(device)
+
+
+def read_network(path: Path) -> dict[str, Tensor]:
+    """The tensors to train on of a safetensors file, or of a model folder's transformer, float32."""
+    files = weight_files(path, TRANSFORMER_STEMS) if path.is_dir() else [path]
+    return {name: tensor.float() for name, tensor in read_state(files).items()}
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, or of a model folder's transformer."""
+    files = weight_files(path, TRANSFORMER_STEMS) if path.is_dir() else [path]
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -75,7 +75,7 @@ def metric_path(path: CameraPath, hands: HandsFound, clip: Clip, told: float | N
     if told is None and not path.is_metric:
         if not found.scale > 0.0:
             raise NoCameraPathError(
-                "the hands do not say how long the camera's way is: too few moments show them while it moves; tell it with --scale METRES"
+                "the hands do not say how long the camera's way is: too few moments show them before points of the scene; tell it with --scale METRES"
             )
         return path.scaled(found.scale), found
     metric = path if told is None else path.scaled(told)

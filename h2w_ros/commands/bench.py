@@ -29,6 +29,7 @@ With --fit: the fitting of hands to noisy joints alone, beside SciPy on the same
 With --webcam: hands of a video that is sent to the node hand_tracker picture by picture at 30 a second, from a picture's sending to its answer.
 With --annotation: how far `h2w annotate` is from the truth on N simulated episodes, whose hands are told to it with a network's errors and whose
 camera it finds: millimetres and degrees, and what its gate does to paths that are right and wrong.
+With --scene: pictures of a static scene at tiny's size and at the one in which conditions draw it, and a depth image fused; ms of one core.
 With --clips: how many clips of 33 frames of 192x256 a minute come out of episodes in any order, pictures, poses and hands, on two processes.
 """
 
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=int, metavar="N", help="measure only random access to N clips of episodes")
     parser.add_argument("--webcam", type=Path, metavar="VIDEO", help="measure only hand_tracker, on this video in a webcam's place")
     parser.add_argument("--annotation", type=int, metavar="N", help="measure only annotation, on N simulated episodes (a minute each)")
+    parser.add_argument("--scene", nargs="?", type=Path, const=Path(), metavar="FILE", help="measure only static scenes: ours, or the one of a file")
     parser.add_argument("--json", type=Path, help="write the numbers to this file too")
 
 
@@ -66,6 +68,8 @@ def report_of(args: argparse.Namespace) -> dict[str, object]:
         return fit_report()
     if args.clips is not None:
         return clips_report(args.clips)
+    if args.scene is not None:
+        return scene_report(args.scene)
     if args.webcam is not None:
         return webcam_report(args.webcam)
     if args.annotation is not None:
@@ -117,6 +121,19 @@ def annotation_report(num_clips: int) -> dict[str, object]:
 
     with TemporaryDirectory() as folder, tqdm(total=num_clips, unit="clip", desc="annotating", disable=None) as bar:
         return measure_truth(TruthPlan(num_clips), Path(folder), bar.update)
+
+
+def scene_report(path: Path) -> dict[str, object]:
+    """Static scenes drawn and fused; the empty path means our own."""
+    from tqdm import tqdm
+
+    from h2w_ros.evaluation.scene_speed import ScenePlan, measure_scene
+    from h2w_ros.hardware import describe
+    from h2w_ros.scene.files import load_scene
+
+    scene = load_scene(path) if path.name else None
+    with tqdm(unit="picture", desc="drawing", disable=None) as bar:
+        return {"hardware": describe(), **measure_scene(ScenePlan(), scene, bar.update)}
 
 
 def ros_report(model: str) -> dict[str, object]:

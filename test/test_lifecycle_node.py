@@ -40,6 +40,7 @@ from h2w_ros.nodes.params import overrides
 from h2w_ros.nodes.preview import Preview
 from h2w_ros.nodes.recorder import Recorder
 from h2w_ros.nodes.replay import Replay
+from h2w_ros.nodes.scene import Scene
 from h2w_ros.nodes.tracker_bridge import TrackerBridge
 from h2w_ros.ros_messages import stamp_to_ns
 
@@ -96,6 +97,10 @@ def make_preview(ros: Ros, _recording: Path, _out: Path) -> ManagedNode:
     return Preview(lambda _: None, scenes(), EchoGenerator, context=ros.context, parameter_overrides=overrides(port=0))
 
 
+def make_scene(ros: Ros, _recording: Path, _out: Path) -> ManagedNode:
+    return Scene(context=ros.context)
+
+
 class BlindDetector:
     """Stands where MediaPipe's process stands."""
 
@@ -113,7 +118,7 @@ def make_hand_tracker(ros: Ros, _recording: Path, _out: Path) -> ManagedNode:
     return HandTracker(BlindDetector, context=ros.context)
 
 
-MAKERS = (make_conditioner, make_generator, make_hand_tracker, make_preview, make_recorder, make_replay, make_tracker_bridge)
+MAKERS = (make_conditioner, make_generator, make_hand_tracker, make_preview, make_recorder, make_replay, make_scene, make_tracker_bridge)
 
 
 def resources() -> tuple[int, int, int]:
@@ -204,7 +209,9 @@ def ended_by(running: subprocess.Popen, number: signal.Signals) -> int:
 def test_every_node_ends_within_two_seconds_of_a_signal_however_often_it_comes(
     ros: Ros, recording: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    codes = {name: main_of(name) for name in ("conditioner", "preview", "recorder", "replay", "tracker_bridge")} | {"generator": ECHO_GENERATOR}
+    codes = {name: main_of(name) for name in ("conditioner", "preview", "recorder", "replay", "scene", "tracker_bridge")} | {
+        "generator": ECHO_GENERATOR
+    }
     parameters = {"recorder": [f"path:={tmp_path / 'bag'}"], "replay": [f"path:={recording}", "loop:=true"], "preview": ["port:=0"]}
     with ExitStack() as stack:
         running = {name: stack.enter_context(process(ros, code, parameters.get(name, ()))) for name, code in codes.items()}

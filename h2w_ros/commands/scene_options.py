@@ -43,6 +43,7 @@ class SceneRecording(Recording):
             if condition.static_known is not None:
                 self._known, self._num_seen = self._known + float(condition.static_known.mean()), self._num_seen + 1
             yield condition
+        self.dropped = self._recording.dropped  # complete only now
 
 
 def add_scene_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,7 @@ from h2w_ros.geometry import transform
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.provenance import code_version
 from h2w_ros.session import Session
+from h2w_ros.training import run
 from h2w_ros.training import stages as stages_module
 from h2w_ros.training.cache import VALIDATION_EVERY, episode_pixels, latent_files, load_clips, pixel_files
 from h2w_ros.training.run import AveragedWeights, Budget, Progress, RunFolder, learning_rate_factor, optimisers, train
@@ -337,3 +338,22 @@ def test_a_recipe_makes_a_model_from_nothing_within_its_time(tmp_path: Path) -> 
     told = json.loads((tmp_path / "model" / "training.json").read_text())
     assert told["episodes"] >= 1
     assert min(told[stage]["step"] for stage in ("codec", "refiner", "stream")) >= 1
+
+
+def test_a_validation_longer_than_the_time_between_saves_leaves_time_to_learn(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(run, "SAVE_EVERY_S", 10.0)
+    monkeypatch.setattr(run.time, "monotonic", lambda: clock[0])
+    network, asked = torch.nn.Linear(1, 1), []
+
+    def loss(_step: int, _spent: float) -> torch.Tensor:
+        clock[0] += 1.0
+        return network(torch.ones(1, 1)).square().mean()
+
+    def slow_validation() -> float:
+        clock[0] += 30.0
+        asked.append(clock[0])
+        return 0.0
+
+    train(network, RunFolder(tmp_path), loss, optimisers(network, 1e-3, None, 0.0), steps(30), 1, 0.9, slow_validation)
+    assert len(asked) == 3  # after steps 11 and 22, and at the end

@@ -160,7 +160,6 @@ class RunFolder:
 
     def save(self, module: nn.Module, average: AveragedWeights, progress: Progress) -> None:
         """Writes everything beside the old files, then replaces them; progress comes last and makes the weights count."""
-        self._saved_s = time.monotonic()
         if not self.processes.is_main:
             return
         for name, other in (("weights", module), *self._others.items()):
@@ -172,6 +171,10 @@ class RunFolder:
     def is_save_due(self) -> bool:
         """Whether a crash would cost more than it should."""
         return time.monotonic() - self._saved_s > SAVE_EVERY_S
+
+    def count_from_now(self) -> None:
+        """The time to the next save begins: after what a save brings with it, or a busy machine would do nothing else."""
+        self._saved_s = time.monotonic()
 
     def log(self, progress: Progress, loss: float, name: str = "loss") -> None:
         """Appends step, seconds and loss to `loss.csv`, or to the file of another name."""
@@ -261,6 +264,7 @@ def _save(folder: RunFolder, module: nn.Module, average: AveragedWeights, progre
     if validation_loss is not None and folder.processes.is_main:
         with average.in_place():
             folder.log(progress, validation_loss(), "validation")
+    folder.count_from_now()
 
 
 def _show(bar: tqdm, share: float, progress: Progress) -> None:

@@ -15,10 +15,12 @@ pytest.importorskip("rclpy")
 pytest.importorskip("foxglove_msgs.msg", reason="foxglove_msgs is not installed")
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from robot_fixture import conditioner, generator, values_of
 from ros_fixture import EchoSession, Ros, wait_until
 
 from h2w_ros.nodes import topics
+from h2w_ros.nodes.scene import Scene
 from h2w_ros.nodes.tracker_bridge import TrackerBridge
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
@@ -27,12 +29,13 @@ FOXGLOVE = CONFIG / "h2w.foxglove.json"
 
 IMAGE, JPEG, VIDEO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "foxglove_msgs/msg/CompressedVideo"
 MARKERS, FRAMES, DIAGNOSTICS = "visualization_msgs/msg/MarkerArray", "tf2_msgs/msg/TFMessage", "diagnostic_msgs/msg/DiagnosticArray"
+CLOUD = "sensor_msgs/msg/PointCloud2"
 # What each display, or panel, can show.
-SHOWN_BY_RVIZ = {"Image": {IMAGE, JPEG}, "MarkerArray": {MARKERS}, "Odometry": {"nav_msgs/msg/Odometry"}}
+SHOWN_BY_RVIZ = {"Image": {IMAGE, JPEG}, "MarkerArray": {MARKERS}, "Odometry": {"nav_msgs/msg/Odometry"}, "PointCloud2": {CLOUD}}
 WITHOUT_TOPIC = {"Grid", "TF"}
 SHOWN_BY_FOXGLOVE = {
     "Image": {IMAGE, JPEG, VIDEO},
-    "3D": {MARKERS, FRAMES},
+    "3D": {MARKERS, FRAMES, CLOUD},
     "DiagnosticSummary": {DIAGNOSTICS},
     "DiagnosticStatusPanel": {DIAGNOSTICS},
 }
@@ -80,7 +83,7 @@ def panels_in(layout: Any) -> Iterator[str]:
 @pytest.fixture
 def offered(ros: Ros) -> dict[str, set[str]]:
     """Types of all topics of a graph with our nodes in it."""
-    nodes = [conditioner(ros), generator(ros, EchoSession()), ros.add(TrackerBridge(context=ros.context))]
+    nodes = [conditioner(ros), generator(ros, EchoSession()), *(ros.add(make(context=ros.context)) for make in (TrackerBridge, Scene))]
     assert wait_until(lambda: len([name for name in ros.node.get_node_names() if name in {node.get_name() for node in nodes}]) == len(nodes))
     assert wait_until(lambda: "/predicted/video" in dict(ros.node.get_topic_names_and_types()))
     return {name: set(kinds) for name, kinds in ros.node.get_topic_names_and_types()}
@@ -97,11 +100,22 @@ def test_every_topic_is_there_with_a_type_that_its_display_shows(ros: Ros, offer
     assert any(topic.startswith("/image_raw") for _, topic in rows)
 
 
-def test_displays_of_rviz_hear_every_publisher() -> None:
+def test_displays_of_rviz_hear_every_publisher(ros: Ros, offered: dict[str, set[str]]) -> None:
     for display in rviz_displays():
+        assert display["Enabled"] == display["Value"]
         if "Topic" in display:
-            assert (display["Topic"]["Reliability Policy"], display["Topic"]["Durability Policy"]) == ("Best Effort", "Volatile")
-            assert display["Enabled"] == display["Value"]
+            wanted = display["Topic"]["Reliability Policy"], display["Topic"]["Durability Policy"]
+            sent = [(qos_of(end.reliability), qos_of(end.durability)) for end in publishers_of(ros, display["Topic"]["Value"])]
+            assert wanted == ("Best Effort", "Volatile") or set(sent) == {wanted}, display["Name"]
+
+
+def publishers_of(ros: Ros, topic: str) -> list[QoSProfile]:
+    return [info.qos_profile for info in ros.node.get_publishers_info_by_topic(topic)]
+
+
+def qos_of(policy: ReliabilityPolicy | DurabilityPolicy) -> str:
+    """The policy as RViz calls it."""
+    return policy.name.replace("_", " ").title()
 
 
 def test_every_panel_of_the_layout_has_its_place_once() -> None:

@@ -8,10 +8,10 @@ from h2w_ros.camera import project
 from h2w_ros.condition import Camera, HandPose
 from h2w_ros.hands.drawing import HandView, clipped_segments, hand_view
 from h2w_ros.hands.model import load_hand_model
-from h2w_ros.rasterize import painted
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.hands.skinning import hand_vertices_world, mirrored
 from h2w_ros.hands.styles import FLAT_COLOURS, LINE_COLOUR, STYLES
+from h2w_ros.rasterize import painted
 
 HERE = np.eye(4)
 

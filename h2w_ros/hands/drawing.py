@@ -13,8 +13,8 @@ from numpy import ndarray
 from h2w_ros.condition import Camera, HandPose, Side
 from h2w_ros.geometry import Transform, apply, invert
 from h2w_ros.hands.model import HandModel
-from h2w_ros.rasterize import Runs, Window, covered, pixel_runs, window_around
 from h2w_ros.hands.skinning import skin
+from h2w_ros.rasterize import Runs, Window, covered, pixel_runs, window_around
 
 # Faces with a vertex nearer than this are not drawn: their projection runs away (Hand2World's release does the same).
 NEAR_M = 0.05

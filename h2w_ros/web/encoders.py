@@ -86,4 +86,3 @@ def at_scale(picture: Image, scale: float) -> Image:
         return picture
     size = max(2, round(picture.shape[1] * factor)), max(2, round(picture.shape[0] * factor))
     return cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC if factor > 1.0 else cv2.INTER_AREA)
-

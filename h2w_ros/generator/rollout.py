@@ -218,8 +218,8 @@ class Rollout:
             raise ValueError(f"block {self.num_blocks} has {expected} latents, got conditions for {conditions.num_latents}")
         self.cache.open_block(conditions.num_latents)
         channels = condition_channels(conditions, reference, self.transformer.config.in_dim).to(self.device, self.dtype)
-        takes_rays = conditions.plucker is not None and self.transformer.config.add_control_adapter
-        rays = self.transformer.embed_rays(conditions.plucker.to(self.device, self.dtype)) if takes_rays else None
+        plucker = conditions.plucker if self.transformer.config.add_control_adapter else None
+        rays = None if plucker is None else self.transformer.embed_rays(plucker.to(self.device, self.dtype))
         return _Block(channels, rays)
 
     def _write_clean(self, block: _Block, latents: Tensor) -> None:

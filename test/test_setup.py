@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,18 @@ def test_an_environment_made_from_wheels_is_not_mixed_with_an_installation(bare:
     assert result.returncode == 1
     assert "took ROS 2 from 'wheels' and this shell offers 'installation'" in result.stderr
     assert "make distclean" in result.stderr
+
+
+def test_libraries_of_generated_messages_are_loaded_and_broken_ones_are_left(tmp_path: Path) -> None:
+    name = "lib{}__rosidl_typesupport_fastrtps_c.so"
+    compiler = shutil.which("cc") or pytest.skip("no C compiler here")
+    (tmp_path / "lib").mkdir()
+    for source in ("whole", "unasked"):
+        library = tmp_path / "lib" / (name.format(source) if source == "whole" else f"lib{source}.so")
+        subprocess.run([compiler, "-shared", "-x", "c", "-", "-o", str(library)], input=f"int {source};", text=True, check=True)
+    (tmp_path / "lib" / name.format("torn")).write_text("no library")
+    code = f"import runpy, sys; sys.prefix = {str(tmp_path)!r}; runpy.run_path({str(ROOT / '.ci' / 'message_libraries.py')!r})"
+    loaded = subprocess.run([sys.executable, "-c", f"{code}; print(open('/proc/self/maps').read())"], capture_output=True, text=True, check=True)
+    assert name.format("whole") in loaded.stdout
+    assert name.format("torn") not in loaded.stdout
+    assert "libunasked" not in loaded.stdout

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 pytest.importorskip("rclpy")
 
 from hand_motion import moving_hand
+from rclpy.logging import LoggingSeverity
 from robot_fixture import edge
 from ros_fixture import CAMERA, PERIOD_NS, START_NS, EchoSession, Ros, conditions, hand, picture, wait_until
 from sensor_msgs.msg import CameraInfo
@@ -49,6 +50,21 @@ WHOLE = {
 }
 
 Change = tuple[float, int, int]
+Silence = Callable[[Any], None]
+
+
+@pytest.fixture
+def silence() -> Iterator[Silence]:
+    """Ends a node's log: complaints take long. Loggers go by name and outlive nodes, so the next one of that name may speak again."""
+    loggers: list[Any] = []
+
+    def end_log(node: Any) -> None:
+        loggers.append(node.get_logger())
+        loggers[-1].set_level(LoggingSeverity.FATAL)
+
+    yield end_log
+    for logger in loggers:
+        logger.set_level(LoggingSeverity.UNSET)
 
 
 def base_messages() -> dict[str, tuple[str, Any]]:
@@ -125,12 +141,12 @@ def many(max_examples: int) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_conditioner_takes_or_drops_any_message_and_gives_out_only_what_makes_sense(ros: Ros) -> None:
+def test_a_conditioner_takes_or_drops_any_message_and_gives_out_only_what_makes_sense(ros: Ros, silence: Silence) -> None:
     moments: list[Moment] = []
     node = Conditioner(moments.append, context=ros.context, parameter_overrides=overrides(drain_ms=0.0))
     node.start()
     callbacks = {topic: subscription.callback for topic, subscription in node._inputs.items()}
-    node.get_logger().set_level(50)
+    silence(node)
     bases, numbers = base_messages(), itertools.count(1)
     names = [*(name for name in bases if name not in ("image", "compressed image")), "image", "compressed image"]
 
@@ -164,10 +180,10 @@ def check(moment: Moment) -> Moment:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # the type checker samples on the node's own thread
-def test_a_generator_takes_or_drops_any_condition_and_any_wish(ros: Ros) -> None:
+def test_a_generator_takes_or_drops_any_condition_and_any_wish(ros: Ros, silence: Silence) -> None:
     session = EchoSession()
     node = ros.add(Generator(lambda config: session, context=ros.context))
-    node.get_logger().set_level(50)
+    silence(node)
     base, numbers = condition_to_msg(Moment(conditions(1)[0])), itertools.count(1)
     wish = ResetSession.Request(seed=1, image=image_to_msg(picture(1), 0, ""))
 
@@ -192,9 +208,9 @@ def test_a_generator_takes_or_drops_any_condition_and_any_wish(ros: Ros) -> None
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_tracker_bridge_takes_or_drops_any_skeleton(ros: Ros) -> None:
+def test_a_tracker_bridge_takes_or_drops_any_skeleton(ros: Ros, silence: Silence) -> None:
     node = ros.add(TrackerBridge(context=ros.context, parameter_overrides=overrides(calibrate_after_s=10.0)))
-    node.get_logger().set_level(50)
+    silence(node)
     [skeletons] = [one for one in node._inputs if one.topic_name == "/hand_skeletons"]
     base, numbers = skeleton_msg(moving_hand(5, 1, 20.0)[0], START_NS), itertools.count(1)
 

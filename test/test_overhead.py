@@ -58,4 +58,4 @@ def test_idle_nodes_leave_the_processor_alone() -> None:
     nodes = ("conditioner", "recorder")
     found = measure_idle(nodes=nodes, settle_s=6.0, idle_s=3.0)
     assert set(found) == set(nodes)
-    assert all(0.0 < percent < 10.0 for percent in found.values()), found  # under 2 on a machine that does nothing else; `h2w bench --ros`
+    assert all(0.0 < percent < 50.0 for percent in found.values()), found  # a loop that never waits takes 100; the figure: `h2w bench --ros`

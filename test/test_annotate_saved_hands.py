@@ -1,16 +1,20 @@
 """Hands that other tools saved, and networks of the user, written here in their layouts with known geometry."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from annotate_world import CAMERA, sighting_of, stamps_ns
+from joblib_files import write_joblib
 from test_annotate_hands import AT, errors_mm, waving
 
 from h2w_ros import geometry
 from h2w_ros.annotate.backends import hands_of
 from h2w_ros.annotate.clip import Clip
 from h2w_ros.annotate.hand_stage import find_hands
+from h2w_ros.annotate.joblib_file import read_joblib
 from h2w_ros.annotate.onnx_hands import OnnxHands
 from h2w_ros.annotate.saved_hands import SavedHands
 from h2w_ros.camera import project
@@ -184,7 +188,7 @@ def write_hawor(folder, truth, T_world_camera):
             told = mano_from_hand_pose(load_hand_model(side), world)
             fields["pred_trans"][index, row], fields["pred_rot"][index, row] = told["transl"], told["global_orient"]
             fields["pred_hand_pose"][index, row] = told["hand_pose"]
-    np.savez(folder / "world_space_res.npz", **fields, pred_valid=np.ones((2, rows[-1] + 1), dtype=bool))
+    write_joblib(folder / "world_space_res.pth", [*map(torch.from_numpy, fields.values()), np.ones((2, rows[-1] + 1), dtype=bool)])
     (folder / "SLAM").mkdir()
     pose = np.concatenate([T_world_camera[:3, 3] / 2.0, geometry.quaternion_from_rotation(T_world_camera[:3, :3])]).astype(np.float32)
     slam = {"tstamp": np.arange(3), "disps": np.ones((3, 4, 4), np.float32), "traj": np.tile(pose, (rows[-1] + 1, 1)), "scale": 2.0}
@@ -195,7 +199,7 @@ def write_hawor(folder, truth, T_world_camera):
 
 def test_hawors_hands_fall_where_they_were_in_its_camera(tmp_path, clip, truth):
     T_world_camera = geometry.transform(geometry.rotation_from_axis_angle(np.array([0.1, 0.4, -0.2])), np.array([0.3, 0.0, 0.6]))
-    with pytest.raises(FileNotFoundError, match="joblib"):
+    with pytest.raises(FileNotFoundError, match="must be HaWoR's folder"):
         list(SavedHands("hawor", str(tmp_path)).sightings(clip, CAMERA))
     write_hawor(tmp_path, truth, T_world_camera)
     check_points(SavedHands("hawor", str(tmp_path)).sightings(clip, CAMERA), truth)
@@ -210,6 +214,32 @@ def test_what_hawor_made_up_stays_missing(tmp_path, clip, truth):
     frames = list(SavedHands("hawor", str(tmp_path)).sightings(clip, CAMERA))
     for row, frame in zip(rows, frames, strict=True):
         assert {hand.side for hand in frame} == ({"left"} if row <= 9 else set()) | ({"right"} if row >= 6 else set())
+
+
+def test_a_joblib_file_gives_back_its_arrays_and_tensors(tmp_path):
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=(2, 7, 3)), rng.random((2, 7)) > 0.5, np.asfortranarray(rng.integers(0, 9, (3, 4))), {"a": np.zeros((0, 3)), "b": 1.5}]
+    tensors = [torch.arange(24.0).reshape(2, 3, 4), torch.arange(24).reshape(2, 3, 4).permute(2, 0, 1)[1:, :, ::2]]
+    write_joblib(path := tmp_path / "x.pth", [*values, *tensors])
+    found = read_joblib(path)
+    np.testing.assert_equal(found[:4], values)
+    for array, tensor in zip(found[4:], tensors, strict=True):
+        np.testing.assert_array_equal(array, tensor.numpy())
+
+
+def test_a_joblib_file_that_holds_more_than_numbers_is_not_run(tmp_path, clip):
+    for value in (print, np.array([print], dtype=object), [np.zeros(3), Path]):
+        write_joblib(path := tmp_path / "world_space_res.pth", value)
+        with pytest.raises(ValueError, match=r"world_space_res\.pth must be a file of joblib\.dump"):
+            read_joblib(path)
+    whole = np.ones((2, 5, 3))
+    write_joblib(path, [whole] * 5)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="arrays and tensors only"):
+        read_joblib(path)
+    write_joblib(path, [whole] * 4)
+    with pytest.raises(ValueError, match="must hold HaWoR's pred_trans"):
+        list(SavedHands("hawor", str(tmp_path)).sightings(clip, CAMERA))
 
 
 def test_results_that_lack_something_name_their_file(tmp_path, clip):

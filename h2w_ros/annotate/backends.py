@@ -27,7 +27,7 @@ HANDS: Mapping[str, Row] = {
     "onnx": Row("h2w_ros.annotate.onnx_hands", "OnnxHands", "the network's .onnx file"),
     "hamer": Row(_RESULTS, "SavedHands", "out_folder of HaMeR's demo with --save_mesh, frames counted from 0, or one .npz of its arrays a frame"),
     "wilor": Row(_RESULTS, "SavedHands", "out_folder of WiLoR's demo with --save_mesh, frames counted from 0, or one .npz of its arrays a frame"),
-    "hawor": Row(_RESULTS, "SavedHands", "HaWoR's folder of the video, with SLAM, cam_space and world_space_res.npz"),
+    "hawor": Row(_RESULTS, "SavedHands", "HaWoR's folder of the video, with world_space_res.pth, SLAM and cam_space"),
     "dyn-hamr": Row(_RESULTS, "SavedHands", "Dyn-HaMR's smooth_fit/NAME_world_results.npz"),
 }
 

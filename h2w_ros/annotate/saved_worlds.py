@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from h2w_ros.annotate.clip import Clip
+from h2w_ros.annotate.joblib_file import read_joblib
 from h2w_ros.annotate.saved_points import Frames, arrays, lens_at, sighting_of
 from h2w_ros.annotate.sighting import HandSighting
 from h2w_ros.condition import Camera, HandPose, Side
@@ -30,21 +31,16 @@ DYN_HAMR_KEYS = ("trans", "root_orient", "pose_body", "betas", "is_right", "cam_
 
 
 def read_hawor(path: Path, mano: Path | None, clip: Clip) -> Frames:
-    """HaWoR's folder: world_space_res.npz (its .pth as arrays, see the error), SLAM/hawor_slam_w_scale_*.npz, and cam_space with what was seen.
+    """HaWoR's folder of a video: world_space_res.pth, SLAM/hawor_slam_w_scale_*.npz, and cam_space with what was seen.
 
     `pred_*` are (2, T, ...), left hand first, of MANO's left and right model, flat hand zero; `traj` is x y z qx qy qz qw of the camera
     in the world, to be scaled; the focal length is in pixels of the video's own pictures, whose middle is `img_center`.
     """
-    if not (path / "world_space_res.npz").is_file():
-        raise FileNotFoundError(
-            f"{path} must hold world_space_res.npz. Make it from HaWoR's .pth, which is a pickle: np.savez('world_space_res.npz',"
-            f" **dict(zip({list(HAWOR_KEYS)}, joblib.load('world_space_res.pth'))))"
-        )
-    table = arrays(path / "world_space_res.npz", HAWOR_KEYS)
+    table = _hawor_table(path / "world_space_res.pth")
     slam = next(iter(sorted((path / "SLAM").glob("hawor_slam_w_scale_*.npz"))), path / "SLAM" / "hawor_slam_w_scale.npz")
     track = arrays(slam, ("traj", "scale", "img_focal", "img_center"))
     focal, (cx, cy) = float(track["img_focal"].reshape(-1)[0]), track["img_center"].reshape(-1)
-    lens, is_seen = lens_at((focal, focal, cx, cy), clip), _hawor_saw(path, table["pred_valid"].reshape(2, -1) > 0.5)
+    lens, is_seen = lens_at((focal, focal, cx, cy), clip), _hawor_saw(path, table["pred_valid"][:, :, 0] > 0.5)
     frames: dict[int, list[HandSighting]] = {}
     for frame, stamp_ns in zip(clip.frames, clip.stamps_ns, strict=True):
         row = round(stamp_ns * 1e-9 * HAWOR_RATE_HZ)
@@ -54,6 +50,19 @@ def read_hawor(path: Path, mano: Path | None, clip: Clip) -> Frames:
                 hand_world = _mano(mano, side, orient, angles, betas, trans)
                 _add(frames, frame, side, _hawor_camera(_points(hand_world, mano), track, row), lens)
     return _settled(frames)
+
+
+def _hawor_table(path: Path) -> dict[str, ndarray]:
+    """The list that HaWoR saves with joblib, by names: its results in the world, both hands at all frames."""
+    if not path.is_file():
+        raise FileNotFoundError(f"No file {path}: --hands-from must be HaWoR's folder of the video, which holds world_space_res.pth and SLAM/")
+    values = read_joblib(path)
+    try:
+        table = {key: np.asarray(value, dtype=np.float64) for key, value in zip(HAWOR_KEYS, values, strict=True)}
+        num_frames = table["pred_valid"].shape[1]
+        return {key: value.reshape(2, num_frames, -1) for key, value in table.items()}
+    except (TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"{path} must hold HaWoR's {', '.join(HAWOR_KEYS)}, each (2, frames, ...): {error}") from error
 
 
 def _hawor_saw(path: Path, is_valid: Bool[ndarray, "2 T"]) -> Bool[ndarray, "2 T"]:

@@ -18,6 +18,7 @@ from h2w_ros.generator.motion import Moment
 from h2w_ros.generator.rays import RayTrack
 from h2w_ros.geometry import Transform
 from h2w_ros.hands.cover import hidden_by_hands
+from h2w_ros.hands.forearms import with_forearms
 from h2w_ros.hands.grip import grips_world
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.scene.behind import without
@@ -47,6 +48,7 @@ class ConditionDrawer:
     def __init__(self, config: GeneratorConfig, resize_policy: ResizePolicy, renderer: HandRenderer | None, table_height_m: float | None) -> None:
         self.resize = Resize(config.width_px, config.height_px, resize_policy)
         self._renderer = renderer or HandRenderer(style=config.hand_style)
+        self._has_forearms = config.forearms
         self._table_height_m = table_height_m if config.static_scene else None
         self._rays = RayTrack(config.rays, config.width_px, config.height_px)
         self._photo: TablePhoto | None = None
@@ -69,7 +71,9 @@ class ConditionDrawer:
 
     def draw_within(self, around: Surroundings, condition: Condition) -> DrawnCondition:
         """The condition whose surroundings are drawn already."""
-        return DrawnCondition(self.hands(condition), around.plucker, self._moment(condition), around.static)
+        hands = self.hands(condition)
+        control = with_forearms(hands, grips_world(condition.hands), *self.view_of(condition)) if self._has_forearms else hands
+        return DrawnCondition(hands, control, around.plucker, self._moment(condition), around.static)
 
     def hands(self, condition: Condition) -> Image:
         """The hands alone; a ready-made hand render is taken as it is."""

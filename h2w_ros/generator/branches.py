@@ -52,7 +52,7 @@ class StreamBranches:
 
     def _conditions(self, blocks: Sequence[Sequence[DrawnCondition]]) -> BlockConditions:
         """What is drawn and encoded once a candidate, for all its seeds."""
-        control = self._codec.encode_hands(_stacked([[drawn.hands for drawn in block] for block in blocks]))
+        control = self._codec.encode_hands(_stacked([[drawn.control for drawn in block] for block in blocks]))
         last, self._last_drawn = self._last_drawn, [block[-1] for block in blocks]
         maps = [[drawn.plucker for drawn in block] for block in blocks]
         stride = self._config.codec.temporal_stride

@@ -214,8 +214,8 @@ class GeneratorConfig:
     """A whole generator: what it is made of and what it was trained for.
 
     `height_px` and `width_px` are the pictures' size, `rate_hz` its clock. `hand_style` names the renderer's mode that
-    the checkpoint was trained with. `static_scene` adds the static scene's render as a fourth group of channels.
-    `domain` says in words where its training pictures come from.
+    the checkpoint was trained with; with `forearms`, it is shown probable forearms behind the hands. `static_scene` adds
+    the static scene's render as a fourth group of channels. `domain` says in words where its training pictures come from.
     """
 
     name: str
@@ -230,6 +230,7 @@ class GeneratorConfig:
     domain: str
     rate_hz: float = 16.0
     loras: tuple[LoraConfig, ...] = field(default=())
+    forearms: bool = False
 
     def __post_init__(self) -> None:
         _require_positive(self, "height_px", "width_px", "rate_hz")

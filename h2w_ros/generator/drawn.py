@@ -17,9 +17,11 @@ from h2w_ros.generator.motion import Moment, places_since
 
 @dataclass(frozen=True, eq=False)
 class DrawnCondition:
-    """One condition at the generator's size: the hand render, the rays, where everything is, the static scene."""
+    """One condition at the generator's size: the hand render, the picture of hands that the network is shown, which may have forearms
+    too, the rays, where everything is, the static scene."""
 
     hands: Image
+    control: Image
     plucker: PluckerMap
     moment: Moment
     static: Image | None = None

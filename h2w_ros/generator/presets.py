@@ -32,6 +32,7 @@ TINY = GeneratorConfig(
     hand_style="solid",
     static_scene=True,
     domain="the simulated tabletop world of h2w_ros.world",
+    forearms=True,
 )
 
 # Twice as high and wide, with as many tokens: latents hold four times as many places. Two steps a block.

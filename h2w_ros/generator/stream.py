@@ -107,7 +107,7 @@ class GeneratorStream:
 
     def _conditions(self, block: Sequence[DrawnCondition]) -> BlockConditions:
         """Encoded hands, packed rays, and the encoded static scene where it is known for the whole block."""
-        control = self._encode_hands(np.stack([drawn.hands for drawn in block]))
+        control = self._encode_hands(np.stack([drawn.control for drawn in block]))
         known = static_scenes(block) if self.config.static_scene else None
         static = None if known is None else self._encode_static(np.stack(known))
         last, self._last_drawn = self._last_drawn, block[-1]

@@ -11,17 +11,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from h2w_ros.camera import project, scaled
+from h2w_ros.camera import scaled
 from h2w_ros.condition import Camera, Image, Side
-from h2w_ros.geometry import Transform, apply, invert
-from h2w_ros.hands.grip import middle
+from h2w_ros.geometry import Transform, invert
+from h2w_ros.hands.forearms import SIDES, fill_limb, wrist_camera
 
-SIDES: tuple[Side, Side] = ("left", "right")
 LIKELY_M = (0.12, 0.03)
 """Length and radius of what is most probably forearm."""
 POSSIBLE_M = (0.4, 0.12)
 """Length and radius of where it may be at all."""
-NEAREST_M = 0.05
 WIDTH_PX = 128
 """Pictures are looked at in this width: outlines need no more, and cuts take ten times as long at four times the pixels."""
 ROUNDS = 2
@@ -55,7 +53,7 @@ def _guess(is_hand: Bool[ndarray, "h w"], T_camera_grips: Float[ndarray, "2 4 4"
     for (length_m, radius_m), label in ((POSSIBLE_M, cv2.GC_PR_BGD), (LIKELY_M, cv2.GC_PR_FGD)):
         for side, T_camera_grip in zip(SIDES, T_camera_grips, strict=True):
             if np.isfinite(T_camera_grip).all():
-                _draw_forearm(guess, _forearm_camera(side, T_camera_grip, length_m), radius_m, camera, label)
+                fill_limb(guess, _straight_on(side, T_camera_grip, length_m), (radius_m, radius_m), camera, label)
     guess[is_hand] = cv2.GC_FGD
     return guess
 
@@ -65,23 +63,8 @@ def _has_both(guess: ndarray) -> bool:
     return bool((guess == cv2.GC_FGD).any() and (guess == cv2.GC_BGD).any())
 
 
-def _forearm_camera(side: Side, T_camera_grip: Transform, length_m: float) -> Float[ndarray, "2 3"]:
+def _straight_on(side: Side, T_camera_grip: Transform, length_m: float) -> Float[ndarray, "2 3"]:
     """Wrist and a point of the forearm this far from it, as if the forearm went straight on from the hand [m]."""
-    to_wrist = -middle(side)
-    return apply(T_camera_grip, np.stack([to_wrist, to_wrist * (1.0 + length_m / float(np.linalg.norm(to_wrist)))]))
-
-
-def _draw_forearm(mask: ndarray, ends: Float[ndarray, "2 3"], radius_m: float, camera: Camera, label: int) -> None:
-    """Fills a forearm's outline in a picture; what is behind the camera is cut off."""
-    wrist, elbow = ends
-    if wrist[2] < NEAREST_M:
-        return
-    if elbow[2] < NEAREST_M:
-        elbow = wrist + (elbow - wrist) * (wrist[2] - NEAREST_M) / (wrist[2] - elbow[2])
-    along = elbow[:2] / elbow[2] - wrist[:2] / wrist[2]
-    across = np.array([-along[1], along[0], 0.0]) / max(float(np.hypot(*along)), 1e-9) * radius_m
-    corners = project(camera, np.stack([wrist + across, elbow + across, elbow - across, wrist - across]))
-    cv2.fillConvexPoly(mask, np.round(corners.clip(-1e4, 1e4)).astype(np.int32), label)
-    for end in (wrist, elbow):
-        (u, v), radius_px = project(camera, end[None])[0].clip(-1e4, 1e4), min(radius_m * camera.fx / end[2], 1e4)
-        cv2.circle(mask, (round(u), round(v)), round(radius_px), label, cv2.FILLED)
+    wrist = wrist_camera(side, T_camera_grip)
+    along = wrist - T_camera_grip[:3, 3]
+    return np.stack([wrist, wrist + length_m / float(np.linalg.norm(along)) * along])

@@ -26,6 +26,7 @@ from h2w_ros.generator.codec import PictureCodec
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.motion import Moment, places_since
 from h2w_ros.generator.pixels import to_tensor
+from h2w_ros.hands.forearms import with_forearms
 from h2w_ros.hands.grip import grips_world
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.scene.table_photo import TablePhoto
@@ -166,6 +167,7 @@ def _encoded(codec: PictureCodec, model: GeneratorConfig, pixels: Mapping[str, n
     """Every tensor of a latent file."""
     knows_scene = "static" in pixels
     pictures = {name: pixels[name] for name in PICTURES if name in pixels} | ({"photo": _photo_from_everywhere(pixels)} if knows_scene else {})
+    pictures |= {"hand": _hands_and_forearms(pixels)} if model.forearms else {}
     arrays = {name: codec.encode(to_tensor(frames, codec.dtype)).to(torch.bfloat16).contiguous() for name, frames in pictures.items()}
     numbers = {name: torch.from_numpy(np.ascontiguousarray(pixels[name])) for name in NUMBERS}
     unknown = {name: torch.zeros_like(arrays["image"]) for name in ("static", "photo") if name not in arrays}
@@ -182,6 +184,13 @@ def _photo_from_everywhere(pixels: Mapping[str, np.ndarray]) -> np.ndarray:
     view = camera, poses[0]
     scene = TablePhoto(without_hands(image, pixels["hand"][0], pixels["T_world_grips"][0].astype(np.float64), view), *view, TABLE_HEIGHT_M)
     return np.stack([scene.render(camera, pose) for pose in poses])
+
+
+def _hands_and_forearms(pixels: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What a network that is shown forearms sees of the hands: as in a session (`ConditionDrawer.draw`)."""
+    camera, grips = _camera(pixels["camera"]), pixels["T_world_grips"].astype(np.float64)
+    shown = [with_forearms(hands, grips[k], camera, pixels["T_world_camera"][k]) for k, hands in enumerate(pixels["hand"])]
+    return np.stack(shown)
 
 
 def _camera(numbers: np.ndarray) -> Camera:

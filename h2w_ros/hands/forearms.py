@@ -1,0 +1,87 @@
+"""Where forearms probably are. MANO ends at the wrist, yet forearms cover more of a first-person picture than hands do.
+
+A forearm goes from the wrist towards the shoulder and yields to the hand, since wrists bend only so far. Where the shoulder is, is
+known roughly: it goes along with a head that looks down at its hands. Against the simulated world's arms, whose shoulders stay while
+the head moves, the direction is 10 degrees off at the median; going straight on from the hand would be 25 degrees off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+
+from h2w_ros.camera import project
+from h2w_ros.condition import Camera, Image, Side
+from h2w_ros.geometry import Transform, apply, invert
+from h2w_ros.hands.grip import middle
+
+SIDES: tuple[Side, Side] = ("left", "right")
+SHOULDERS_CAMERA_M: Mapping[Side, tuple[float, float, float]] = {"left": (-0.25, 0.37, 0.13), "right": (0.25, 0.37, 0.13)}
+"""From the eyes in the optical frame: beside, below and, because the gaze is lowered by some forty degrees, before them."""
+YIELDS = 0.45
+"""How much the direction follows the hand's instead of the shoulder's."""
+LENGTH_M = 0.5
+RADII_M = (0.028, 0.04)
+"""Half-widths at the wrist and at the other end."""
+COLOURS: Mapping[Side, tuple[int, int, int]] = {"left": (0, 100, 100), "right": (100, 100, 0)}
+"""RGB: some of the hand's own colour, and green, which no hand picture has."""
+NEAREST_M = 0.05
+SUBPIXEL_BITS = 4
+
+Ends = Float[ndarray, "2 3"]
+
+
+def with_forearms(hands: Image, T_world_grips: Float[ndarray, "2 4 4"], camera: Camera, T_world_camera: Transform) -> Image:
+    """A hand picture with probable forearms behind its hands. `T_world_grips` as `grip.grips_world` gives them: NaN where a hand is unknown."""
+    arms = np.zeros_like(hands)
+    T_camera_grips = invert(T_world_camera) @ T_world_grips
+    for side, T_camera_grip in zip(SIDES, T_camera_grips, strict=True):
+        if np.isfinite(T_camera_grip).all():
+            arm = np.zeros_like(arms)
+            fill_limb(arm, forearm_camera(side, T_camera_grip), RADII_M, camera, COLOURS[side])
+            np.maximum(arms, arm, out=arms)
+    return np.where(hands.any(axis=-1, keepdims=True), hands, arms)
+
+
+def forearm_camera(side: Side, T_camera_grip: Transform) -> Ends:
+    """Wrist and the other end of the probable forearm in the camera's frame [m]."""
+    wrist = wrist_camera(side, T_camera_grip)
+    to_shoulder = np.array(SHOULDERS_CAMERA_M[side]) - wrist
+    direction = _unit(_unit(to_shoulder) - YIELDS * _unit(T_camera_grip[:3, 3] - wrist))
+    return np.stack([wrist, wrist + LENGTH_M * direction])
+
+
+def wrist_camera(side: Side, T_camera_grip: Transform) -> Float[ndarray, "3"]:
+    """The wrist of a hand with this grip [m]."""
+    return apply(T_camera_grip, -middle(side)[None])[0]
+
+
+def fill_limb(
+    picture: UInt8[ndarray, "H W *c"], ends: Ends, radii_m: tuple[float, float], camera: Camera, colour: int | tuple[int, int, int]
+) -> None:
+    """Fills a limb's outline: two discs and what lies between them; what is behind the camera is cut off."""
+    (start, end), (start_m, end_m) = ends, radii_m
+    if start[2] < NEAREST_M:
+        return
+    if end[2] < NEAREST_M:
+        share = (start[2] - NEAREST_M) / (start[2] - end[2])
+        end, end_m = start + share * (end - start), start_m + share * (end_m - start_m)
+    rims = [_rim_px(centre, radius_m, camera) for centre, radius_m in ((start, start_m), (end, end_m))]
+    outline = cv2.convexHull(np.concatenate(rims).astype(np.float32))
+    fixed = np.round(outline.clip(-1e4, 1e4) * (1 << SUBPIXEL_BITS)).astype(np.int32)
+    cv2.fillConvexPoly(picture, fixed, colour, cv2.LINE_8, SUBPIXEL_BITS)
+
+
+def _rim_px(centre: Float[ndarray, "3"], radius_m: float, camera: Camera) -> Float[ndarray, "16 2"]:
+    """A disc's edge that faces the camera, in pixel indices: the centre of the first pixel is (0, 0)."""
+    turn = np.linspace(0.0, 2.0 * np.pi, 16, endpoint=False)
+    rim = centre + radius_m * np.stack([np.cos(turn), np.sin(turn), np.zeros(16)], axis=1)
+    return project(camera, rim) - 0.5
+
+
+def _unit(vector: Float[ndarray, "3"]) -> Float[ndarray, "3"]:
+    return vector / max(float(np.linalg.norm(vector)), 1e-9)

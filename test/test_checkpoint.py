@@ -2,6 +2,8 @@
 
 import dataclasses
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -47,6 +49,12 @@ def test_a_shipped_model_is_found_by_its_name(folder, monkeypatch):
     assert load_generator("small").config == SMALL
     with pytest.raises(FileNotFoundError, match=r"No model 'large': neither a folder nor one of \['small'\]"):
         load_generator("large")
+
+
+def test_weights_load_without_torchs_compiler_whose_import_takes_longer_than_they_do(folder):
+    code = "import sys; from h2w_ros.generator.checkpoint import load_generator; load_generator(sys.argv[1]); print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
 
 
 def test_shards_load_as_one_and_a_missing_shard_is_named(folder):

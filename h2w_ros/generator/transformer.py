@@ -64,7 +64,7 @@ class Block(nn.Module):
             self.norm3 = nn.LayerNorm(config.dim, config.eps) if config.cross_attn_norm else nn.Identity()
             self.cross_attn = CrossAttention(config)
         self.ffn = FeedForward(config.dim, config.ffn_dim)
-        self.modulation = nn.Parameter(torch.randn(1, 6, config.dim) / config.dim**0.5)
+        self.modulation = nn.Parameter(torch.empty(1, 6, config.dim))
 
     def forward(self, x: Tensor, modulation: BlockModulation, layer: int, attend: Attend, text: tuple[Tensor, Tensor] | None) -> Tensor:
         """x, (B, L, C) or (B, G, N, C), after this block."""
@@ -87,7 +87,7 @@ class Head(nn.Module):
         super().__init__()
         self.eps = config.eps
         self.head = Linear(config.dim, config.out_dim * math.prod(config.patch_size))
-        self.modulation = nn.Parameter(torch.randn(1, 2, config.dim) / config.dim**0.5)
+        self.modulation = nn.Parameter(torch.empty(1, 2, config.dim))
 
     def forward(self, x: Tensor, modulation: HeadModulation) -> Tensor:
         """Patches of every token, (B, L, patch * out_dim)."""
@@ -111,7 +111,9 @@ class Transformer(nn.Module):
         if config.add_control_adapter:
             self.control_adapter = CameraAdapter(config)
         self.refiner = None if config.refiner is None else Refiner(config, config.refiner)
-        self.reset_parameters()
+        # Weights that will be loaded need no beginning, and random numbers on the meta device import torch's compiler: a second of a core.
+        if not self.head.modulation.is_meta:
+            self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Weights to start training from: Xavier, small embeddings, and an output of zero."""
@@ -123,6 +125,8 @@ class Transformer(nn.Module):
         for layer in (layer for module in small for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)):
             nn.init.normal_(layer.weight, std=0.02)
         nn.init.zeros_(self.head.head.weight)
+        for modulation in (self.head.modulation, *(block.modulation for block in self._blocks())):
+            nn.init.normal_(modulation, std=self.config.dim**-0.5)
         with torch.no_grad():
             for block in self._blocks():
                 block.modulation[:, GATES] = INITIAL_GATE

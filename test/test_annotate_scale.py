@@ -11,6 +11,7 @@ from h2w_ros.annotate.cameras.path import CameraPath
 from h2w_ros.annotate.cameras.points import TrackedPoints
 from h2w_ros.annotate.cameras.touch import scale_by_touch
 from h2w_ros.annotate.cameras.triangulate import with_scene
+from h2w_ros.annotate.cameras.turning import turning_off_px
 from h2w_ros.annotate.hand_stage import FoundHand
 from h2w_ros.annotate.intrinsics import Intrinsics
 from h2w_ros.camera import project
@@ -95,6 +96,7 @@ def test_points_that_are_followed_are_put_where_their_rays_meet():
     path = path_of(1.0, np.zeros((0, 3)))
     found = with_scene(path, followed(path, points, rng))
     assert found.agreement == pytest.approx(29 / 30)
+    assert found.parallax_agreement == pytest.approx(29 / 30, abs=0.01)
     np.testing.assert_allclose(found.points_world, points[1:], atol=0.02)
 
 
@@ -108,4 +110,36 @@ def test_points_do_not_agree_with_a_path_that_is_wrong_and_have_no_place_where_n
     assert with_scene(replace(path, poses=path.poses[::-1]), tracks).agreement < 0.3
     still = with_scene(replace(path, poses=(path.poses[0],) * NUM_FRAMES), [tracks[0]] * NUM_FRAMES)
     assert still.points_world.shape == (0, 3)
+    assert still.agreement == 1.0
+    assert np.isnan(still.parallax_agreement)
     assert np.isnan(with_scene(path, tracks[:3] + [TrackedPoints(np.zeros(0, int), np.zeros((0, 2)))] * (NUM_FRAMES - 3)).agreement)
+
+
+def turning_only(points, rng, noise_px):
+    """What a head that turns and does not move sees of a cloud of points."""
+    turned = tuple(transform(pose[:3, :3], np.zeros(3)) for pose in metric_poses())
+    places = [project(CAMERA, apply(invert(pose), points)) for pose in turned]
+    return turned, [TrackedPoints(np.arange(len(points)), place + rng.normal(scale=noise_px, size=place.shape)) for place in places]
+
+
+def test_a_camera_that_only_turned_explains_its_points_and_one_that_moved_does_not():
+    rng = np.random.default_rng(0)
+    points = rng.uniform((-0.3, -0.2, 0.4), (0.3, 0.2, 0.8), (60, 3))
+    turned = turning_off_px(turning_only(points, rng, 0.3)[1], CAMERA)
+    assert len(turned) == 60
+    assert max(turned.values()) < 0.6
+    moved = turning_off_px(followed(path_of(1.0, np.zeros((0, 3))), points, rng), CAMERA)
+    assert np.median(list(moved.values())) > 3.0
+    assert turning_off_px([TrackedPoints(np.zeros(0, int), np.zeros((0, 2)))] * 3, CAMERA) == {}
+
+
+def test_a_path_that_was_made_up_for_a_still_head_agrees_with_most_points_and_not_with_those_that_moved():
+    rng = np.random.default_rng(0)
+    points = rng.uniform((-0.3, -0.2, 0.4), (0.3, 0.2, 0.8), (120, 3))
+    turned, tracks = turning_only(points, rng, 0.3)
+    for frame, track in enumerate(tracks):  # somebody pushes what the first forty lie on, there and back
+        track.places_px[:40] += 12.0 * np.sin(0.4 * frame) * np.array([1.0, 0.4])
+    made_up = [transform(T[:3, :3], 0.001 * np.array([np.sin(0.9 * t), np.cos(0.7 * t), 0.0])) for t, T in enumerate(turned)]
+    found = with_scene(replace(path_of(1.0, np.zeros((0, 3))), poses=tuple(made_up)), tracks)
+    assert found.agreement > 0.6
+    assert found.parallax_agreement < 0.1

@@ -95,11 +95,17 @@ def test_the_detector_that_knows_errs_by_as_much_as_it_is_told():
 def test_the_summary_counts_what_the_gate_does_to_right_and_wrong_paths():
     def row(ate, error, reasons):
         known = {"hands_mm": 10.0, "hands_scaled_mm": 8.0, "ate_mm": ate, "extent_mm": 30.0, "angle_deg": 0.1, "scale_factor": 1.1}
-        return {"seed": 0, "reasons": reasons, "scores": {"camera_error_px": error, "agreement": 0.9}, **known}
+        return {"seed": 0, "reasons": reasons, "scores": {"camera_error_px": error, "agreement": 0.9, "parallax_agreement": 0.8}, **known}
 
     told = summary([row(2.0, 0.5, []), row(3.0, 0.8, ["trembles"]), row(20.0, 1.3, ["off"]), {"seed": 1, "reasons": ["no path"]}])
     assert (told["clips"], told["paths_found"], told["accepted"]) == (4, 3, 1)
-    assert told["right_paths"] == {"number": 2, "accepted": 1, "camera_error_px": [0.5, 0.8], "agreement": [0.9, 0.9]}
-    assert told["wrong_paths"] == {"number": 1, "accepted": 0, "camera_error_px": [1.3], "agreement": [0.9]}
+    assert told["right_paths"] == {
+        "number": 2,
+        "accepted": 1,
+        "camera_error_px": [0.5, 0.8],
+        "agreement": [0.9, 0.9],
+        "parallax_agreement": [0.8, 0.8],
+    }
+    assert told["wrong_paths"] == {"number": 1, "accepted": 0, "camera_error_px": [1.3], "agreement": [0.9], "parallax_agreement": [0.8]}
     assert told["accepted_medians"]["ate_mm"] == 2.0
     assert told["accepted_scale_off"] == pytest.approx(np.log(1.1))

@@ -21,8 +21,8 @@ class Scores:
     `coverage`: share of frames with at least one hand; `both`: with both; `filled`: share of hands that were filled in.
     `reprojection_px`, `reprojection`: mean distance of fitted joints from where they were seen, and as a share of the hand's
     size. `jitter_m_per_s2`: median acceleration of wrists in the world. `camera_coverage`: share of frames whose camera is known;
-    `camera_error_px`, `parallax_deg`, `agreement`: see `CameraPath`. `scale`: metres per unit of the camera's path by the hands;
-    `scale_spread`: the factor by which parts of the clip differ about it.
+    `camera_error_px`, `parallax_deg`, `agreement`, `parallax_agreement`: see `CameraPath`. `scale`: metres per unit of the camera's path by the
+    hands; `scale_spread`: the factor by which parts of the clip differ about it.
     """
 
     num_frames: int
@@ -36,6 +36,7 @@ class Scores:
     camera_error_px: float
     parallax_deg: float
     agreement: float
+    parallax_agreement: float
     scale: float
     scale_spread: float
 
@@ -44,7 +45,8 @@ class Scores:
 class GateConfig:
     """What a clip must reach. A score that could not be measured does not reject a clip; `coverage` always can be.
 
-    Structure from motion that went wrong, as it may over a bare table, shows in the scene's error: right paths had 0.6 px, wrong ones 1.1.
+    Structure from motion that went wrong, as it may over a bare table or with a head that hardly moved, shows in the points that do not
+    agree with its path; where most points only turn with the camera any path explains those, so the others are asked alone.
     """
 
     least_coverage: float = 0.3
@@ -53,13 +55,14 @@ class GateConfig:
     least_camera_coverage: float = 0.8
     most_camera_error_px: float = 2.0
     least_agreement: float = 0.5
+    least_parallax_agreement: float = 0.5
     most_scale_spread: float = 1.6
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not value >= 0.0:
                 raise ValueError(f"{name} must not be negative, got {value}")
-        shares = (self.least_coverage, self.least_camera_coverage, self.least_agreement)
+        shares = (self.least_coverage, self.least_camera_coverage, self.least_agreement, self.least_parallax_agreement)
         if max(shares) > 1.0:
             raise ValueError(f"shares must be at most 1, got {shares}")
 
@@ -81,6 +84,7 @@ def scores_of(hands: HandsFound, path: CameraPath, scale: ScaleFound, conditions
         camera_error_px=path.error_px,
         parallax_deg=path.parallax_deg,
         agreement=path.agreement,
+        parallax_agreement=path.parallax_agreement,
         scale=scale.scale,
         scale_spread=scale.spread,
     )
@@ -111,6 +115,11 @@ def reasons_against(scores: Scores, gate: GateConfig) -> list[str]:
         (
             scores.agreement < gate.least_agreement,
             f"{scores.agreement:.0%} of the scene's points agree with the camera's path, at least {gate.least_agreement:.0%} wanted",
+        ),
+        (
+            scores.parallax_agreement < gate.least_parallax_agreement,
+            f"{scores.parallax_agreement:.0%} of the points that tell how the camera moved agree with its path,"
+            f" at least {gate.least_parallax_agreement:.0%} wanted",
         ),
         (
             scores.scale_spread > gate.most_scale_spread,

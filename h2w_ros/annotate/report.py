@@ -29,6 +29,7 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("camera_error_px", "scene off by [px]", "{:.2f}"),
     ("parallax_deg", "parallax [°]", "{:.1f}"),
     ("agreement", "agrees", "{:.0%}"),
+    ("parallax_agreement", "beyond turning", "{:.0%}"),
     ("scale", "scale", "{:.3g}"),
     ("scale_spread", "scale ×/÷", "{:.2f}"),
 )

@@ -148,7 +148,7 @@ def is_right(row: dict[str, Any]) -> bool:
 
 
 def _gate(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    scores = {name: sorted(round(row["scores"][name], 2) for row in rows) for name in ("agreement", "camera_error_px")}
+    scores = {name: sorted(round(row["scores"][name], 2) for row in rows) for name in ("agreement", "parallax_agreement", "camera_error_px")}
     return {"number": len(rows), "accepted": sum(not row["reasons"] for row in rows), **scores}
 
 

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from h2w_ros.annotate.cameras.path import CameraPath, NoCameraPathError
 from h2w_ros.annotate.cameras.points import PICTURE_NAME, TrackedPoints, beyond_turning_deg, follow_points
-from h2w_ros.annotate.cameras.triangulate import with_scene
+from h2w_ros.annotate.cameras.triangulate import LEAST_SIGHTS, LEAST_TRACKS, with_scene
 from h2w_ros.annotate.clip import Clip
 from h2w_ros.annotate.intrinsics import Intrinsics
 from h2w_ros.annotate.sighting import Sightings
@@ -128,6 +128,11 @@ class ColmapCamera:
             raise NoCameraPathError(
                 f"the clip has too little parallax: scene points are seen under {path.parallax_deg:.1f} degrees, at least"
                 f" {self.least_parallax_deg:.1f} needed; the camera turned without moving: import a path from elsewhere, or use --camera fixed"
+            )
+        if np.isnan(path.parallax_agreement):
+            raise NoCameraPathError(
+                f"the clip has too little parallax: turning explains all but few of the points that are followed for {LEAST_SIGHTS} frames, and"
+                f" {LEAST_TRACKS} others are needed to tell a right path from a wrong one; import a path from elsewhere, or use --camera fixed"
             )
 
 

@@ -26,7 +26,9 @@ class CameraPath:
 
     `is_metric`: translations are metres; otherwise they are to be scaled. `error_px`: how far the scene's points fall from where
     they were seen; `parallax_deg`: the median angle under which they were seen; NaN where the source does not say. `agreement`: of
-    points that are followed for long, the share whose rays meet along this path, NaN where it was not asked; `points_world`: those.
+    points that are followed for long, the share whose rays meet along this path; `parallax_agreement`: the same of those that a camera
+    which only turns would not have seen so, the only ones that tell how a camera moved. NaN where they are too few, or nobody asked.
+    `points_world`: where rays meet.
     """
 
     intrinsics: Intrinsics
@@ -36,6 +38,7 @@ class CameraPath:
     error_px: float = float("nan")
     parallax_deg: float = float("nan")
     agreement: float = float("nan")
+    parallax_agreement: float = float("nan")
     points_world: Float[ndarray, "n 3"] = field(default_factory=lambda: np.zeros((0, 3)))
 
     @property

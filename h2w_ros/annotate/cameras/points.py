@@ -94,14 +94,19 @@ def _beyond_turning_deg(a: TrackedPoints, b: TrackedPoints, camera: Camera) -> f
     _, of_a, of_b = np.intersect1d(a.ids, b.ids, assume_unique=True, return_indices=True)
     if len(of_a) < LEAST_COMMON:
         return 0.0
-    rays_a, rays_b = rays(a.places_px[of_a], camera), rays(b.places_px[of_b], camera)
+    _, gaps = turn_between(rays(a.places_px[of_a], camera), rays(b.places_px[of_b], camera))
+    return float(np.degrees(np.median(gaps)))
+
+
+def turn_between(rays_a: Float[ndarray, "n 3"], rays_b: Float[ndarray, "n 3"]) -> tuple[Float[ndarray, "3 3"], Float[ndarray, "n"]]:
+    """`R_a_b` of least sum of distances between the ends of unit rays, and these distances: points that move on their own count less."""
     weights = np.ones(len(rays_a))
     for _ in range(TURN_ROUNDS):
         U, _, Vt = np.linalg.svd(rays_a.T @ (weights[:, None] * rays_b))
         R = U @ np.diag([1.0, 1.0, np.linalg.det(U @ Vt)]) @ Vt
         gaps = np.linalg.norm(rays_b @ R.T - rays_a, axis=1)
         weights = 1.0 / np.maximum(gaps, 1e-4)
-    return float(np.degrees(np.median(gaps)))
+    return R, gaps
 
 
 def rays(places_px: Float[ndarray, "n 2"], camera: Camera) -> Float[ndarray, "n 3"]:

@@ -59,6 +59,7 @@ def test_hands_that_never_rest_tell_the_scale_where_they_touch(scale):
     found = scale_by_touch(working_hands(0.0), path_of(scale, table_points()))
     assert found.scale == pytest.approx(scale, rel=0.06)
     assert found.spread < 1.15
+    assert "hover" in found.source
 
 
 def test_hands_that_hover_tell_a_scale_that_is_too_small_never_too_large():

@@ -96,6 +96,8 @@ def test_what_is_done_stays_and_a_changed_gate_does_not_look_for_hands_again(tmp
     other = task_of(tmp_path / "out", hands[1], scale=2.0)
     (changed,) = outcomes_of(other, video)
     assert changed.status == "done"
+    assert changed.result["camera"]["scale by"] == "you"
+    assert "scale by: you" in write_report(other.out).read_text()
     assert (task.detector.calls, other.detector.calls) == (1, 0)
 
 
@@ -223,6 +225,16 @@ def test_hands_that_rest_tell_the_scale_of_the_cameras_path(scale):
     assert found.spread < 1.05
     still = apply(path.scaled(found.scale).poses[-1], frames[-1]["right"].hand_camera.T_world_wrist[:3, 3])
     np.testing.assert_allclose(still, hand.T_world_wrist[:3, 3], atol=0.01)
+
+
+def test_hands_that_go_their_own_way_tell_no_scale():
+    path = moving_path(1.0)
+    frames = []
+    for pose, hand in zip(path.poses, waving(num_frames=NUM_FRAMES), strict=True):
+        wrist = np.linalg.inv(pose) @ hand.T_world_wrist
+        wrist[:3, 3] += 0.1 * np.array([np.sin(9.0 * len(frames)), np.cos(7.0 * len(frames)), 0.0])
+        frames.append({"right": FoundHand(type(hand)("right", wrist, hand.joint_angles_rad, hand.betas), 1.0, 100.0)})
+    assert np.isnan(scale_by_rest(frames, path, [round(frame * 1e9 / 16) for frame in range(NUM_FRAMES)]).scale)
 
 
 def test_a_camera_that_is_said_to_stand_still_and_moves_is_rejected(tmp_path, hands):

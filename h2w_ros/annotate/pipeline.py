@@ -41,6 +41,7 @@ class Annotation:
 
     clip: Clip
     path: CameraPath
+    scale: ScaleFound
     moments: tuple[Condition | None, ...]
     scores: Scores
     reasons: tuple[str, ...]
@@ -64,7 +65,7 @@ def annotate_clip(clip: Clip, sightings: Sequence[Sightings], cameras: CameraSou
     moments = tuple(_moment(clip, path, hands, frame) for frame in range(clip.num_frames))
     scores = scores_of(hands, path, scale, [moment for moment in moments if moment is not None])
     dropped = Counter({**clip.dropped, **hands.dropped, "frames without a camera": sum(moment is None for moment in moments)})
-    return Annotation(clip, path, moments, scores, tuple(reasons_against(scores, config.gate)), {k: n for k, n in dropped.items() if n})
+    return Annotation(clip, path, scale, moments, scores, tuple(reasons_against(scores, config.gate)), {k: n for k, n in dropped.items() if n})
 
 
 def metric_path(path: CameraPath, hands: HandsFound, clip: Clip, told: float | None) -> tuple[CameraPath, ScaleFound]:
@@ -79,10 +80,11 @@ def metric_path(path: CameraPath, hands: HandsFound, clip: Clip, told: float | N
             )
         return path.scaled(found.scale), found
     metric = path if told is None else path.scaled(told)
+    source = "" if told is None else "you"
     if not found.scale > 0.0:
-        return metric, found
+        return metric, replace(found, source=source)
     ratio = found.scale / (told or 1.0)
-    return metric, replace(found, scale=told or 1.0, spread=max(found.spread, ratio, 1.0 / ratio))
+    return metric, ScaleFound(told or 1.0, max(found.spread, ratio, 1.0 / ratio), source)
 
 
 def _moment(clip: Clip, path: CameraPath, hands: HandsFound, frame: int) -> Condition | None:

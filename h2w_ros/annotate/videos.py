@@ -97,13 +97,14 @@ def sightings_of(task: Task, clip: Clip, name: str) -> list[Sightings]:
 def told(annotation: Annotation) -> dict[str, Any]:
     """What is noted about a clip, JSON: `frames`, `scores`, `dropped`, `camera` and a drawing of the paths; missing numbers are None."""
     intrinsics = annotation.path.intrinsics
+    camera = {"path": annotation.path.source, "intrinsics": intrinsics.source, "fx": intrinsics.camera.fx, "fy": intrinsics.camera.fy}
     scores = {name: None if value != value else value for name, value in asdict(annotation.scores).items()}
     return {
         "video": str(annotation.clip.path),
         "frames": len(annotation.conditions),
         "scores": scores,
         "dropped": dict(annotation.dropped),
-        "camera": {"path": annotation.path.source, "intrinsics": intrinsics.source, "fx": intrinsics.camera.fx, "fy": intrinsics.camera.fy},
+        "camera": camera | ({"scale by": annotation.scale.source} if annotation.scale.source else {}),
         "path_svg": path_svg(annotation.path.centres, [wrists(annotation.conditions, side) for side in ("left", "right")]),
     }
 

@@ -26,25 +26,38 @@ LEAST_PAIRS = 8
 # Motion below this [m] is the noise of a hand's distance.
 NOISE_M = 0.01
 NUM_PARTS = 4
+# Hands rest where they move this much less than the camera: others go their own way, and their least motion says nothing.
+MOST_LEFT = 0.5
+BY_REST = "hands that rest while the camera moves, as no points of the scene lie behind them"
 
 
 @dataclass(frozen=True)
 class ScaleFound:
-    """Metres per unit of the path; `spread`: the factor by which parts of the clip differ. NaN where nothing could be measured."""
+    """Metres per unit of the path; `spread`: the factor by which parts of the clip differ. NaN where nothing could be measured.
+
+    `source` says to the user what it rests on; empty where nothing was scaled.
+    """
 
     scale: float = float("nan")
     spread: float = float("nan")
+    source: str = ""
 
 
 def scale_by_rest(frames: Sequence[Mapping[Side, FoundHand]], path: CameraPath, stamps_ns: Sequence[int]) -> ScaleFound:
-    """The scale that all hands agree on most, and how much they do; NaN where the camera, or the hands, hardly moved."""
+    """The scale that all hands agree on most, and how much they do; NaN where the camera hardly moved, or hands did not rest."""
     still, moved = _differences(frames, path, np.array(stamps_ns) * 1e-9)
     if len(still) < LEAST_PAIRS or not np.median(np.linalg.norm(moved, axis=1)) > 0.0:
         return ScaleFound()
     scale = _least_motion(still, moved)
+    if not (scale > 0.0 and _median_m(still + scale * moved) <= MOST_LEFT * _median_m(scale * moved)):
+        return ScaleFound()
     parts = [_least_motion(a, b) for a, b in zip(np.array_split(still, NUM_PARTS), np.array_split(moved, NUM_PARTS), strict=True)]
-    logs = np.abs(np.log(np.maximum(parts, 1e-6) / scale)) if scale > 0.0 else np.array([np.inf])
-    return ScaleFound(scale, float(np.exp(np.median(logs))))
+    logs = np.abs(np.log(np.maximum(parts, 1e-6) / scale))
+    return ScaleFound(scale, float(np.exp(np.median(logs))), BY_REST)
+
+
+def _median_m(motions: Float[ndarray, "n 3"]) -> float:
+    return float(np.median(np.linalg.norm(motions, axis=1)))
 
 
 def _differences(

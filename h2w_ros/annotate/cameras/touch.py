@@ -28,6 +28,7 @@ THICKNESS_M = 0.01
 # Few of a hand's points, and few of a clip's moments, touch; a hand and a scene that are a little off must not look like more. Chosen on
 # the simulated seeds 900000 to 900008.
 TOUCHING_POINTS, TOUCHING_MOMENTS = 0.9, 0.8
+BY_TOUCH = "hands that touch the scene: up to a third too short where they only hover over it"
 
 
 def scale_by_touch(frames: Sequence[Mapping[Side, FoundHand]], path: CameraPath) -> ScaleFound:
@@ -37,7 +38,7 @@ def scale_by_touch(frames: Sequence[Mapping[Side, FoundHand]], path: CameraPath)
         return ScaleFound()
     scale = float(np.quantile(metres, TOUCHING_MOMENTS))
     parts = np.array([np.quantile(part, TOUCHING_MOMENTS) for part in np.array_split(metres, NUM_PARTS)])
-    return ScaleFound(scale, float(np.exp(np.median(np.abs(np.log(parts / scale))))))
+    return ScaleFound(scale, float(np.exp(np.median(np.abs(np.log(parts / scale))))), BY_TOUCH)
 
 
 def metres_beside_hands(frames: Sequence[Mapping[Side, FoundHand]], path: CameraPath) -> Float[ndarray, "n"]:

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+
+from h2w_ros.nodes.executor import FrugalExecutor
 
 SPIN_S = 0.05
 # Above 101 domains meet ephemeral ports; some are left to those who choose one.
@@ -43,7 +44,7 @@ def context_in(domain: int) -> Iterator[Context]:
 @contextmanager
 def spinning(nodes: Sequence[Node]) -> Iterator[None]:
     """Spins the nodes on a thread of their own; destroys them at the end."""
-    executor = SingleThreadedExecutor(context=nodes[0].context)
+    executor = FrugalExecutor(context=nodes[0].context)
     stop = threading.Event()
 
     def spin() -> None:

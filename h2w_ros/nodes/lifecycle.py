@@ -18,12 +18,13 @@ import rclpy
 import rclpy.utilities
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
 from h2w_ros.hardware import share_cores
+from h2w_ros.nodes.executor import FrugalExecutor
 from h2w_ros.nodes.middleware import make_room_for_pictures
 from h2w_ros.nodes.params import check_changes, declare, setting
 from h2w_ros.nodes.usage import usage
@@ -208,7 +209,7 @@ def stop_signals() -> Iterator[threading.Event]:
 
 def spin(nodes: Sequence[ManagedNode], is_done: Callable[[], bool]) -> None:
     """Starts the nodes that start by themselves and spins until `is_done`; then finishes all while ROS still works."""
-    executor = SingleThreadedExecutor(context=nodes[0].context)
+    executor = FrugalExecutor(context=nodes[0].context)
     try:
         for node in nodes:
             executor.add_node(node)

@@ -53,6 +53,7 @@ class Planner:
     """A client of the action."""
 
     def __init__(self, ros: Ros) -> None:
+        self._ros = ros
         self._client = ActionClient(ros.node, Predict, topics.PREDICT)
         assert self._client.wait_for_server(10.0)
 
@@ -70,4 +71,5 @@ class Planner:
         assert wait_until(asking.handle.cancel_goal_async().done)
 
     def close(self) -> None:
-        self._client.destroy()
+        # In the thread that spins, which may just be waiting for it.
+        assert wait_until(self._ros.run(self._client.destroy).done)

@@ -22,6 +22,7 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.task import Future
 
 from h2w_ros.condition import Camera, Condition, HandPose
 from h2w_ros.geometry import transform
@@ -88,6 +89,10 @@ class Ros:
 
     def publisher(self, kind: type, topic: str, qos: Any = 100) -> Any:
         return self.node.create_publisher(kind, topic, qos)
+
+    def run(self, call: Callable[[], Any]) -> Future:
+        """A call between two callbacks, in the thread that spins."""
+        return self._executor.create_task(call)
 
     def _spin(self) -> None:
         while not self._stop.is_set():

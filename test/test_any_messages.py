@@ -140,7 +140,7 @@ def many(max_examples: int) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_conditioner_takes_or_drops_any_message_and_gives_out_only_what_makes_sense(ros: Ros, silence: Silence) -> None:
     moments: list[Moment] = []
     node = Conditioner(moments.append, context=ros.context, parameter_overrides=overrides(drain_ms=0.0))
@@ -178,7 +178,7 @@ def check(moment: Moment) -> Moment:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # the type checker samples on the node's own thread
 def test_a_generator_takes_or_drops_any_condition_and_any_wish(ros: Ros, silence: Silence) -> None:
     session = EchoSession()
@@ -207,7 +207,7 @@ def test_a_generator_takes_or_drops_any_condition_and_any_wish(ros: Ros, silence
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_tracker_bridge_takes_or_drops_any_skeleton(ros: Ros, silence: Silence) -> None:
     node = ros.add(TrackerBridge(context=ros.context, parameter_overrides=overrides(calibrate_after_s=10.0)))
     silence(node)

@@ -38,7 +38,7 @@ def test_colcon_finds_both_packages(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_colcon_builds_both_packages_and_the_nodes_run_from_the_workspace(tmp_path: Path) -> None:
     install = tmp_path / "install"
     bases = ("--build-base", str(tmp_path / "build"), "--install-base", str(install))

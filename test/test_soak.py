@@ -135,7 +135,7 @@ def test_a_rule_that_is_none_is_refused() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_a_short_soak_breaks_no_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     faults = ["drop", "clock_jump", "kill_recorder", "full_disk"]
     code = main(["soak", "--minutes", "0.25", "--out", str(tmp_path), "--faults", *faults])

@@ -29,6 +29,7 @@ from h2w_ros.nodes.middleware import make_room_for_pictures
 from h2w_ros.nodes.params import check_changes, declare, setting
 from h2w_ros.nodes.usage import usage
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SPIN_TIMEOUT_S = 0.1
 SWITCH_INTERVAL_S = 0.0005
 
@@ -194,12 +195,14 @@ def stop_signals() -> Iterator[threading.Event]:
     stop = threading.Event()
 
     def on_signal(*_: object) -> None:
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # the next one would come in the middle of this function
         stop.set()
         if _interruption.is_welcome:
             _interruption.is_welcome = False
             raise StopRequested
 
-    old = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.signal(number, on_signal) for number in STOP_SIGNALS}
     try:
         yield stop
     finally:

@@ -13,6 +13,7 @@ from h2w_ros.hands.skinning import (
     hand_joints_world,
     hand_pose_from_mano,
     hand_vertices_world,
+    hand_world,
     mano_from_hand_pose,
     mirrored,
     rotation_matrices,
@@ -145,6 +146,14 @@ def test_the_first_component_closes_the_hand():
     opened, closed = (skin(model, angles_from_components(model, np.array([x])), np.zeros(10)).joints_and_tips for x in (-1.0, 2.0))
     assert np.linalg.norm(closed[17:21], axis=1).max() < np.linalg.norm(opened[17:21], axis=1).min()
     assert (closed[17:21, 1] < opened[17:21, 1]).all(), "fingers must bend towards the palm, -y"
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_joints_and_tips_without_the_skin_are_those_of_the_whole_hand(side):
+    model, hand = load_hand_model(side), random_hand(8, side)
+    whole = hand_world(model, hand)
+    np.testing.assert_allclose(hand_joints_and_tips_world(model, hand), whole.joints_and_tips, atol=1e-12)
+    np.testing.assert_allclose(hand_joints_world(model, hand), whole.joints, atol=1e-12)
 
 
 def test_a_hand_needs_its_own_sides_model():

@@ -57,8 +57,12 @@ def skin(model: HandModel, joint_angles_rad: Array, betas: Array) -> SkinnedHand
 
     NumPy arrays or torch tensors of one float dtype; torch tensors keep their device and gradients.
     """
+    return _skinned(model, _constants_like(model, joint_angles_rad), joint_angles_rad, betas)
+
+
+def _skinned(model: HandModel, constants: _Constants, joint_angles_rad: Array, betas: Array) -> SkinnedHand:
+    """The vertices that the constants hold, and all joints."""
     batch = joint_angles_rad.shape[:-1]
-    constants = _constants_like(model, joint_angles_rad)
     rotations = rotation_matrices(joint_angles_rad.reshape(-1, 15, 3))
     shaped, joints = _shaped(constants, betas.reshape(-1, betas.shape[-1]))
     posed = shaped + _corrections(constants, rotations)
@@ -69,9 +73,13 @@ def skin(model: HandModel, joint_angles_rad: Array, betas: Array) -> SkinnedHand
 
 def hand_world(model: HandModel, hand: HandPose) -> SkinnedHand:
     """The hand's surface and joints in the world frame [m]."""
+    return _in_world(model, _constants_like(model, hand.joint_angles_rad), hand)
+
+
+def _in_world(model: HandModel, constants: _Constants, hand: HandPose) -> SkinnedHand:
     if model.side != hand.side:
         raise ValueError(f"a {hand.side} hand needs the {hand.side} hand's model, got the {model.side} one")
-    wrist = skin(model, hand.joint_angles_rad, hand.betas)
+    wrist = _skinned(model, constants, hand.joint_angles_rad, hand.betas)
     return SkinnedHand(*(geometry.apply(hand.T_world_wrist, points) for points in wrist))
 
 
@@ -82,12 +90,13 @@ def hand_vertices_world(model: HandModel, hand: HandPose) -> Float[ndarray, "778
 
 def hand_joints_world(model: HandModel, hand: HandPose) -> Float[ndarray, "16 3"]:
     """The hand's joints in the world frame [m], MANO's order."""
-    return hand_world(model, hand).joints
+    return _in_world(model, _tips_of(model), hand).joints
 
 
 def hand_joints_and_tips_world(model: HandModel, hand: HandPose) -> Float[ndarray, "21 3"]:
     """The hand's joints and fingertips in the world frame [m], smplx's order."""
-    return hand_world(model, hand).joints_and_tips
+    tips, joints = _in_world(model, _tips_of(model), hand)
+    return np.concatenate([joints, tips])
 
 
 def rest_wrist(model: HandModel, betas: Float[ndarray, "10"]) -> Float[ndarray, "3"]:
@@ -179,6 +188,20 @@ def _constants(model: HandModel, library: str, dtype: Any, device: Any) -> _Cons
         return _Constants(*(np.ascontiguousarray(array, dtype=dtype) for array in arrays))
     torch = sys.modules[library]
     return _Constants(*(torch.as_tensor(np.array(array), dtype=dtype, device=device) for array in arrays))
+
+
+@lru_cache(maxsize=8)
+def _tips_of(model: HandModel) -> _Constants:
+    """What five vertices need, the fingertips: most of a hand's work is its skin, of which joints know nothing."""
+    tips = np.array(TIP_VERTICES)
+    coordinates = (3 * tips[:, None] + np.arange(3)).ravel()
+    whole = _constants(model, "numpy", np.dtype(np.float64), None)
+    return whole._replace(
+        template=whole.template[tips],
+        shape_directions=whole.shape_directions[coordinates],
+        pose_directions=whole.pose_directions[coordinates],
+        weights=whole.weights[tips],
+    )
 
 
 def _shaped(constants: _Constants, betas: Array) -> tuple[Array, Array]:

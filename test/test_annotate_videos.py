@@ -19,7 +19,7 @@ from h2w_ros.annotate.intrinsics import Intrinsics, IntrinsicsConfig, film_focal
 from h2w_ros.annotate.pipeline import AnnotateConfig
 from h2w_ros.annotate.report import write_report
 from h2w_ros.annotate.saved_sightings import load_sightings, save_sightings
-from h2w_ros.annotate.videos import Task, names_of
+from h2w_ros.annotate.videos import Task, names_of, videos_in
 from h2w_ros.bulk.run import run_jobs
 from h2w_ros.camera import project
 from h2w_ros.episodes.recording import open_recording
@@ -189,6 +189,19 @@ def test_videos_of_one_name_are_told_apart_by_their_folders(tmp_path):
     assert names_of([tmp_path / "a" / "x.mp4", tmp_path / "b" / "x.mp4", tmp_path / "y.mp4"]) == ["a-x", "b-x", "y"]
     with pytest.raises(ValueError, match="names of their own"):
         names_of([tmp_path / "a" / "x.mp4", tmp_path / "a" / "x.mkv"])
+    taste = [tmp_path / hands / "Kitchen" / f"{number}.mp4" for hands in ("SingleHand", "DoubleHand") for number in (7, 8)]
+    assert names_of([*taste[:3], tmp_path / "9.mp4"]) == ["SingleHand-Kitchen-7", "8", "DoubleHand-Kitchen-7", "9"]
+
+
+def test_folders_stand_for_the_videos_in_them(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for name in ("a/b/2.MP4", "a/1.mov", "a/notes.txt", "other.bin"):
+        (tmp_path / name).touch()
+    found = videos_in([tmp_path / "a", tmp_path / "other.bin", tmp_path / "missing.mp4"])
+    assert [file.name for file in found] == ["1.mov", "2.MP4", "other.bin", "missing.mp4"]
+    (tmp_path / "c").mkdir()
+    with pytest.raises(FileNotFoundError, match="holds no videos"):
+        videos_in([tmp_path / "c"])
 
 
 def test_saved_sightings_come_back_as_they_were_for_the_same_key_only(tmp_path, hands):

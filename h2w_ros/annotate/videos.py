@@ -24,6 +24,9 @@ from h2w_ros.episodes.recording import REAL
 from h2w_ros.episodes.writer import EpisodeWriter
 from h2w_ros.hands.render import HandRenderer
 
+# Files of a folder that are taken for videos; a file that is named itself is tried whatever it is called.
+SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
+
 
 @dataclass(frozen=True)
 class Task:
@@ -50,13 +53,28 @@ class Task:
         return path
 
 
+def videos_in(paths: Sequence[Path]) -> list[Path]:
+    """The files among these paths, and the video files of the folders among them, however deep; FileNotFoundError for a folder without any."""
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        if not inside:
+            raise FileNotFoundError(f"{path} holds no videos ({', '.join(SUFFIXES)})")
+        found += inside
+    return found
+
+
 def names_of(videos: Sequence[Path]) -> list[str]:
-    """A name for every video: its file's, with the folder's before it where two would be the same."""
-    counts = Counter(video.stem for video in videos)
-    names = [video.stem if counts[video.stem] == 1 else f"{video.absolute().parent.name}-{video.stem}" for video in videos]
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    """A name for every video: its file's, with as many folders before it as tell it from others of that name."""
+    parts = [(*video.absolute().parts[1:-1], video.stem) for video in videos]
+    names = [video.stem for video in videos]
+    for depth in range(2, max(map(len, parts), default=1) + 1):
+        counts = Counter(names)
+        names = [name if counts[name] == 1 else "-".join(path[-depth:]) for name, path in zip(names, parts, strict=True)]
+    counts = Counter(names)
+    twice = [str(video) for video, name in zip(videos, names, strict=True) if counts[name] > 1]
     if twice:
-        raise ValueError(f"videos must have names of their own (folder and file), these have not: {', '.join(twice)}")
+        raise ValueError(f"videos must have names of their own (folders and file), these have not: {', '.join(twice)}")
     if REPORT_FOLDER in names:
         raise ValueError(f"a video must not be called {REPORT_FOLDER!r}: the report lies there; rename it")
     return names

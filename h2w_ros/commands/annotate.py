@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `h2w annotate`."""
-    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="video files")
+    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="video files, or folders of them")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets one episode a video and report.html; what is done stays")
     parser.add_argument("--hands", choices=tuple(HANDS), default="mediapipe", help="who finds hands (default: %(default)s)")
     parser.add_argument("--hands-from", metavar="PATH", help="a network's ONNX file, or results of others; {name} stands for the video's name")
@@ -37,13 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Annotates, and says what became of every video; 1 when one failed."""
     from h2w_ros.annotate.report import write_report
-    from h2w_ros.annotate.videos import Task
+    from h2w_ros.annotate.videos import Task, videos_in
     from h2w_ros.bulk.run import run_jobs
 
     task = Task(
         args.out, hands_of(args.hands, args.hands_from, args.mano), camera_of(args.camera, args.camera_from, args.camera_stride), _config(args)
     )
-    jobs = task.jobs(args.videos)
+    jobs = task.jobs(videos_in(args.videos))
     outcomes = watched(run_jobs(task.make_work(), jobs, args.out, labour_of(args)), len(jobs), "video", "annotate")
     frames = sum(outcome.result.get("frames", 0) for outcome in outcomes if outcome.status in ("done", "there already"))
     print(f"{args.out}: {counted(outcomes)}; {frames} frames; look at {write_report(args.out)}")

@@ -1,8 +1,9 @@
 """Video of a camera that stands still, such as TASTE-Rob's (Zhao et al., CVPR 2025): pictures and a camera; hands come later.
 
-`SingleHand/<scene>/*.mp4` and `DoubleHand/<scene>/*.mp4`, as the archives unpack, or any folder of .mp4 files. The data says
-nothing about lenses or hands: the lens is the user's word, for the upright picture; the world is the camera's own frame; hands
-are found by `h2w annotate`, from the same videos.
+TASTE-Rob comes as `SingleHand/<scene>.zip` and `DoubleHand/<scene>.zip`, which are to be unpacked, and `captions.xlsx` (id, scene, caption),
+which is not read; any other folder of .mp4 files will do as well. The data says nothing about lenses or hands: the lens is the
+user's word, for the upright picture; the world is the camera's own frame; hands are found by `h2w annotate --camera fixed`, from the
+same videos.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from h2w_ros.imports.files import picked_pictures
 from h2w_ros.video import video_timing
 
 LICENCE = "TASTE-Rob Terms of Use (taste-rob.github.io), by request; for videos of your own: yours"
-LAYOUT = "a folder of .mp4 files, and --intrinsics; gives episodes without hands (`h2w annotate` finds them in the videos)"
+LAYOUT = "a folder of .mp4 files (TASTE-Rob's zips unpacked), and --intrinsics; no hands: `h2w annotate --camera fixed` finds them in the videos"
 
 
 def sequences(source: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """Videos to episodes with a report: what is written, what is rejected, and what bad files get."""
 
 import json
+import pickle
 import struct
 from fractions import Fraction
 
@@ -10,6 +11,7 @@ import pytest
 from annotate_world import CAMERA, sighting_of
 from test_annotate_hands import AT, waving
 
+from h2w_ros.annotate.backends import CAMERAS, HANDS, camera_of, hands_of
 from h2w_ros.annotate.cameras.fixed import FixedCamera
 from h2w_ros.annotate.cameras.path import CameraPath, NoCameraPathError
 from h2w_ros.annotate.cameras.scale import scale_by_rest
@@ -108,6 +110,18 @@ def test_a_clip_without_hands_is_rejected_with_its_reason_and_leaves_no_episode(
     assert "no hands were found" in write_report(tmp_path / "out").read_text()
 
 
+@pytest.mark.parametrize("hands", sorted(HANDS))
+@pytest.mark.parametrize("cameras", ["colmap", "fixed", "tum"])
+def test_whoever_finds_hands_and_cameras_a_task_goes_to_other_processes_and_machines(tmp_path, hands, cameras):
+    detector = hands_of(hands, "{name}.npz" if HANDS[hands].needs else None)
+    task = Task(tmp_path, detector, camera_of(cameras, "{name}.txt" if CAMERAS[cameras].needs else None), AnnotateConfig())
+    (job,) = task.jobs([tmp_path / "missing.mp4"])
+    make_work, there = pickle.loads(pickle.dumps((task.make_work(), job)))
+    assert there == job
+    with pytest.raises(FileNotFoundError, match="No video at"):
+        make_work()(there.payload, tmp_path / "missing")
+
+
 def test_hands_in_too_few_frames_are_rejected_by_the_gate(tmp_path, video, hands):
     few = [sightings if frame < 5 else () for frame, sightings in enumerate(hands[1])]
     (outcome,) = outcomes_of(task_of(tmp_path / "out", few), video)
@@ -195,7 +209,7 @@ def test_videos_of_one_name_are_told_apart_by_their_folders(tmp_path):
 
 def test_folders_stand_for_the_videos_in_them(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
-    for name in ("a/b/2.MP4", "a/1.mov", "a/notes.txt", "other.bin"):
+    for name in ("a/b/2.MP4", "a/1.mov", "a/._1.mov", "a/notes.txt", "other.bin"):
         (tmp_path / name).touch()
     found = videos_in([tmp_path / "a", tmp_path / "other.bin", tmp_path / "missing.mp4"])
     assert [file.name for file in found] == ["1.mov", "2.MP4", "other.bin", "missing.mp4"]

@@ -19,13 +19,14 @@ from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image as ImageMsg
 from test_annotate_hands import AT, waving
 from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import MarkerArray
 
 from h2w_msgs.msg import Hands
 from h2w_ros.geometry import apply, rotation_from_axis_angle, transform
 from h2w_ros.hands.model import load_hand_model
 from h2w_ros.hands.skinning import hand_joints_and_tips_world
 from h2w_ros.nodes import hand_tracker, topics
-from h2w_ros.nodes.hand_tracker import HandTracker
+from h2w_ros.nodes.hand_tracker import MARKERS, HandTracker
 from h2w_ros.nodes.images import header, image_to_msg
 from h2w_ros.nodes.messages import camera_info, pose_to_msg
 from h2w_ros.nodes.params import overrides
@@ -78,7 +79,7 @@ def show(ros: Ros, heard: list, number: int) -> None:
 
 
 def test_pictures_become_hands_in_the_cameras_frame(ros: Ros) -> None:
-    heard = ros.collect(Hands, topics.HANDS)
+    heard, markers = ros.collect(Hands, topics.HANDS), ros.collect(MarkerArray, MARKERS)
     truth = waving("left", x_m=-0.12, num_frames=NUM_FRAMES), waving("right", x_m=0.12, num_frames=NUM_FRAMES, seed=2)
     node = tracker(ros, Seer(seen(*truth)))
     infos = ros.publisher(CameraInfo, topics.CAMERA_INFO)
@@ -91,6 +92,11 @@ def test_pictures_become_hands_in_the_cameras_frame(ros: Ros) -> None:
     found = hands_from_msgs(heard[-1].hands).hands
     for hand, wanted in zip(found, (truth[0][-1], truth[1][-1]), strict=True):
         assert np.linalg.norm(points_of(hand) - points_of(wanted), axis=1).mean() < 0.015
+    assert wait_until(lambda: markers)
+    assert {marker.ns for marker in markers[-1].markers} == {f"{side}/{part}" for side in ("left", "right") for part in ("bones", "joints")}
+    joints = next(marker for marker in markers[-1].markers if marker.ns == "left/joints")
+    assert len(joints.points) == 21
+    assert joints.header.frame_id == "head_camera"
 
 
 def test_hands_are_brought_into_the_world_by_tf(ros: Ros) -> None:

@@ -120,10 +120,10 @@ def test_mediapipe_is_in_camera_axes_and_of_its_own_size():
 
 def test_frames_of_tf_are_found_by_their_names_under_any_parent():
     reader = source("tf").make(TrackerConfig(frame_id="odom", frame_pattern="glove/{side}/{joint}_link"))
-    palm = np.array([0.1, 0.2, 0.3])
-    edges = [make.edge("odom", "station", palm)]
+    palm, R = np.array([0.1, 0.2, 0.3]), rotation_from_axis_angle(np.array([0.5, -0.2, 1.4]))
+    edges = [make.edge("odom", "station", palm, R)]
     for name, point in zip(OPENXR_NAMES, make.listed("openxr26", POINTS), strict=True):
-        edges.append(make.edge("station", f"glove/right/{name}_link", point - palm))
+        edges.append(make.edge("station", f"glove/right/{name}_link", (point - palm) @ R))
     msg = make.Msg(transforms=[*edges, make.edge("odom", "base_link", palm), make.edge("odom", "glove/right/elbow_link", palm)])
     reading = reader.read("", msg)
     assert_same_points(only_hand(reading))

@@ -99,5 +99,5 @@ def pose_stamped(T, frame="tracker"):
     return Msg(header=header(frame), pose=pose(T[:3, 3], T[:3, :3]))
 
 
-def edge(parent, child, point, stamp=STAMP):
-    return Msg(header=Msg(stamp=stamp, frame_id=parent), child_frame_id=child, transform=Msg(translation=xyz(point), rotation=quaternion()))
+def edge(parent, child, point, R=None):
+    return Msg(header=Msg(stamp=STAMP, frame_id=parent), child_frame_id=child, transform=Msg(translation=xyz(point), rotation=quaternion(R)))

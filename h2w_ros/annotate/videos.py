@@ -57,11 +57,16 @@ def videos_in(paths: Sequence[Path]) -> list[Path]:
     """The files among these paths, and the video files of the folders among them, however deep; FileNotFoundError for a folder without any."""
     found: list[Path] = []
     for path in paths:
-        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        inside = sorted(filter(_is_video, path.rglob("*"))) if path.is_dir() else [path]
         if not inside:
             raise FileNotFoundError(f"{path} holds no videos ({', '.join(SUFFIXES)})")
         found += inside
     return found
+
+
+def _is_video(file: Path) -> bool:
+    """Archives from a Mac leave hidden files of the same names beside videos."""
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
 
 
 def names_of(videos: Sequence[Path]) -> list[str]:

@@ -129,6 +129,13 @@ def test_a_report_names_every_rule_and_counts_what_did_not_hold(tmp_path: Path) 
     assert json.loads((tmp_path / "report.json").read_text())["holds"] is False
 
 
+@pytest.mark.parametrize(("recovered_s", "is_in_time", "told"), [(0.5, True, "in 0.5 s"), (31.0, False, "in 31.0 s"), (None, False, "NO RECOVERY")])
+def test_a_late_recovery_is_told_from_none_and_breaks_the_rule_like_it(recovered_s: float | None, is_in_time: bool, told: str) -> None:
+    fault = FaultRecord("kill_generator", 7.0, 1.0, recovered_s)
+    assert fault.recovers_within(30.0) is is_in_time
+    assert told in str(fault)
+
+
 def test_a_rule_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="rule must be one of"):
         Violation("luck", "bad")

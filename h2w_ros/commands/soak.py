@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--faults", nargs="+", metavar="FAULT", help="only these; a wrong name lists them all")
     parser.add_argument("--domain", type=int, help="ROS domain; one of its own by default")
     parser.add_argument("--max-latency", type=float, metavar="S", help="the latest answer after its moment; more for a machine that is busy [s]")
+    parser.add_argument("--max-recovery", type=float, metavar="S", help="the longest way back after a fault; more for a machine that is busy [s]")
     parser.add_argument("--out", type=Path, default=Path("out/soak"), help="where report, logs and bags go (default: %(default)s)")
 
 
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from h2w_ros.nodes.soak.report import markdown
     from h2w_ros.nodes.soak.run import soak
 
-    limits = {} if args.max_latency is None else {"max_latency_s": args.max_latency}
+    limits = {f"{name}_s": value for name in ("max_latency", "max_recovery") if (value := getattr(args, name)) is not None}
     config = SoakConfig(args.out, args.minutes, args.model, args.seed, args.domain, tuple(args.faults or FAULTS), **limits)
     _clear(args.out)
     report = soak(config, print)

@@ -38,6 +38,14 @@ class FaultRecord:
     lasted_s: float
     recovered_s: float | None
 
+    def recovers_within(self, limit_s: float) -> bool:
+        """Whether it did, and in time."""
+        return self.recovered_s is not None and self.recovered_s <= limit_s
+
+    def __str__(self) -> str:
+        outcome = "NO RECOVERY" if self.recovered_s is None else f"recovered in {self.recovered_s:.1f} s"
+        return f"{self.began_s:6.0f} s  {self.kind}: {outcome}"
+
 
 @dataclass
 class SoakReport:

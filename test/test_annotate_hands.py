@@ -1,5 +1,7 @@
 """From what a detector says to hands before the camera, checked on hands that are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from annotate_world import CAMERA, in_picture, sighting_of, stamps_ns
@@ -96,6 +98,15 @@ def test_a_side_that_flips_in_single_frames_is_corrected_and_counted():
     found = find_hands(frames, stamps_ns(NUM_FRAMES), CAMERA)
     assert all(set(frame) == {"left"} for frame in found.frames)
     assert found.dropped == {"side corrected": 3}
+
+
+def test_a_hand_that_comes_where_the_other_one_went_is_another_hand():
+    left, right = waving("left"), waving("right", x_m=0.13, seed=2)
+    frames = [sightings[frame >= NUM_FRAMES // 2 :][:1] for frame, sightings in enumerate(seen(left, right))]
+    frames[5] = (replace(frames[5][0], side="right"),)
+    found = find_hands(frames, stamps_ns(NUM_FRAMES), CAMERA)
+    assert [set(frame) for frame in found.frames] == [{"left"}] * (NUM_FRAMES // 2) + [{"right"}] * (NUM_FRAMES // 2)
+    assert found.dropped == {"side corrected": 1}
 
 
 def test_of_two_left_hands_the_nearer_one_is_the_wearers():

@@ -9,7 +9,7 @@ from hand_motion import curled_angles, hand_of_angles
 
 from h2w_ros.annotate.cameras.path import CameraPath
 from h2w_ros.annotate.cameras.points import TrackedPoints
-from h2w_ros.annotate.cameras.touch import scale_by_touch
+from h2w_ros.annotate.cameras.touch import metres_beside_hands, scale_by_touch
 from h2w_ros.annotate.cameras.triangulate import with_scene
 from h2w_ros.annotate.cameras.turning import turning_off_px
 from h2w_ros.annotate.hand_stage import FoundHand
@@ -33,7 +33,8 @@ def metric_poses():
 
 def path_of(scale, points_world):
     poses = tuple(transform(pose[:3, :3], pose[:3, 3] / scale) for pose in metric_poses())
-    return CameraPath(Intrinsics(CAMERA, "user"), poses, is_metric=False, source="test", points_world=points_world / scale)
+    always = np.tile((0, NUM_FRAMES - 1), (len(points_world), 1))
+    return CameraPath(Intrinsics(CAMERA, "user"), poses, is_metric=False, source="test", points_world=points_world / scale, points_frames=always)
 
 
 def table_points():
@@ -72,6 +73,17 @@ def test_few_points_that_are_wrong_change_little():
     wrong = rng.uniform((-0.2, -0.2, 0.1), (0.2, 0.2, 2.0), (80, 3))
     found = scale_by_touch(working_hands(0.0), path_of(1.0, np.concatenate([table_points(), wrong])))
     assert found.scale == pytest.approx(1.0, rel=0.1)
+
+
+def test_points_that_something_carried_put_at_a_wrong_place_matter_only_while_it_moved():
+    clean = path_of(1.0, table_points())
+    carried = 0.2 * table_points()
+    late = np.tile((NUM_FRAMES - 8, NUM_FRAMES - 1), (len(carried), 1))
+    points, frames = np.concatenate([clean.points_world, carried]), np.concatenate([clean.points_frames, late])
+    metres = metres_beside_hands(working_hands(0.0), replace(clean, points_world=points, points_frames=frames))
+    wanted = metres_beside_hands(working_hands(0.0), clean)
+    np.testing.assert_array_equal(metres[: NUM_FRAMES - 24], wanted[: NUM_FRAMES - 24])
+    assert metres[-8:].min() > 3.0 * wanted.max()
 
 
 def test_without_points_before_which_hands_are_nothing_is_said():

@@ -59,7 +59,9 @@ class TrueCamera:
     def path(self, clip, intrinsics, sightings):
         path = path_of([transform(pose[:3, :3], 4.0 * pose[:3, 3]) for pose in self.poses])
         table = np.stack([*np.meshgrid(np.linspace(-0.4, 0.4, 40), np.linspace(-0.4, 0.4, 40)), np.zeros((40, 40))], axis=-1).reshape(-1, 3)
-        return replace(path, intrinsics=intrinsics, is_metric=False, points_world=4.0 * table)
+        return replace(
+            path, intrinsics=intrinsics, is_metric=False, points_world=4.0 * table, points_frames=np.tile((0, len(self.poses) - 1), (len(table), 1))
+        )
 
 
 def test_an_episode_that_is_annotated_with_its_own_camera_is_right_up_to_the_hands_scale(tmp_path):

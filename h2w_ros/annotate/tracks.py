@@ -27,6 +27,7 @@ class TrackConfig:
     `longest_gap_s`: a hand that is not seen for longer is not filled in. `farthest`: a hand moves at most so many of its
     sizes from one sighting to the next. `least_frames`: hands seen in fewer frames are flickers. `same_hand`: two sightings
     nearer than this, in sizes of the hand, are one. `sure_side`: a hand whose votes agree by less than this share may be the other side.
+    `other_side`: what a sighting of the other side, surely so, costs in sizes of the hand: sides flip in single pictures, hands do not.
     """
 
     longest_gap_s: float = 0.3
@@ -34,6 +35,7 @@ class TrackConfig:
     least_frames: int = 4
     same_hand: float = 0.25
     sure_side: float = 0.6
+    other_side: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("longest_gap_s", "farthest", "same_hand"):
@@ -41,8 +43,8 @@ class TrackConfig:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.least_frames < 2:
             raise ValueError(f"least_frames must be at least 2, got {self.least_frames}")
-        if not 0.0 <= self.sure_side <= 1.0:
-            raise ValueError(f"sure_side must be in [0, 1], got {self.sure_side}")
+        if not 0.0 <= self.sure_side <= 1.0 or self.other_side < 0.0:
+            raise ValueError(f"sure_side must be in [0, 1] and other_side not negative, got {self.sure_side} and {self.other_side}")
 
 
 @dataclass(eq=False)
@@ -100,7 +102,7 @@ def follow(frames: Sequence[Sightings], stamps_ns: Sequence[int], config: TrackC
     for frame, sightings in enumerate(frames):
         seen = _once(sightings, config.same_hand, dropped)
         alive = [track for track in tracks if stamps_ns[frame] - stamps_ns[track.last] <= config.longest_gap_s * NS_PER_S]
-        costs = np.array([[distance(track.sightings[track.last], sighting) for sighting in seen] for track in alive]).reshape(len(alive), len(seen))
+        costs = np.array([[_cost(track, sighting, config) for sighting in seen] for track in alive]).reshape(len(alive), len(seen))
         taken = set()
         for row, column in zip(*linear_sum_assignment(np.minimum(costs, FAR)), strict=True):
             missed = frame - alive[row].last
@@ -109,6 +111,12 @@ def follow(frames: Sequence[Sightings], stamps_ns: Sequence[int], config: TrackC
                 taken.add(int(column))
         tracks += [Track({frame: sighting}) for index, sighting in enumerate(seen) if index not in taken]
     return tracks
+
+
+def _cost(track: Track, sighting: HandSighting, config: TrackConfig) -> float:
+    """How far a hand would have moved, and more where the sighting is of the other side: one hand goes and the other comes at the same place."""
+    doubt = sighting.side_confidence * abs(track.right_share) if sighting.side != track.side else 0.0
+    return distance(track.sightings[track.last], sighting) + config.other_side * doubt
 
 
 def settle(tracks: Sequence[Track], config: TrackConfig, dropped: Counter[str]) -> Tracks:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from h2w_ros.annotate.clip import Clip
@@ -28,7 +28,7 @@ class CameraPath:
     they were seen; `parallax_deg`: the median angle under which they were seen; NaN where the source does not say. `agreement`: of
     points that are followed for long, the share whose rays meet along this path; `parallax_agreement`: the same of those that a camera
     which only turns would not have seen so, the only ones that tell how a camera moved. NaN where they are too few, or nobody asked.
-    `points_world`: where rays meet.
+    `points_world`: where rays meet; `points_frames`: the first and last frame that sees each.
     """
 
     intrinsics: Intrinsics
@@ -40,6 +40,7 @@ class CameraPath:
     agreement: float = float("nan")
     parallax_agreement: float = float("nan")
     points_world: Float[ndarray, "n 3"] = field(default_factory=lambda: np.zeros((0, 3)))
+    points_frames: Int[ndarray, "n 2"] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
 
     @property
     def known_share(self) -> float:

@@ -23,6 +23,8 @@ from h2w_ros.hands.skinning import hand_joints_and_tips_world
 
 # Scene points this near to a point of the hand in the picture, in sizes of the hand, lie behind it or beside it.
 BESIDE, LEAST_POINTS = 0.3, 3
+# Points count where they were seen about so many frames before or after: what a hand carries is put at a wrong place, for as long as it moves.
+SECOND = 16
 # Joints lie so far inside the hand [m].
 THICKNESS_M = 0.01
 # Few of a hand's points, and few of a clip's moments, touch; a hand and a scene that are a little off must not look like more. Chosen on
@@ -44,10 +46,12 @@ def scale_by_touch(frames: Sequence[Mapping[Side, FoundHand]], path: CameraPath)
 def metres_beside_hands(frames: Sequence[Mapping[Side, FoundHand]], path: CameraPath) -> Float[ndarray, "n"]:
     """For every hand that is seen, in the order of time: metres per unit of the path, were it to touch the scene beside it."""
     found = []
-    for frame, T_world_camera in zip(frames, path.poses, strict=True):
+    for number, (hands, T_world_camera) in enumerate(zip(frames, path.poses, strict=True)):
         if T_world_camera is not None:
-            scene = _before(apply(invert(T_world_camera), path.points_world))
-            found += [_metres(frame[side], scene, path) for side in SIDES if side in frame and frame[side].is_seen]
+            first, last = path.points_frames.T
+            is_near = (first <= number + SECOND) & (last >= number - SECOND)
+            scene = _before(apply(invert(T_world_camera), path.points_world[is_near]))
+            found += [_metres(hands[side], scene, path) for side in SIDES if side in hands and hands[side].is_seen]
     return np.array([metres for metres in found if metres is not None])
 
 

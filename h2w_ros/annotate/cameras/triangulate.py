@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from h2w_ros.annotate.cameras.path import CameraPath
@@ -36,11 +36,21 @@ def with_scene(path: CameraPath, tracks: Sequence[TrackedPoints]) -> CameraPath:
     """The path with the scene's points, in its world and unit, and the shares of long tracks that agree with it."""
     camera = path.intrinsics.camera
     found = {number: meeting(seen, camera.fx) for number, seen in _sights(path, tracks).items() if len(seen) >= LEAST_SIGHTS}
-    points = [each.point for each in found.values() if each.off_px <= MOST_OFF_PX and each.angle_deg >= LEAST_ANGLE_DEG]
+    placed = [number for number, each in found.items() if each.off_px <= MOST_OFF_PX and each.angle_deg >= LEAST_ANGLE_DEG]
+    points = np.array([found[number].point for number in placed]).reshape(-1, 3)
+    frames = _first_and_last(placed, tracks)
     if_turned_px = turning_off_px(tracks, camera)
     shifted = [each for number, each in found.items() if if_turned_px[number] > MOST_OFF_PX]
     agreement, parallax_agreement = _agreeing(list(found.values())), _agreeing(shifted)
-    return replace(path, points_world=np.array(points).reshape(-1, 3), agreement=agreement, parallax_agreement=parallax_agreement)
+    return replace(path, points_world=points, points_frames=frames, agreement=agreement, parallax_agreement=parallax_agreement)
+
+
+def _first_and_last(numbers: Sequence[int], tracks: Sequence[TrackedPoints]) -> Int[ndarray, "n 2"]:
+    spans: dict[int, tuple[int, int]] = {}
+    for frame, points in enumerate(tracks):
+        for number in points.ids.tolist():
+            spans[number] = (spans.get(number, (frame, frame))[0], frame)
+    return np.array([spans[number] for number in numbers], dtype=np.int64).reshape(-1, 2)
 
 
 def _agreeing(found: Sequence[Meeting]) -> float:

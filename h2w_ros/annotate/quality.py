@@ -55,7 +55,7 @@ class GateConfig:
     least_camera_coverage: float = 0.8
     most_camera_error_px: float = 2.0
     least_agreement: float = 0.5
-    least_parallax_agreement: float = 0.5
+    least_parallax_agreement: float = 0.55
     most_scale_spread: float = 1.6
 
     def __post_init__(self) -> None:

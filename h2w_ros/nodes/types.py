@@ -21,7 +21,8 @@ def message_class(kind: str) -> Any:
     try:
         return getattr(importlib.import_module(f"{package}.msg"), name)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"message type {kind} is not installed here: install ros-jazzy-{package.replace('_', '-')} ({error})") from error
+        remedy = f"source the workspace that has {package}, or install ros-jazzy-{package.replace('_', '-')}"
+        raise ValueError(f"message type {kind} is not installed here: {remedy} ({error})") from error
 
 
 def typestore_with(kind: str) -> Typestore:

@@ -110,6 +110,15 @@ def test_a_clip_without_hands_is_rejected_with_its_reason_and_leaves_no_episode(
     assert "no hands were found" in write_report(tmp_path / "out").read_text()
 
 
+def test_no_camera_is_looked_for_where_nobody_saw_a_hand(tmp_path, video):
+    class Slow(FixedCamera):
+        def path(self, clip, intrinsics, sightings):
+            raise AssertionError("minutes go by")
+
+    (outcome,) = outcomes_of(Task(tmp_path / "out", Recorded([()] * NUM_FRAMES), Slow(), AnnotateConfig()), video)
+    assert (outcome.status, outcome.reason) == ("rejected", "no hands were found")
+
+
 @pytest.mark.parametrize("hands", sorted(HANDS))
 @pytest.mark.parametrize("cameras", ["colmap", "fixed", "tum"])
 def test_whoever_finds_hands_and_cameras_a_task_goes_to_other_processes_and_machines(tmp_path, hands, cameras):
@@ -272,7 +281,7 @@ def test_a_camera_that_is_said_to_stand_still_and_moves_is_rejected(tmp_path, ha
     assert "the scene moves by 3.5 degrees within a second" in outcome.reason  # 32 pixels at a focal length of 520
 
 
-def test_a_path_without_scale_and_without_hands_is_rejected(tmp_path, video, hands):
+def test_a_clip_whose_camera_stays_unknown_is_rejected_and_its_hands_can_be_looked_at(tmp_path, video, hands):
     class Unscaled:
         name = "unscaled"
 
@@ -283,9 +292,15 @@ def test_a_path_without_scale_and_without_hands_is_rejected(tmp_path, video, han
         def path(self, clip, intrinsics, sightings):
             raise NoCameraPathError("too little parallax")
 
+    few = [sightings if frame < 5 else () for frame, sightings in enumerate(hands[1])]
     for cameras, words in ((Unscaled(), "--scale METRES"), (Turning(), "too little parallax")):
-        task = Task(tmp_path / cameras.__class__.__name__, Recorded([()] * NUM_FRAMES), cameras, AnnotateConfig())
+        task = Task(tmp_path / cameras.__class__.__name__, Recorded(few), cameras, AnnotateConfig())
         (outcome,) = outcomes_of(task, video)
         assert outcome.status == "rejected"
         assert words in outcome.reason
+        assert outcome.result["scores"]["coverage"] == 0.25
+        assert outcome.result["scores"]["camera_coverage"] == 0.0
+        assert outcome.result["scores"]["jitter_m_per_s2"] is None
+        assert (task.out / "report" / "kitchen.jpg").stat().st_size > 1000
+        assert words in write_report(task.out).read_text()
         assert json.loads((task.out / "jobs.jsonl").read_text())["reason"] == outcome.reason

@@ -14,7 +14,7 @@ from h2w_ros.annotate.cameras.touch import scale_by_touch
 from h2w_ros.annotate.clip import Clip, ClipConfig
 from h2w_ros.annotate.hand_stage import FoundHand, HandsFound, HandStageConfig, find_hands
 from h2w_ros.annotate.intrinsics import IntrinsicsConfig, intrinsics_of
-from h2w_ros.annotate.quality import GateConfig, Scores, reasons_against, scores_of
+from h2w_ros.annotate.quality import NO_HANDS, GateConfig, Scores, reasons_against, scores_of
 from h2w_ros.annotate.sighting import Sightings
 from h2w_ros.condition import Condition, HandPose, Image, Side
 from h2w_ros.geometry import Transform
@@ -58,7 +58,12 @@ class Annotation:
 
 
 def annotate_clip(clip: Clip, sightings: Sequence[Sightings], cameras: CameraSource, config: AnnotateConfig) -> Annotation:
-    """The whole annotation. NoCameraPathError where the clip does not show how its camera moved, or how far."""
+    """The whole annotation. NoCameraPathError where the clip does not show how its camera moved, or how far.
+
+    Where nobody saw a hand nothing is worth the minutes that a camera's path takes.
+    """
+    if not any(sightings):
+        return hands_alone(clip, sightings, config, NO_HANDS)
     path = cameras.path(clip, intrinsics_of(clip, config.intrinsics), sightings)
     hands = find_hands(sightings, clip.stamps_ns, path.intrinsics.camera, config.hands)
     path, scale = metric_path(path, hands, clip, config.scale)
@@ -66,6 +71,16 @@ def annotate_clip(clip: Clip, sightings: Sequence[Sightings], cameras: CameraSou
     scores = scores_of(hands, path, scale, [moment for moment in moments if moment is not None])
     dropped = Counter({**clip.dropped, **hands.dropped, "frames without a camera": sum(moment is None for moment in moments)})
     return Annotation(clip, path, scale, moments, scores, tuple(reasons_against(scores, config.gate)), {k: n for k, n in dropped.items() if n})
+
+
+def hands_alone(clip: Clip, sightings: Sequence[Sightings], config: AnnotateConfig, reason: str) -> Annotation:
+    """What can be shown of a clip that is rejected for `reason` before its camera is known: its hands, in the camera's frame."""
+    intrinsics = intrinsics_of(clip, config.intrinsics)
+    unknown = CameraPath(intrinsics, (None,) * clip.num_frames, is_metric=False, source="unknown")
+    hands = find_hands(sightings, clip.stamps_ns, intrinsics.camera, config.hands)
+    still = replace(unknown, poses=(np.eye(4),) * clip.num_frames)
+    moments = tuple(_moment(clip, still, hands, frame) for frame in range(clip.num_frames))
+    return Annotation(clip, unknown, ScaleFound(), moments, scores_of(hands, unknown, ScaleFound(), []), (reason,), {**clip.dropped, **hands.dropped})
 
 
 def metric_path(path: CameraPath, hands: HandsFound, clip: Clip, told: float | None) -> tuple[CameraPath, ScaleFound]:

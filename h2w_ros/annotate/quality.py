@@ -13,6 +13,8 @@ from h2w_ros.annotate.cameras.scale import ScaleFound
 from h2w_ros.annotate.hand_stage import SIDES, HandsFound
 from h2w_ros.condition import Condition, Side
 
+NO_HANDS = "no hands were found"
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -53,7 +55,7 @@ class GateConfig:
     most_reprojection: float = 0.06
     most_jitter_m_per_s2: float = 20.0
     least_camera_coverage: float = 0.8
-    most_camera_error_px: float = 2.0
+    most_camera_error_px: float = 1.0
     least_agreement: float = 0.5
     least_parallax_agreement: float = 0.55
     most_scale_spread: float = 1.6
@@ -93,7 +95,7 @@ def scores_of(hands: HandsFound, path: CameraPath, scale: ScaleFound, conditions
 def reasons_against(scores: Scores, gate: GateConfig) -> list[str]:
     """Why a clip is rejected, a sentence each; empty when it is good."""
     if scores.coverage == 0.0:
-        return ["no hands were found"]
+        return [NO_HANDS]
     checks = (
         (scores.coverage < gate.least_coverage, f"hands in {scores.coverage:.0%} of frames, at least {gate.least_coverage:.0%} wanted"),
         (

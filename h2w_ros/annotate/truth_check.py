@@ -72,6 +72,8 @@ def measure_clip(seed: int, plan: TruthPlan, folder: Path) -> dict[str, Any]:
         found = annotate_clip(clip, sightings, plan.cameras, AnnotateConfig(intrinsics=known))
     except NoCameraPathError as error:
         return {"seed": seed, "reasons": [str(error)]}
+    if not len(found.path.centres):
+        return {"seed": seed, "reasons": list(found.reasons)}
     return {
         "seed": seed,
         "reasons": list(found.reasons),

@@ -13,7 +13,7 @@ from typing import Any
 from h2w_ros.annotate.cameras.path import CameraSource, NoCameraPathError
 from h2w_ros.annotate.clip import Clip, fingerprint, open_clip
 from h2w_ros.annotate.intrinsics import intrinsics_of
-from h2w_ros.annotate.pipeline import AnnotateConfig, Annotation, annotate_clip, wrists
+from h2w_ros.annotate.pipeline import AnnotateConfig, Annotation, annotate_clip, hands_alone, wrists
 from h2w_ros.annotate.report import REPORT_FOLDER
 from h2w_ros.annotate.saved_sightings import load_sightings, save_sightings
 from h2w_ros.annotate.sheets import contact_sheet, jpeg, path_svg, tile_frames
@@ -91,10 +91,11 @@ def annotate_video(task: Task, video: Path, place: Path) -> Mapping[str, Any]:
     RejectedError when the camera's path cannot be known, or the quality gate rejects the clip: then no episode is written.
     """
     clip = open_clip(video, task.config.clip)
+    sightings = sightings_of(task, clip, place.name)
     try:
-        annotation = annotate_clip(clip, sightings_of(task, clip, place.name), task.cameras, task.config)
+        annotation = annotate_clip(clip, sightings, task.cameras, task.config)
     except NoCameraPathError as error:
-        raise RejectedError(str(error), {"video": str(video)}) from error
+        annotation = hands_alone(clip, sightings, task.config, str(error))
     result = told(annotation)
     task.beside(place.name, ".jpg").write_bytes(jpeg(_sheet(annotation, place.name, HandRenderer(hand_models=task.config.hands.mano))))
     if annotation.reasons:
@@ -119,7 +120,7 @@ def sightings_of(task: Task, clip: Clip, name: str) -> list[Sightings]:
 
 def told(annotation: Annotation) -> dict[str, Any]:
     """What is noted about a clip, JSON: `frames`, `scores`, `dropped`, `camera` and a drawing of the paths; missing numbers are None."""
-    intrinsics = annotation.path.intrinsics
+    intrinsics, centres = annotation.path.intrinsics, annotation.path.centres
     camera = {"path": annotation.path.source, "intrinsics": intrinsics.source, "fx": intrinsics.camera.fx, "fy": intrinsics.camera.fy}
     scores = {name: None if value != value else value for name, value in asdict(annotation.scores).items()}
     return {
@@ -128,7 +129,7 @@ def told(annotation: Annotation) -> dict[str, Any]:
         "scores": scores,
         "dropped": dict(annotation.dropped),
         "camera": camera | ({"scale by": annotation.scale.source} if annotation.scale.source else {}),
-        "path_svg": path_svg(annotation.path.centres, [wrists(annotation.conditions, side) for side in ("left", "right")]),
+        "path_svg": path_svg(centres, [wrists(annotation.conditions, side) for side in ("left", "right")]) if len(centres) else "",
     }
 
 

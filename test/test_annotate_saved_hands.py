@@ -18,6 +18,8 @@ from h2w_ros.annotate.joblib_file import read_joblib
 from h2w_ros.annotate.onnx_hands import OnnxHands
 from h2w_ros.annotate.saved_hands import SavedHands
 from h2w_ros.camera import project
+from h2w_ros.cli import main
+from h2w_ros.episodes.recording import open_recording
 from h2w_ros.hands.model import load_hand_model, standin_path
 from h2w_ros.hands.skinning import hand_joints_and_tips_world, hand_vertices_world, mano_from_hand_pose, mirrored
 from h2w_ros.hands.trackers.conventions import CONVENTIONS
@@ -54,9 +56,8 @@ def check_points(frames, truth):
             np.testing.assert_allclose(seen.points_px, project(CAMERA, points_of(truth[seen.side][frame])), atol=0.3)
 
 
-@pytest.mark.parametrize("is_mirrored", [True, False])
-def test_hamers_hands_fall_where_they_were_whether_or_not_left_ones_are_still_mirrored(tmp_path, clip, truth, is_mirrored):
-    """HaMeR's focal length is far too long; its hands stand as much too far away."""
+def write_crops(folder, truth, is_mirrored=True):
+    """An .npz a frame of the arrays in HaMeR's demo. Its focal length is far too long; its hands stand as much too far away."""
     focal = 5000.0 / 256.0 * CAMERA.width_px
     for frame in range(NUM_FRAMES):
         shapes, places = [], []
@@ -67,13 +68,18 @@ def test_hamers_hands_fall_where_they_were_whether_or_not_left_ones_are_still_mi
             shapes.append(((points - root) * flip)[ORDER])
             places.append(root * (1.0, 1.0, focal / CAMERA.fx))
         np.savez(
-            tmp_path / f"hands_{frame:05d}.npz",
+            folder / f"hands_{frame:05d}.npz",
             pred_keypoints_3d=np.array(shapes),
             pred_cam_t_full=np.array(places),
             is_right=np.array([0, 1]),
             scaled_focal_length=focal,
             img_size=np.array([CAMERA.width_px, CAMERA.height_px]),
         )
+
+
+@pytest.mark.parametrize("is_mirrored", [True, False])
+def test_hamers_hands_fall_where_they_were_whether_or_not_left_ones_are_still_mirrored(tmp_path, clip, truth, is_mirrored):
+    write_crops(tmp_path, truth, is_mirrored)
     frames = list(hands_of("hamer", str(tmp_path)).sightings(clip, CAMERA))
     for frame, sightings in enumerate(frames):
         for seen, side in zip(sightings, SIDES, strict=True):
@@ -214,6 +220,27 @@ def test_what_hawor_made_up_stays_missing(tmp_path, clip, truth):
     frames = list(SavedHands("hawor", str(tmp_path)).sightings(clip, CAMERA))
     for row, frame in zip(rows, frames, strict=True):
         assert {hand.side for hand in frame} == ({"left"} if row <= 9 else set()) | ({"right"} if row >= 6 else set())
+
+
+def test_the_command_makes_episodes_of_a_folder_of_videos_and_says_what_became_of_each(tmp_path, clip, truth, capsys):
+    (crops := tmp_path / "crops" / "hands").mkdir(parents=True)
+    write_crops(crops, truth)
+    (tmp_path / "broken.mp4").write_text("no video")
+    lens = f"{CAMERA.fx},{CAMERA.fy},{CAMERA.cx},{CAMERA.cy}"
+    asked = ["--hands", "wilor", "--hands-from", str(tmp_path / "crops" / "{name}"), "--camera", "fixed", "--intrinsics", lens]
+    assert main(["annotate", str(tmp_path), "--out", str(tmp_path / "out"), *asked]) == 1
+    said = capsys.readouterr()
+    assert "1 done, 1 failed; 12 frames" in said.out
+    assert "broken failed" in said.err
+    episode = open_recording(tmp_path / "out" / "hands")
+    assert episode.num_frames == NUM_FRAMES
+    moments = list(episode.conditions())
+    wrists = np.array([[moment.hand(side).T_world_wrist[:3, 3] for side in SIDES] for moment in moments]).reshape(-1, 3)
+    wanted = np.array([[points_of(truth[side][frame])[0] for side in SIDES] for frame in range(NUM_FRAMES)]).reshape(-1, 3)
+    assert np.linalg.norm(project(CAMERA, wrists) - project(CAMERA, wanted), axis=1).mean() < 6.0
+    (tmp_path / "broken.mp4").unlink()
+    assert main(["annotate", str(tmp_path), "--out", str(tmp_path / "out"), *asked]) == 0
+    assert "1 there already;" in capsys.readouterr().out, "the episode's own video is no new one"
 
 
 def test_a_joblib_file_gives_back_its_arrays_and_tensors(tmp_path):

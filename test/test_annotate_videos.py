@@ -220,11 +220,11 @@ def test_folders_stand_for_the_videos_in_them(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     for name in ("a/b/2.MP4", "a/1.mov", "a/._1.mov", "a/notes.txt", "other.bin"):
         (tmp_path / name).touch()
-    found = videos_in([tmp_path / "a", tmp_path / "other.bin", tmp_path / "missing.mp4"])
+    found = videos_in([tmp_path / "a", tmp_path / "other.bin", tmp_path / "missing.mp4"], tmp_path / "out")
     assert [file.name for file in found] == ["1.mov", "2.MP4", "other.bin", "missing.mp4"]
     (tmp_path / "c").mkdir()
     with pytest.raises(FileNotFoundError, match="holds no videos"):
-        videos_in([tmp_path / "c"])
+        videos_in([tmp_path / "c"], tmp_path / "out")
 
 
 def test_saved_sightings_come_back_as_they_were_for_the_same_key_only(tmp_path, hands):

@@ -53,11 +53,16 @@ class Task:
         return path
 
 
-def videos_in(paths: Sequence[Path]) -> list[Path]:
-    """The files among these paths, and the video files of the folders among them, however deep; FileNotFoundError for a folder without any."""
+def videos_in(paths: Sequence[Path], out: Path) -> list[Path]:
+    """The files among these paths, and the video files of the folders among them, however deep; FileNotFoundError for a folder without any.
+
+    What lies in `out` is results.
+    """
     found: list[Path] = []
     for path in paths:
-        inside = sorted(filter(_is_video, path.rglob("*"))) if path.is_dir() else [path]
+        inside = (
+            sorted(file for file in path.rglob("*") if _is_video(file) and out.absolute() not in file.absolute().parents) if path.is_dir() else [path]
+        )
         if not inside:
             raise FileNotFoundError(f"{path} holds no videos ({', '.join(SUFFIXES)})")
         found += inside

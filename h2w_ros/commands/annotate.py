@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     task = Task(
         args.out, hands_of(args.hands, args.hands_from, args.mano), camera_of(args.camera, args.camera_from, args.camera_stride), _config(args)
     )
-    jobs = task.jobs(videos_in(args.videos))
+    jobs = task.jobs(videos_in(args.videos, args.out))
     outcomes = watched(run_jobs(task.make_work(), jobs, args.out, labour_of(args)), len(jobs), "video", "annotate")
     frames = sum(outcome.result.get("frames", 0) for outcome in outcomes if outcome.status in ("done", "there already"))
     print(f"{args.out}: {counted(outcomes)}; {frames} frames; look at {write_report(args.out)}")

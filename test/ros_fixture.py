@@ -20,13 +20,13 @@ import cv2
 import numpy as np
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.task import Future
 
 from h2w_ros.condition import Camera, Condition, HandPose
 from h2w_ros.geometry import transform
 from h2w_ros.nodes import topics
+from h2w_ros.nodes.executor import FrugalExecutor
 from h2w_ros.nodes.graph import NUM_PRIVATE_DOMAINS
 
 CAMERA = Camera(64, 48, 60.0, 61.0, 33.0, 23.0)
@@ -54,7 +54,7 @@ class Ros:
         self.context = Context()
         self.domain = 1 + next(_domains) % NUM_PRIVATE_DOMAINS
         rclpy.init(context=self.context, domain_id=self.domain)
-        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor = FrugalExecutor(context=self.context)
         self._nodes: list[Node] = []
         self._collected: set[str] = set()
         self._stop = threading.Event()

@@ -1,7 +1,6 @@
 """Hands that other tools saved, and networks of the user, written here in their layouts with known geometry."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from h2w_ros import geometry
 from h2w_ros.annotate.backends import hands_of
 from h2w_ros.annotate.clip import Clip
 from h2w_ros.annotate.hand_stage import find_hands
-from h2w_ros.annotate.joblib_file import read_joblib
 from h2w_ros.annotate.onnx_hands import OnnxHands
 from h2w_ros.annotate.saved_hands import SavedHands
 from h2w_ros.camera import project
@@ -243,30 +241,11 @@ def test_the_command_makes_episodes_of_a_folder_of_videos_and_says_what_became_o
     assert "1 there already;" in capsys.readouterr().out, "the episode's own video is no new one"
 
 
-def test_a_joblib_file_gives_back_its_arrays_and_tensors(tmp_path):
-    rng = np.random.default_rng(0)
-    values = [rng.normal(size=(2, 7, 3)), rng.random((2, 7)) > 0.5, np.asfortranarray(rng.integers(0, 9, (3, 4))), {"a": np.zeros((0, 3)), "b": 1.5}]
-    tensors = [torch.arange(24.0).reshape(2, 3, 4), torch.arange(24).reshape(2, 3, 4).permute(2, 0, 1)[1:, :, ::2]]
-    write_joblib(path := tmp_path / "x.pth", [*values, *tensors])
-    found = read_joblib(path)
-    np.testing.assert_equal(found[:4], values)
-    for array, tensor in zip(found[4:], tensors, strict=True):
-        np.testing.assert_array_equal(array, tensor.numpy())
-
-
-def test_a_joblib_file_that_holds_more_than_numbers_is_not_run(tmp_path, clip):
-    for value in (print, np.array([print], dtype=object), [np.zeros(3), Path]):
-        write_joblib(path := tmp_path / "world_space_res.pth", value)
-        with pytest.raises(ValueError, match=r"world_space_res\.pth must be a file of joblib\.dump"):
-            read_joblib(path)
-    whole = np.ones((2, 5, 3))
-    write_joblib(path, [whole] * 5)
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="arrays and tensors only"):
-        read_joblib(path)
-    write_joblib(path, [whole] * 4)
-    with pytest.raises(ValueError, match="must hold HaWoR's pred_trans"):
-        list(SavedHands("hawor", str(tmp_path)).sightings(clip, CAMERA))
+def test_hawors_results_that_are_not_what_it_saves_name_their_file(tmp_path, clip):
+    for values in ([np.ones((2, 5, 3))] * 4, [[1.0, 2.0]] * 5, [np.ones(3)] * 5, 1.0):
+        write_joblib(tmp_path / "world_space_res.pth", values)
+        with pytest.raises(ValueError, match=r"world_space_res\.pth must hold HaWoR's pred_trans"):
+            list(SavedHands("hawor", str(tmp_path)).sightings(clip, CAMERA))
 
 
 def test_results_that_lack_something_name_their_file(tmp_path, clip):

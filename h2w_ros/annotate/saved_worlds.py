@@ -58,10 +58,10 @@ def _hawor_table(path: Path) -> dict[str, ndarray]:
         raise FileNotFoundError(f"No file {path}: --hands-from must be HaWoR's folder of the video, which holds world_space_res.pth and SLAM/")
     values = read_joblib(path)
     try:
-        table = {key: np.asarray(value, dtype=np.float64) for key, value in zip(HAWOR_KEYS, values, strict=True)}
+        table = {key: value.astype(np.float64) for key, value in zip(HAWOR_KEYS, values, strict=True)}
         num_frames = table["pred_valid"].shape[1]
         return {key: value.reshape(2, num_frames, -1) for key, value in table.items()}
-    except (TypeError, ValueError, IndexError) as error:
+    except (AttributeError, TypeError, ValueError, IndexError) as error:
         raise ValueError(f"{path} must hold HaWoR's {', '.join(HAWOR_KEYS)}, each (2, frames, ...): {error}") from error
 
 

@@ -62,7 +62,9 @@ def _mean_directions(seen: Sequence[Int[ndarray, "_"]], turned: Sequence[Float[n
 
 
 def _medians(seen: Sequence[Int[ndarray, "_"]], gaps: Sequence[Float[ndarray, "_"]], num_points: int) -> Float[ndarray, "p"]:
-    table = np.full((num_points, len(seen)), np.nan)
-    for frame, (place, gap) in enumerate(zip(seen, gaps, strict=True)):
-        table[place, frame] = gap
-    return np.asarray(np.nanmedian(table, axis=1))
+    """Of every point's gaps, at least one; sorted in one row, as a table of points and frames would fill the memory over a long clip."""
+    place, gap = np.concatenate(seen), np.concatenate(gaps)
+    rows = gap[np.lexsort((gap, place))]
+    counts = np.bincount(place, minlength=num_points)
+    first = np.cumsum(counts) - counts
+    return np.asarray(0.5 * (rows[first + (counts - 1) // 2] + rows[first + counts // 2]))

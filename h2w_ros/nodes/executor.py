@@ -15,7 +15,8 @@ class FrugalExecutor(SingleThreadedExecutor):
     """Looks after the middleware's events (another's quality of service does not match, and the like) once a second.
 
     Every publisher and subscription has two of them, and rclpy puts all of them into the set that it waits for, anew for each
-    message: a fifth of what a conditioner's message costs. They keep until somebody looks.
+    message: a fifth of what a conditioner's message costs. They keep until somebody looks. Who may wait longer than a second for
+    something else to happen waits for them, too.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -28,7 +29,8 @@ class FrugalExecutor(SingleThreadedExecutor):
         now_s = time.monotonic()
         if self._has_looked:
             self._next_look_s, self._has_looked = now_s + EVENT_PERIOD_S, False
-        self._is_due = now_s >= self._next_look_s
+        waits_long = timeout_sec is None or not 0.0 <= timeout_sec <= EVENT_PERIOD_S
+        self._is_due = waits_long or now_s >= self._next_look_s
         super().spin_once(timeout_sec)
 
     def can_execute(self, entity: Any) -> bool:

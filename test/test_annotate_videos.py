@@ -216,6 +216,18 @@ def test_videos_of_one_name_are_told_apart_by_their_folders(tmp_path):
     assert names_of([*taste[:3], tmp_path / "9.mp4"]) == ["SingleHand-Kitchen-7", "8", "DoubleHand-Kitchen-7", "9"]
 
 
+@pytest.mark.parametrize("path", ["{name}.npz", "all.npz"])
+def test_results_of_one_video_are_not_taken_for_anothers(tmp_path, path):
+    videos = [tmp_path / "a" / "x.mp4", tmp_path / "b" / "x.mp4"]
+    for hands, cameras in (("wilor", "fixed"), ("onnx", "tum")):
+        task = Task(tmp_path, hands_of(hands, path), camera_of(cameras, path if cameras == "tum" else None), AnnotateConfig())
+        assert [job.name for job in task.jobs(videos[:1])] == ["x"]
+        with pytest.raises(ValueError, match="holds results of one video, 2 videos would take them for theirs"):
+            task.jobs(videos)
+    network = Task(tmp_path, hands_of("onnx", path), camera_of("fixed", None), AnnotateConfig())
+    assert len(network.jobs(videos)) == 2
+
+
 def test_folders_stand_for_the_videos_in_them(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     for name in ("a/b/2.MP4", "a/1.mov", "a/._1.mov", "a/notes.txt", "other.bin"):

@@ -38,7 +38,9 @@ class Task:
     config: AnnotateConfig
 
     def jobs(self, videos: Sequence[Path]) -> list[Job]:
-        """One a video; a video that is not there is a job too, and fails."""
+        """One a video; a video that is not there is a job too, and fails. ValueError where two would read the same results of others."""
+        for source in (self.detector, self.cameras):
+            _check_results(getattr(source, "path_of", None), videos)
         keys = [_digest(_contents(video), repr(self.detector), repr(self.cameras), repr(self.config)) for video in videos]
         return [Job(name, video, key) for name, video, key in zip(names_of(videos), videos, keys, strict=True)]
 
@@ -51,6 +53,16 @@ class Task:
         path = self.out / REPORT_FOLDER / f"{name}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+
+def _check_results(path_of: str | None, videos: Sequence[Path]) -> None:
+    counts = Counter(path_of.replace("{name}", video.stem) for video in videos) if path_of else Counter()
+    for path, count in counts.most_common(1):
+        if count > 1:
+            raise ValueError(
+                f"{path} holds results of one video, {count} videos would take them for theirs: write {{name}} where a video's name"
+                " stands, and annotate videos of the same name apart, each with an --out of its own"
+            )
 
 
 def videos_in(paths: Sequence[Path], out: Path) -> list[Path]:

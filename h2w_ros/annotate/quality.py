@@ -15,6 +15,9 @@ from h2w_ros.condition import Condition, Side
 
 NO_HANDS = "no hands were found"
 
+Checks = tuple[tuple[bool, str], ...]
+"""Whether a rule is broken, and the sentence that says so."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -96,7 +99,11 @@ def reasons_against(scores: Scores, gate: GateConfig) -> list[str]:
     """Why a clip is rejected, a sentence each; empty when it is good."""
     if scores.coverage == 0.0:
         return [NO_HANDS]
-    checks = (
+    return [text for is_against, text in (*_hands_checked(scores, gate), *_path_checked(scores, gate)) if is_against]
+
+
+def _hands_checked(scores: Scores, gate: GateConfig) -> Checks:
+    return (
         (scores.coverage < gate.least_coverage, f"hands in {scores.coverage:.0%} of frames, at least {gate.least_coverage:.0%} wanted"),
         (
             scores.reprojection > gate.most_reprojection,
@@ -106,13 +113,18 @@ def reasons_against(scores: Scores, gate: GateConfig) -> list[str]:
             scores.jitter_m_per_s2 > gate.most_jitter_m_per_s2,
             f"wrists tremble with {scores.jitter_m_per_s2:.0f} m/s^2, at most {gate.most_jitter_m_per_s2:.0f} wanted",
         ),
+    )
+
+
+def _path_checked(scores: Scores, gate: GateConfig) -> Checks:
+    return (
         (
             scores.camera_coverage < gate.least_camera_coverage,
             f"the camera is known in {scores.camera_coverage:.0%} of frames, at least {gate.least_camera_coverage:.0%} wanted",
         ),
         (
             scores.camera_error_px > gate.most_camera_error_px,
-            f"the scene's points are {scores.camera_error_px:.1f} px off, at most {gate.most_camera_error_px:.1f} wanted",
+            f"the scene's points are {scores.camera_error_px:.2f} px off, at most {gate.most_camera_error_px:.2f} wanted",
         ),
         (
             scores.agreement < gate.least_agreement,
@@ -128,7 +140,6 @@ def reasons_against(scores: Scores, gate: GateConfig) -> list[str]:
             f"hands give the camera's path scales that differ by a factor of {scores.scale_spread:.2f}, at most {gate.most_scale_spread:.2f} wanted",
         ),
     )
-    return [text for is_against, text in checks if is_against]
 
 
 def accelerations(conditions: Sequence[Condition], side: Side) -> list[float]:

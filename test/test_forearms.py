@@ -1,17 +1,25 @@
 """Probable forearms: behind their hands, about where a body's would be, none where no hand is known."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from h2w_ros.condition import Camera, Condition, HandPose, Side
 from h2w_ros.conditioning import ConditionDrawer
+from h2w_ros.generator.folded_codec import FoldedCodec
+from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.generator.presets import preset
 from h2w_ros.geometry import Transform, invert, rotation_from_axis_angle, transform
 from h2w_ros.hands.forearms import COLOURS, fill_limb, forearm_camera, with_forearms
 from h2w_ros.hands.grip import T_world_grip, grips_world
 from h2w_ros.hands.model import load_hand_model
 from h2w_ros.hands.render import HandRenderer
+from h2w_ros.training.cache import encode_pixels, episode_pixels
 from h2w_ros.world.hand_bodies import HandShape, forearm_rotation, hand_shape
 from h2w_ros.world.spec import WorldSpec
 from h2w_ros.world.view import sample_view
@@ -111,3 +119,25 @@ def test_only_networks_that_were_trained_with_them_are_shown_any(name: str) -> N
     ready_made = cv2.resize(drawn.hands, (CAMERA.width_px, CAMERA.height_px))
     from_picture = ConditionDrawer(config, "squash", None, None).draw(Condition(0, CAMERA, np.eye(4), hand_render=ready_made))
     np.testing.assert_array_equal(from_picture.control, from_picture.hands)
+
+
+@pytest.mark.parametrize("forearms", [True, False])
+def test_training_shows_networks_what_sessions_do(tmp_path: Path, forearms: bool) -> None:
+    model = replace(preset("debug"), forearms=forearms)
+    camera = Camera(model.width_px, model.height_px, 40.0, 41.0, 24.0, 16.0)
+    picture, mask = np.zeros((model.height_px, model.width_px, 3), np.uint8), np.zeros((3, model.height_px, model.width_px), bool)
+    moments = [
+        Condition(k, camera, transform(np.eye(3), np.array([0.01 * k, 0.0, 0.0])), hands=(hand(),), image=picture, static_render=picture)
+        for k in range(3)
+    ]
+    arrays = episode_pixels(moments, mask, mask, HandRenderer(style=model.hand_style), model.codec.spatial_stride)
+    (file := tmp_path / "pixels" / "0.npz").parent.mkdir()
+    np.savez(file, **arrays)
+    codec = FoldedCodec(model.codec)
+    (written,) = encode_pixels(codec, model, [file], tmp_path)
+    drawer = ConditionDrawer(model, "squash", None, None)
+    drawn = [drawer.draw(moment) for moment in moments]
+    assert any((one.control != one.hands).any() for one in drawn) == forearms
+    with torch.inference_mode():
+        wanted = codec.encode(to_tensor(np.stack([one.control for one in drawn]), codec.dtype)).to(torch.bfloat16)
+    torch.testing.assert_close(load_file(written)["hand"], wanted, rtol=0.0, atol=0.0)

@@ -62,7 +62,7 @@ def test_the_stream_equals_the_batch_rollout(generator: Generator) -> None:
     drawn = [session._draw(condition) for condition in conditions(7)]
     streamed = run(session, conditions(7))
     scene = session._drawer.resize.picture(conditions(1)[0].image)
-    control = generator.codec.encoder_stream()(np.stack([d.hands for d in drawn]))
+    control = generator.codec.encoder_stream()(np.stack([d.control for d in drawn]))
     plucker = torch.from_numpy(np.stack([d.plucker for d in drawn])).permute(3, 0, 1, 2)[None]
     reference = generator.codec.encoder_stream()(scene[None])
     rollout = Rollout(generator.transformer, generator.config.rollout, seeds=(0,))

@@ -12,6 +12,7 @@ from numpy import ndarray
 from h2w_ros.geometry import Transform, check_transform
 
 Side = Literal["left", "right"]
+SIDES: tuple[Side, Side] = ("left", "right")
 Image = UInt8[ndarray, "_ _ 3"]
 
 

@@ -14,7 +14,7 @@ from h2w_ros.annotate.sequence_fit import fit_sequence, no_evidence
 from h2w_ros.annotate.sequence_problem import Evidence, SequenceConfig, SequenceProblem
 from h2w_ros.annotate.sighting import Sightings
 from h2w_ros.annotate.tracks import SidedTrack, TrackConfig, follow, settle, stretches
-from h2w_ros.condition import Camera, HandPose, Side
+from h2w_ros.condition import SIDES, Camera, HandPose, Side
 from h2w_ros.geometry import interpolate
 from h2w_ros.hands.anatomy import NUM_FINGER_JOINTS
 from h2w_ros.hands.fit_problem import FitState
@@ -24,7 +24,6 @@ from h2w_ros.hands.model import HandModel, load_hand_model
 from h2w_ros.hands.plausibility import size_against
 from h2w_ros.hands.skeleton import HandSkeleton
 
-SIDES: tuple[Side, ...] = ("left", "right")
 # What is filled in between two sightings is worth this share of their confidence.
 FILLED = 0.5
 

@@ -10,13 +10,12 @@ import numpy as np
 
 from h2w_ros.annotate.lift import lifted
 from h2w_ros.annotate.sighting import HandSighting, Sightings
-from h2w_ros.condition import Camera, HandPose, Side
+from h2w_ros.condition import SIDES, Camera, HandPose, Side
 from h2w_ros.hands.fit import HandFitter
 from h2w_ros.hands.model import load_hand_model
 from h2w_ros.hands.plausibility import size_against
 from h2w_ros.hands.skeleton import HandSkeleton
 
-SIDES: tuple[Side, ...] = ("left", "right")
 # How much of the old estimate of a shape's size each picture keeps: networks guess it anew every time.
 SIZE_MEMORY = 0.95
 # Fits further from their points [m], and hands further from the camera [m], are left out.

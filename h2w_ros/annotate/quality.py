@@ -10,8 +10,8 @@ import numpy as np
 
 from h2w_ros.annotate.cameras.path import CameraPath
 from h2w_ros.annotate.cameras.scale import ScaleFound
-from h2w_ros.annotate.hand_stage import SIDES, HandsFound
-from h2w_ros.condition import Condition, Side
+from h2w_ros.annotate.hand_stage import HandsFound
+from h2w_ros.condition import SIDES, Condition, Side
 
 NO_HANDS = "no hands were found"
 

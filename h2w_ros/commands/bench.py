@@ -83,7 +83,8 @@ def fit_report() -> dict[str, object]:
     """Hands fitted to joints, alone."""
     from tqdm import tqdm
 
-    from h2w_ros.evaluation.fit_speed import SIDES, FitPlan, measure_fit
+    from h2w_ros.condition import SIDES
+    from h2w_ros.evaluation.fit_speed import FitPlan, measure_fit
 
     plan = FitPlan()
     with tqdm(total=len(SIDES) * plan.num_frames, unit="frame", desc="fitting") as bar:

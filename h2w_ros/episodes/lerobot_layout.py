@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from h2w_ros.condition import Camera, Condition, HandPose, Image, Side
+from h2w_ros.condition import SIDES, Camera, Condition, HandPose, Image, Side
 from h2w_ros.episodes.layout import PICTURES
 from h2w_ros.geometry import Transform, axis_angle_from_rotation
 
@@ -32,7 +32,6 @@ OUR_COLUMN = "h2w.episode"
 """In the table of episodes: JSON of what an episode's manifest says."""
 NO_TASK = "unspecified"
 
-SIDES: tuple[Side, Side] = ("left", "right")
 STAMP, CAMERA, POSE = "h2w.stamp_ns", "h2w.camera", "h2w.T_world_camera"
 HAND_SIZE = 12 + 45 + 10 + 1
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.optimize import least_squares
 
-from h2w_ros.condition import Side
+from h2w_ros.condition import SIDES
 from h2w_ros.geometry import apply, rotation_from_axis_angle, transform
 from h2w_ros.hands.anatomy import LIMITS
 from h2w_ros.hands.fit import HandFitter
@@ -25,7 +25,6 @@ from h2w_ros.hands.skeleton import HandSkeleton
 from h2w_ros.hands.skinning import hand_joints_and_tips_world
 from h2w_ros.hardware import describe
 
-SIDES: tuple[Side, ...] = ("left", "right")
 BEND = 2
 
 Points = Float[ndarray, "21 3"]

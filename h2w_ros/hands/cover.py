@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from h2w_ros.camera import scaled
-from h2w_ros.condition import Camera, Image, Side
+from h2w_ros.condition import SIDES, Camera, Image, Side
 from h2w_ros.geometry import Transform, invert
-from h2w_ros.hands.forearms import SIDES, fill_limb, wrist_camera
+from h2w_ros.hands.forearms import fill_limb, wrist_camera
 
 LIKELY_M = (0.12, 0.03)
 """Length and radius of what is most probably forearm."""

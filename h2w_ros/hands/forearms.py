@@ -15,11 +15,10 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from h2w_ros.camera import project
-from h2w_ros.condition import Camera, Image, Side
+from h2w_ros.condition import SIDES, Camera, Image, Side
 from h2w_ros.geometry import Transform, apply, invert
 from h2w_ros.hands.grip import middle
 
-SIDES: tuple[Side, Side] = ("left", "right")
 SHOULDERS_CAMERA_M: Mapping[Side, tuple[float, float, float]] = {"left": (-0.25, 0.37, 0.13), "right": (0.25, 0.37, 0.13)}
 """From the eyes in the optical frame: beside, below and, because the gaze is lowered by some forty degrees, before them."""
 YIELDS = 0.45

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from h2w_ros.condition import Side
+from h2w_ros.condition import SIDES, Side
 from h2w_ros.hands.calibrate import LEAST_FRAMES, Calibration, HandShape, calibrate
 from h2w_ros.hands.fit import FitConfig, FittedHand, HandFitter
 from h2w_ros.hands.model import HandModel, load_hand_model
@@ -15,7 +15,6 @@ from h2w_ros.hands.plausibility import check_bones, check_side, check_size, size
 from h2w_ros.hands.skeleton import HandSkeleton
 
 NS_PER_S = 1_000_000_000
-SIDES: tuple[Side, ...] = ("left", "right")
 
 
 @dataclass(frozen=True)

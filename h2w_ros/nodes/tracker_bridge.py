@@ -15,6 +15,7 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from h2w_msgs.msg import Hands as HandsMsg
+from h2w_ros.condition import SIDES
 from h2w_ros.hands.model import mano_folder
 from h2w_ros.hands.pairing import HandPairing, HandsMoment
 from h2w_ros.hands.skeleton import HandSkeleton
@@ -23,7 +24,7 @@ from h2w_ros.hands.trackers.conventions import CONVENTIONS
 from h2w_ros.hands.trackers.reading import Reading, TrackerConfig, moved, one_a_side
 from h2w_ros.hands.trackers.sources import SOURCES, Input, source
 from h2w_ros.hands.trackers.tf_tree import TfTree
-from h2w_ros.hands.tracking import SIDES, HandTracking, TrackingConfig
+from h2w_ros.hands.tracking import HandTracking, TrackingConfig
 from h2w_ros.nodes import lifecycle, topics
 from h2w_ros.nodes.diagnostics import Diagnostics, Health, health_with_losses
 from h2w_ros.nodes.hand_markers import hand_markers, skeleton_marker

@@ -19,7 +19,7 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from h2w_ros.camera import Resize, project
-from h2w_ros.condition import Condition, Side
+from h2w_ros.condition import SIDES, Condition
 from h2w_ros.episodes.episode import Episode
 from h2w_ros.episodes.recording import SIMULATED_TABLETOP
 from h2w_ros.episodes.writer import write_episode
@@ -35,7 +35,6 @@ EVERY = 2
 NEAREST_M = 0.05
 LEARNING_RATE = 2e-3
 BATCH = 32
-SIDES: tuple[Side, Side] = ("left", "right")
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from h2w_ros.condition import HandPose, Side
+from h2w_ros.condition import SIDES, HandPose, Side
 from h2w_ros.geometry import Transform, apply, invert, transform
 from h2w_ros.hands.model import load_hand_model
 from h2w_ros.hands.skinning import hand_vertices_world
@@ -26,7 +26,6 @@ from h2w_ros.world.tasks.idle import Sees
 from h2w_ros.world.tasks.table import Table
 
 SETTLE_S = 0.3
-SIDES: tuple[Side, Side] = ("left", "right")
 MOVED_M = 0.008
 MOVED_COSINE = 0.98
 """An object that has gone this far or turned this much has moved visibly."""

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, UInt8
 from numpy import ndarray
 
-from h2w_ros.condition import Camera
+from h2w_ros.condition import SIDES, Camera
 from h2w_ros.geometry import Transform
 from h2w_ros.world.hand_bodies import HAND_PARTS
-from h2w_ros.world.physics import SIDES, World
+from h2w_ros.world.physics import World
 from h2w_ros.world.render import HandVertices, SceneRenderer
 
 BACKGROUND = "background"

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Float32
 from numpy import ndarray
 
-from h2w_ros.world.physics import SIDES
+from h2w_ros.condition import SIDES
 from h2w_ros.world.truth import GroundTruth
 
 TRUTH = "truth.parquet"

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from h2w_ros.annotate.cameras.path import CameraPath
-from h2w_ros.annotate.hand_stage import SIDES, FoundHand
-from h2w_ros.condition import Side
+from h2w_ros.annotate.hand_stage import FoundHand
+from h2w_ros.condition import SIDES, Side
 from h2w_ros.geometry import apply
 
 # Moments this far apart [s] are compared: nearer ones show more noise than motion.

@@ -14,9 +14,9 @@ from numpy import ndarray
 
 from h2w_ros.annotate.cameras.path import CameraPath
 from h2w_ros.annotate.cameras.scale import LEAST_PAIRS, NUM_PARTS, ScaleFound
-from h2w_ros.annotate.hand_stage import SIDES, FoundHand
+from h2w_ros.annotate.hand_stage import FoundHand
 from h2w_ros.camera import project
-from h2w_ros.condition import Side
+from h2w_ros.condition import SIDES, Side
 from h2w_ros.geometry import apply, invert
 from h2w_ros.hands.model import load_hand_model
 from h2w_ros.hands.skinning import hand_joints_and_tips_world

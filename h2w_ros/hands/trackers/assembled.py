@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from h2w_ros.condition import SIDES
 from h2w_ros.frames import StaticFrames
 from h2w_ros.geometry import Transform
 from h2w_ros.hands.trackers.conventions import Convention, convention
 from h2w_ros.hands.trackers.names import canonical_name
-from h2w_ros.hands.trackers.reading import SIDES, Fault, Joints, Reading, TrackerConfig, joints_of_poses, skeleton_of
+from h2w_ros.hands.trackers.reading import Fault, Joints, Reading, TrackerConfig, joints_of_poses, skeleton_of
 from h2w_ros.ros_messages import pose_from_msg, stamp_to_ns, transform_from_msg
 
 # A wrist and its landmarks that are further apart in time than this belong to different moments.

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from h2w_ros.condition import Side
+from h2w_ros.condition import SIDES, Side
 from h2w_ros.hands.skeleton import HandSkeleton
 from h2w_ros.hands.trackers.conventions import CONVENTIONS, Convention, convention
 from h2w_ros.hands.trackers.names import canonical_name
-from h2w_ros.hands.trackers.reading import SIDES, Fault, Joints, Reading, TrackerConfig, joints_of_poses, rotations_of, side_of, skeleton_of
+from h2w_ros.hands.trackers.reading import Fault, Joints, Reading, TrackerConfig, joints_of_poses, rotations_of, side_of, skeleton_of
 from h2w_ros.ros_messages import SIDES as SIDE_NUMBERS
 from h2w_ros.ros_messages import stamp_to_ns
 

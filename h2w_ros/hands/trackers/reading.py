@@ -10,14 +10,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from h2w_ros.condition import HandPose, Side
+from h2w_ros.condition import SIDES, HandPose, Side
 from h2w_ros.geometry import QUATERNION_NORM_TOLERANCE, Transform, cross_matrix
 from h2w_ros.hands.skeleton import HandSkeleton
 from h2w_ros.hands.trackers.axes import to_ros
 from h2w_ros.hands.trackers.conventions import Convention, in_our_order
 from h2w_ros.ros_messages import MAX_POSITION_M
-
-SIDES: tuple[Side, ...] = ("left", "right")
 
 
 class Fault(NamedTuple):

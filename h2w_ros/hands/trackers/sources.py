@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from h2w_ros.condition import SIDES
 from h2w_ros.hands.robots.reader import RobotReader
 from h2w_ros.hands.trackers.assembled import TfReader, WristAndLandmarksReader
 from h2w_ros.hands.trackers.messages import HoloLensReader, ManusReader, NamedPosesReader, PoseArrayReader, SkeletonReader
-from h2w_ros.hands.trackers.reading import SIDES, Reader, TrackerConfig
+from h2w_ros.hands.trackers.reading import Reader, TrackerConfig
 
 
 class Input(NamedTuple):

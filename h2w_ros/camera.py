@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
@@ -75,6 +76,11 @@ class Resize:
         scale = min(width_px / self.width_px, height_px / self.height_px)
         kept_w, kept_h = min(width_px, round(self.width_px * scale)), min(height_px, round(self.height_px * scale))
         return (width_px - kept_w) // 2, (height_px - kept_h) // 2, kept_w, kept_h
+
+    def pixel_aspect(self, width_px: int, height_px: int) -> Fraction:
+        """How much wider than high a pixel of the resized picture is to be shown, if the source's are square."""
+        _, _, kept_w, kept_h = self.window(width_px, height_px)
+        return Fraction(kept_w * self.height_px, kept_h * self.width_px)
 
     def kept(self, camera: Camera) -> Camera:
         """The camera of the part that is kept, before it is scaled."""

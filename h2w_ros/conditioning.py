@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from h2w_ros.camera import PluckerMap, Resize, ResizePolicy, intrinsics
@@ -18,13 +18,15 @@ from h2w_ros.generator.motion import Moment
 from h2w_ros.generator.rays import RayTrack
 from h2w_ros.geometry import Transform
 from h2w_ros.hands.cover import hidden_by_hands
-from h2w_ros.hands.forearms import with_forearms
+from h2w_ros.hands.dress import dress_by_seed, dressed, parts_of, seen_dress
+from h2w_ros.hands.forearms import segments, with_forearms
 from h2w_ros.hands.grip import grips_world
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.scene.behind import without
 from h2w_ros.scene.table_photo import TablePhoto
 
 View = tuple[Camera, Transform]
+Grips = Float[ndarray, "2 4 4"]
 
 MIN_KNOWN = 0.5
 """A static scene of which less is known, with no photo to fill it from, is unknown: the rest would be made up."""
@@ -48,15 +50,16 @@ class ConditionDrawer:
     def __init__(self, config: GeneratorConfig, resize_policy: ResizePolicy, renderer: HandRenderer | None, table_height_m: float | None) -> None:
         self.resize = Resize(config.width_px, config.height_px, resize_policy)
         self._renderer = renderer or HandRenderer(style=config.hand_style)
-        self._has_forearms = config.forearms
+        self._has_forearms, self._is_dressed = config.forearms, config.dressed
         self._table_height_m = table_height_m if config.static_scene else None
         self._rays = RayTrack(config.rays, config.width_px, config.height_px)
         self._photo: TablePhoto | None = None
+        self._dress = dress_by_seed(0)
 
-    def begin(self) -> ConditionDrawer:
-        """A drawer for a new stream."""
+    def begin(self, seed: int = 0) -> ConditionDrawer:
+        """A drawer for a new stream. The seed says how hands look until a picture shows them."""
         fresh = copy.copy(self)
-        fresh._rays, fresh._photo = self._rays.begin(), None
+        fresh._rays, fresh._photo, fresh._dress = self._rays.begin(), None, dress_by_seed(seed)
         return fresh
 
     def branch(self) -> ConditionDrawer:
@@ -71,9 +74,10 @@ class ConditionDrawer:
 
     def draw_within(self, around: Surroundings, condition: Condition) -> DrawnCondition:
         """The condition whose surroundings are drawn already."""
-        hands = self.hands(condition)
-        control = with_forearms(hands, grips_world(condition.hands), *self.view_of(condition)) if self._has_forearms else hands
-        return DrawnCondition(hands, control, around.plucker, self._moment(condition), around.static)
+        hands, view, T_world_grips = self.hands(condition), self.view_of(condition), grips_world(condition.hands)
+        control = with_forearms(hands, T_world_grips, *view) if self._has_forearms else hands
+        coloured = dressed(hands, self._parts(hands, T_world_grips, view), self._dress) if self._is_dressed else None
+        return DrawnCondition(hands, control, around.plucker, self._moment(view, T_world_grips), around.static, coloured)
 
     def hands(self, condition: Condition) -> Image:
         """The hands alone; a ready-made hand render is taken as it is."""
@@ -85,27 +89,34 @@ class ConditionDrawer:
         """Rays and static scene of the stream's next condition."""
         return Surroundings(self._rays.push(self.resize.kept(condition.camera), condition.T_world_camera), self._static_scene(condition))
 
-    def take_photo(self, picture: Image, condition: Condition) -> None:
-        """From now on the table looks as in this picture of the generator's size, taken at this moment.
+    def take_picture(self, picture: Image, condition: Condition) -> None:
+        """From now on the table and the hands look as in this picture of the generator's size, taken at this moment.
 
-        Hands are no part of it. What they hide stays as it was known before.
+        Of the table, what hands hide stays as it was known before; of hands, what the picture does not show.
         """
-        if self._table_height_m is None:
+        if self._table_height_m is None and not self._is_dressed:
             return
-        view = self.view_of(condition)
-        behind = self._static_scene(condition)
-        empty = without_hands(picture, self.hands(condition), grips_world(condition.hands), view, behind)
-        self._photo = TablePhoto(empty, *view, self._table_height_m)
+        hands, view, T_world_grips = self.hands(condition), self.view_of(condition), grips_world(condition.hands)
+        hidden = hidden_by_hands(picture, hands, T_world_grips, *view)
+        if self._is_dressed:
+            self._dress = seen_dress(picture, self._parts(hands, T_world_grips, view), hidden, self._dress)
+        if self._table_height_m is not None:
+            self._photo = TablePhoto(without(picture, hidden, self._static_scene(condition)), *view, self._table_height_m)
 
     def view_of(self, condition: Condition) -> View:
         """The camera at the generator's size, and where it is."""
         return self.resize.camera(condition.camera), condition.T_world_camera
 
-    def _moment(self, condition: Condition) -> Moment:
+    def _parts(self, hands: Image, T_world_grips: Grips, view: View) -> UInt8[ndarray, "H W"]:
+        """Which part of a hand or forearm each pixel may show."""
+        shape = hands.shape[0], hands.shape[1]
+        return parts_of(hands, segments(shape, T_world_grips, *view) if self._has_forearms else np.zeros(shape, np.uint8))
+
+    def _moment(self, view: View, T_world_grips: Grips) -> Moment:
         """Where the camera and the hands are."""
-        camera, T_world_camera = self.view_of(condition)
+        camera, T_world_camera = view
         table_height_m = np.nan if self._table_height_m is None else self._table_height_m
-        arrays = intrinsics(camera), T_world_camera, grips_world(condition.hands), np.array(table_height_m)
+        arrays = intrinsics(camera), T_world_camera, T_world_grips, np.array(table_height_m)
         return Moment(*(torch.from_numpy(array.astype(np.float32))[None] for array in arrays))
 
     def _static_scene(self, condition: Condition) -> Image | None:
@@ -123,8 +134,3 @@ class ConditionDrawer:
         if photo is None and np.mean(known) < MIN_KNOWN:
             return None
         return np.where(known[..., None], picture, photo) if photo is not None else without(picture, ~known)
-
-
-def without_hands(picture: Image, hand_render: Image, T_world_grips: Float[ndarray, "2 4 4"], view: View, behind: Image | None = None) -> Image:
-    """A picture without its hands and forearms: there as `behind`, or as its surroundings suggest."""
-    return without(picture, hidden_by_hands(picture, hand_render, T_world_grips, *view), behind)

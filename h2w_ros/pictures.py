@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -22,6 +23,14 @@ def resized(picture: AnySize, height_px: int) -> AnySize:
     width_px = max(1, round(picture.shape[1] * height_px / picture.shape[0]))
     shrinks = height_px < picture.shape[0]
     return np.asarray(cv2.resize(picture, (width_px, height_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST), dtype=np.uint8)
+
+
+def widened(picture: AnySize, pixel_aspect: Fraction) -> AnySize:
+    """The picture with square pixels, its height kept, for pixels that are so much wider than high."""
+    if pixel_aspect == 1:
+        return picture
+    width_px = max(1, round(picture.shape[1] * pixel_aspect))
+    return np.asarray(cv2.resize(picture, (width_px, picture.shape[0]), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
 
 
 def labelled(picture: AnySize, label: str) -> AnySize:

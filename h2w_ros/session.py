@@ -62,7 +62,7 @@ class Session:
         """Forgets everything. `image` is the scene to begin from; None takes it from the first condition pushed."""
         self._scene = None if image is None else self._drawer.resize.picture(image)
         self._stream = GeneratorStream(self._generator, seed)
-        self._drawer = self._drawer.begin()
+        self._drawer = self._drawer.begin(seed)
         self._pending: list[tuple[int, DrawnCondition]] = []
         self._seen: list[Image] = []
         self._drawn: Condition | None = None
@@ -92,7 +92,7 @@ class Session:
         if len(self._seen) == self._pictures_of_last_latent:
             self._stream.ground(np.stack(self._seen))
             if self._answered is not None:
-                self._drawer.take_photo(self._seen[-1], self._answered)
+                self._drawer.take_picture(self._seen[-1], self._answered)
             self._seen = []
 
     def beside(self) -> Session:
@@ -145,7 +145,7 @@ class Session:
             if condition.image is None:
                 raise ValueError("a session needs a picture to begin from: reset(image=...), or a first condition with its image")
             scene = self._drawer.resize.picture(condition.image)
-        self._drawer.take_photo(scene, condition)
+        self._drawer.take_picture(scene, condition)
         picture = self._stream.start(scene, self._draw(condition))
         self._answered = self._drawn
         return PredictedFrame(0, condition.stamp_ns, picture, is_reference=True)

@@ -97,12 +97,12 @@ class VideoWriter:
 
     As a context manager it keeps what was written when the body ends or is interrupted by Ctrl-C, and leaves nothing
     behind when the body fails. Sizes that 4:2:0 cannot hold (odd ones) are padded by repeating the last row or column;
-    `read_video` takes the padding off again.
+    `read_video` takes the padding off again. `pixel_aspect` tells players how much wider than high pixels are to be shown.
     """
 
-    def __init__(self, path: Path | str, rate_hz: float, encoding: Encoding = TO_WATCH) -> None:
+    def __init__(self, path: Path | str, rate_hz: float, encoding: Encoding = TO_WATCH, pixel_aspect: Fraction = Fraction(1)) -> None:
         self.path = Path(path)
-        self.encoding = encoding
+        self.encoding, self.pixel_aspect = encoding, pixel_aspect
         self.num_frames = 0
         self._shape: tuple[int, ...] | None = None
         self._rate = Fraction(rate_hz).limit_denominator(1001)
@@ -131,7 +131,7 @@ class VideoWriter:
         padded_height_px, padded_width_px = _padded_size(height_px, width_px, self.encoding)
         stream = cast(VideoStream, self._container.add_stream(self.encoding.codec, rate=self._rate, options=self.encoding.options))
         stream.width, stream.height, stream.pix_fmt = padded_width_px, padded_height_px, self.encoding.pixel_format
-        stream.codec_context.thread_count = 1
+        stream.codec_context.thread_count, stream.codec_context.sample_aspect_ratio = 1, self.pixel_aspect
         if not self.encoding.lossless:
             stream.codec_context.colorspace, stream.codec_context.color_range = Colorspace.ITU709, ColorRange.MPEG
         self._container.metadata["comment"] = f"{SIZE_TAG}{width_px}x{height_px}"

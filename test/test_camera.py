@@ -1,6 +1,7 @@
 """Pixels and intrinsics agree through every resize, and rays are what Plücker says."""
 
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -172,3 +173,9 @@ def test_rays_and_their_packing_equal_the_release() -> None:
     rays = np.stack([plucker_rays(camera, relative_to(poses[0], pose)) for camera, pose in zip(cameras, poses, strict=True)])
     np.testing.assert_allclose(rays, theirs["plucker"], atol=1e-5)
     np.testing.assert_allclose(pack_plucker(rays, 4), theirs["plucker_latent"][0], atol=1e-5)
+
+
+def test_a_squashed_picture_is_shown_as_wide_as_its_source() -> None:
+    assert Resize(128, 128).pixel_aspect(256, 192) == Fraction(4, 3)
+    assert Resize(128, 96).pixel_aspect(256, 192) == 1
+    assert Resize(128, 128, "crop").pixel_aspect(256, 192) == 1

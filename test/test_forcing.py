@@ -36,7 +36,7 @@ def source(model: GeneratorConfig) -> ClipSource:
 def random_source(model: GeneratorConfig) -> ClipSource:
     generator = torch.Generator().manual_seed(0)
     shape = (3, 20, model.codec.latent_channels, *model.latent_size)
-    latents = [torch.randn(shape, generator=generator).clamp(-2, 2).bfloat16() for _ in range(4)]
+    latents = [torch.randn(shape, generator=generator).clamp(-2, 2).bfloat16() for _ in range(5)]
     shares = [torch.rand(3, 20, *model.latent_size, generator=generator) for _ in range(2)]
     T_world_camera = np.tile(np.eye(4), (3, 20, 1, 1))
     T_world_camera[:, :, 0, 3] = 0.01 * np.arange(20)
@@ -126,7 +126,7 @@ def test_training_predicts_what_the_stream_generates(scene: str) -> None:
     predicted = ClipSequence(transformer, model, batch, geometry, layout).predict(batch.image, noises, torch.ones(1, num_frames))
     still = torch.zeros_like(geometry.places[:, :1])  # the reference's: never looked at
     places = torch.cat([still, geometry.places], dim=1)
-    conditions = BlockConditions(batch.control, geometry.rays, batch.static if scene != "unknown" else None, places)
+    conditions = BlockConditions(batch.control, geometry.rays, batch.static if scene != "unknown" else None, places, batch.dressed)
     rollout = Rollout(transformer, model.rollout)
     rollout.start(batch.image[:, :, :1], conditions.part(0, 1))
     for i in range(num_frames):
@@ -164,7 +164,7 @@ def test_dreams_are_the_streaming_rollout_and_become_the_past_of_a_clip(source: 
     model = preset("debug")
     torch.manual_seed(0)
     shape = (3, 6, model.codec.latent_channels, *model.latent_size)
-    latents = [torch.randn(shape).bfloat16() for _ in range(4)]
+    latents = [torch.randn(shape).bfloat16() for _ in range(5)]
     shares = [torch.rand(3, 6, *model.latent_size) for _ in range(2)]
     small = ClipSource(
         *latents, *shares, source.T_world_camera[:, :6], source.T_world_grips[:, :6], source.cameras, source.knows_scene, source.num_carried

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from test_episodes import plain_conditions
 
 from h2w_ros import cli
-from h2w_ros.commands.generate import Report, check_domain, generate, predict, table_height_m
+from h2w_ros.commands.generate import ROW_HEIGHT_PX, Report, check_domain, generate, predict, table_height_m
 from h2w_ros.condition import Condition
 from h2w_ros.episodes.recording import open_recording
 from h2w_ros.episodes.writer import write_episode
@@ -68,6 +69,15 @@ def test_the_videos_have_one_frame_an_answer_and_the_report_adds_up(tmp_path: Pa
     assert report.realtime_factor == pytest.approx(report.frames / report.seconds / 16.0)
     assert [round(float(picture.mean()) / 20) for picture in read_video(tmp_path / "out.mp4")] == list(range(9))
     assert video_info(tmp_path / "row.mp4").num_frames == 9
+
+
+def test_predicted_pictures_are_seen_in_their_source_s_proportions(tmp_path: Path) -> None:
+    write_episode(tmp_path / "episode", plain_conditions(4), 16.0)
+    widths = []
+    for aspect in (Fraction(1), Fraction(4, 3)):
+        generate(Blocks(1), open_recording(tmp_path / "episode"), tmp_path / "out.mp4", tmp_path / "row.mp4", blank_report(), aspect)
+        widths.append(video_info(tmp_path / "row.mp4").width_px)
+    assert widths[1] - widths[0] == pytest.approx(ROW_HEIGHT_PX * 16 / 12 / 3, abs=1)
 
 
 @pytest.mark.parametrize(("noted", "height_m"), [(0.75, 0.75), (0, 0.0), (True, None), ("0.75", None), (None, None)])

@@ -93,7 +93,7 @@ def test_what_is_known_of_a_render_comes_and_goes_with_it() -> None:
 def drawn_static(condition: Condition, table_height_m: float | None) -> np.ndarray | None:
     drawer = ConditionDrawer(CONFIG, "squash", None, table_height_m).begin()
     first = replace(condition, static_render=None, static_known=None)
-    drawer.take_photo(drawer.resize.picture(first.image), first)
+    drawer.take_picture(drawer.resize.picture(first.image), first)
     return drawer.draw(condition).static
 
 

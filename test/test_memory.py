@@ -34,7 +34,8 @@ def conditions(num: int, ways: list[torch.Tensor]) -> BlockConditions:
     ways = [*ways, still()]  # and the reference's camera has not moved
     control = torch.randn(1, MODEL.codec.latent_channels, num, *SIZE, generator=generator)
     plucker = torch.randn(1, 6, num, MODEL.height_px, MODEL.width_px, generator=generator)
-    return BlockConditions(control, plucker, torch.randn(control.shape, generator=generator), torch.stack(ways).expand(1, num, -1, -1, -1, -1))
+    static, dressed = (torch.randn(control.shape, generator=generator) for _ in range(2))
+    return BlockConditions(control, plucker, static, torch.stack(ways).expand(1, num, -1, -1, -1, -1), dressed)
 
 
 def begun(model: GeneratorConfig = MODEL, seed: int = 0) -> tuple[Rollout, BlockConditions]:
@@ -130,7 +131,7 @@ def test_gradients_flow_back_along_the_memory_until_it_is_detached(detached: boo
 def test_only_networks_with_a_memory_have_one() -> None:
     latents = torch.zeros(2, 12, 1, *SIZE)
     assert Recall.at_start(None, latents) is None
-    assert Recall.at_start(replace(REFINER, memory=0, traced=False), latents) is None
+    assert Recall.at_start(replace(REFINER, memory=0, traced=False, dressed=False), latents) is None
     begun = Recall.at_start(replace(REFINER, traced=False), latents)
     assert begun.memory.shape == (2, REFINER.memory_channels, 1, *SIZE)
     assert begun.origins is None
@@ -138,7 +139,7 @@ def test_only_networks_with_a_memory_have_one() -> None:
 
 def test_a_memory_without_layers_is_refused() -> None:
     network = replace(MODEL.transformer, out_dim=MODEL.codec.latent_channels)
-    with pytest.raises(ValueError, match=r"refiner\.memory and refiner\.traced need prediction 'layers'"):
+    with pytest.raises(ValueError, match=r"refiner\.memory, traced and dressed need prediction 'layers'"):
         replace(MODEL, transformer=network, rollout=RolloutConfig(window=3, prediction="residual"))
     with pytest.raises(ValueError, match="memory must not be negative, got -1"):
         RefinerConfig(8, 2, memory=-1)

@@ -59,16 +59,18 @@ def test_the_stream_equals_the_batch_rollout(generator: Generator) -> None:
     """The same pictures and rays, encoded as one clip and rolled out offline."""
     session = Session(generator)
     session.reset()
+    scene = session._drawer.resize.picture(conditions(1)[0].image)
+    session._drawer.take_picture(scene, conditions(1)[0])
     drawn = [session._draw(condition) for condition in conditions(7)]
     streamed = run(session, conditions(7))
-    scene = session._drawer.resize.picture(conditions(1)[0].image)
     control = generator.codec.encoder_stream()(np.stack([d.control for d in drawn]))
+    dressed = generator.codec.encoder_stream()(np.stack([d.dressed for d in drawn]))
     plucker = torch.from_numpy(np.stack([d.plucker for d in drawn])).permute(3, 0, 1, 2)[None]
     reference = generator.codec.encoder_stream()(scene[None])
     rollout = Rollout(generator.transformer, generator.config.rollout, seeds=(0,))
     pairs = zip(drawn[:1] + drawn, drawn, strict=False)
     places = torch.cat([moved_places(generator.config, [now], [before], drawn[:1]) for before, now in pairs], dim=1)
-    latents = roll_out(rollout, reference, BlockConditions(control, plucker, places=places))
+    latents = roll_out(rollout, reference, BlockConditions(control, plucker, places=places, dressed=dressed))
     pictures = generator.codec.decoder_stream()(latents)
     assert max(np.abs(f.image.astype(int) - p).max() for f, p in zip(streamed, pictures, strict=True)) <= 1
 

@@ -73,7 +73,7 @@ def test_the_lessons_of_a_stream_are_its_rollout() -> None:
     rollout = Rollout(transformer, MODEL.rollout, seeds=rng.integers(2**31, size=1).tolist())
     rays = ClipRays(one, MODEL)(np.zeros(1, int), np.arange(20)[None])
     places = one.places_since(MODEL, np.zeros(20, int), np.maximum(np.arange(20), 1), True)[None]
-    clip = BlockConditions(one.hand.float().transpose(1, 2), rays, one.photo.float().transpose(1, 2), places)
+    clip = BlockConditions(one.hand.float().transpose(1, 2), rays, one.photo.float().transpose(1, 2), places, one.dressed.float().transpose(1, 2))
     with torch.autocast("cpu", torch.bfloat16):
         generated = roll_out(rollout, one.image[:, :1].float().transpose(1, 2), clip.part(0, 6))
     shown = StreamedEpisodes(one, MODEL, np.array([0]), plain_looks(1), one.photo, False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -92,3 +94,11 @@ def test_a_writer_without_frames_leaves_nothing(tmp_path: Path) -> None:
 def test_frames_of_another_size_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="frame 1 is uint8"):
         write_video(tmp_path / "a.mp4", [moving_pictures(1, 48, 64)[0], moving_pictures(1, 48, 66)[0]], 16.0)
+
+
+def test_players_are_told_how_wide_pixels_are_to_be_shown(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "squashed.mp4", 16.0, pixel_aspect=Fraction(4, 3)) as writer:
+        writer.write(np.zeros((128, 128, 3), np.uint8))
+    with av.open(str(tmp_path / "squashed.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+    assert read_video(tmp_path / "squashed.mp4").shape == (1, 128, 128, 3)

@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from h2w_ros.commands.generate import Row, check_domain, table_height_m
+from h2w_ros.commands.generate import Row, check_domain, pixel_aspect, table_height_m
 from h2w_ros.paths import models_dir
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from fractions import Fraction
 
     from h2w_ros.condition import Condition
     from h2w_ros.nodes.rehearsal import Rehearsal
@@ -58,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
 
     path = args.recording or models_dir() / "demo" / "tabletop.mcap"
     recording = open_recording(path)
-    domain = check_domain(read_config(find_model(args.model)).domain, recording.domain)
+    config = read_config(find_model(args.model))
+    domain = check_domain(config.domain, recording.domain)
     conditions = list(recording.conditions())
     if not conditions:
         raise ValueError(f"{path} holds no moment that could be predicted: {dict(recording.dropped)}")
@@ -69,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     rehearsal = _rehearse(args, path, conditions, table_height_m(None, recording))
     report = make_report(rehearsal, conditions, str(path), args.model, recording.rate_hz * args.rate)
     report.out_of_domain, report.out_of_domain_reason = domain.out_of_domain, domain.reason
-    _write_videos(rehearsal, conditions, args.out, recording.rate_hz)
+    _write_videos(rehearsal, conditions, args.out, recording.rate_hz, pixel_aspect(config, "squash", recording.scene_image))
     (args.out / "report.json").write_text(json.dumps(asdict(report), indent=1) + "\n")
     print(summary(report, args.out))
     return 0 if report.frames else 1
@@ -119,12 +121,12 @@ def make_report(rehearsal: Rehearsal, conditions: Sequence[Condition], recording
 MOMENTS_DROPPED = ("tick_without_pose", "tick_without_hand_render", "inbox_full", "no_reference_image", "condition_refused", "restart")
 
 
-def _write_videos(rehearsal: Rehearsal, conditions: Sequence[Condition], out: Path, rate_hz: float) -> None:
-    """Only answered moments: a frame that did not come is not made up."""
+def _write_videos(rehearsal: Rehearsal, conditions: Sequence[Condition], out: Path, rate_hz: float, aspect: Fraction) -> None:
+    """Only answered moments: a frame that did not come is not made up. Predicted pixels are shown with this aspect."""
     from h2w_ros.video import VideoWriter
 
-    row = Row(next(condition.image for condition in conditions if condition.image is not None))
-    with VideoWriter(out / "predicted.mp4", rate_hz) as predicted, VideoWriter(out / "side_by_side.mp4", rate_hz) as rows:
+    row = Row(next(condition.image for condition in conditions if condition.image is not None), aspect)
+    with VideoWriter(out / "predicted.mp4", rate_hz, pixel_aspect=aspect) as predicted, VideoWriter(out / "side_by_side.mp4", rate_hz) as rows:
         for condition in conditions:
             frame = rehearsal.frames.get(condition.stamp_ns)
             if frame is not None:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -16,8 +17,10 @@ from h2w_ros.commands.recording_options import add_recording_arguments
 from h2w_ros.commands.scene_options import SceneRecording, add_scene_arguments, check_fit, source_of
 
 if TYPE_CHECKING:
+    from h2w_ros.camera import ResizePolicy
     from h2w_ros.condition import Condition, Image
     from h2w_ros.episodes.recording import Recording
+    from h2w_ros.generator.config import GeneratorConfig
     from h2w_ros.session import PredictedFrame
 
 ROW_HEIGHT_PX = 240
@@ -94,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     session.reset(recording.scene_image, args.seed)
     report = Report(str(recording.path), args.model, args.seed, recording.rate_hz, domain.out_of_domain, domain.reason)
     try:
-        generate(session, recording, args.out, args.side_by_side, report)
+        generate(session, recording, args.out, args.side_by_side, report, pixel_aspect(session.config, args.resize, recording.scene_image))
     except KeyboardInterrupt:
         print(f"\n{args.out}: only the {report.frames} frames until here, of {recording.num_frames}")
         raise
@@ -114,8 +117,15 @@ def table_height_m(given: float | None, recording: Recording) -> float | None:
     return float(noted) if isinstance(noted, int | float) and not isinstance(noted, bool) else None
 
 
-def generate(session: Predictor, recording: Recording, out: Path, side_by_side: Path | None, report: Report) -> None:
-    """Writes the videos and fills the report's numbers in."""
+def pixel_aspect(config: GeneratorConfig, policy: ResizePolicy, source: Image) -> Fraction:
+    """How much wider than high predicted pixels are to be shown, for pictures of this size."""
+    from h2w_ros.camera import Resize
+
+    return Resize(config.width_px, config.height_px, policy).pixel_aspect(source.shape[1], source.shape[0])
+
+
+def generate(session: Predictor, recording: Recording, out: Path, side_by_side: Path | None, report: Report, aspect: Fraction = Fraction(1)) -> None:
+    """Writes the videos, whose predicted pixels are shown with this aspect, and fills the report's numbers in."""
     from tqdm import tqdm
 
     from h2w_ros.video import VideoWriter
@@ -123,9 +133,9 @@ def generate(session: Predictor, recording: Recording, out: Path, side_by_side: 
     dropped: dict[str, int] = {}
     began_s = time.perf_counter()
     with ExitStack() as stack:
-        video = stack.enter_context(VideoWriter(out, recording.rate_hz))
+        video = stack.enter_context(VideoWriter(out, recording.rate_hz, pixel_aspect=aspect))
         rows = stack.enter_context(VideoWriter(side_by_side, recording.rate_hz)) if side_by_side else None
-        row = Row(recording.scene_image)
+        row = Row(recording.scene_image, aspect)
         conditions = iter(tqdm(recording.conditions(), total=recording.num_frames, unit="frame", desc="generate", disable=None))
         for condition, frame in predict(session, conditions, dropped):
             video.write(frame.image)
@@ -155,18 +165,18 @@ def predict(session: Predictor, conditions: Iterable[Condition], dropped: dict[s
 class Row:
     """Camera, hands and prediction side by side. A recording without camera pictures shows its first one, and says so."""
 
-    def __init__(self, scene_image: Image) -> None:
+    def __init__(self, scene_image: Image, pixel_aspect: Fraction = Fraction(1)) -> None:
         from h2w_ros.hands.render import HandRenderer
 
-        self._scene_image = scene_image
+        self._scene_image, self._pixel_aspect = scene_image, pixel_aspect
         self._renderer = HandRenderer()
 
     def picture(self, condition: Condition, predicted: Image) -> Image:
         """One frame of the side-by-side video."""
-        from h2w_ros.pictures import labelled_row
+        from h2w_ros.pictures import labelled_row, widened
 
         camera, label = (condition.image, "camera") if condition.image is not None else (self._scene_image, "scene at the start")
-        pictures, labels = [camera, self._hands(condition), predicted], [label, "hands", "predicted"]
+        pictures, labels = [camera, self._hands(condition), widened(predicted, self._pixel_aspect)], [label, "hands", "predicted"]
         if condition.static_render is not None:
             pictures, labels = [*pictures, condition.static_render], [*labels, "static scene"]
         return labelled_row(pictures, labels, scale=ROW_HEIGHT_PX / max(len(picture) for picture in pictures))

@@ -196,7 +196,7 @@ def _random_conditions(generator: Generator, num_latents: int) -> BlockCondition
     config = generator.config
     latents = torch.randn(1, config.codec.latent_channels, num_latents, *config.latent_size)
     rays = torch.randn(1, config.transformer.in_dim_control_adapter, num_latents, config.height_px, config.width_px)
-    return BlockConditions(latents, rays, latents if config.static_scene else None)
+    return BlockConditions(latents, rays, latents if config.static_scene else None, None, latents if config.dressed else None)
 
 
 def _seconds(call: Callable[[], object]) -> float:

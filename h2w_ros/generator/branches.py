@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from h2w_ros.condition import Image
 from h2w_ros.generator.config import GeneratorConfig
-from h2w_ros.generator.drawn import DrawnCondition, moved_places, packed_rays, static_scenes
+from h2w_ros.generator.drawn import DrawnCondition, dressed_hands, moved_places, packed_rays, static_scenes
 from h2w_ros.generator.pixels import Decode, Encode
 from h2w_ros.generator.rollout import BlockConditions, Rollout
 
@@ -61,7 +61,9 @@ class StreamBranches:
         known = [scene for scene in scenes if scene is not None]
         static = self._codec.encode_static(_stacked(known)) if len(known) == len(blocks) else None
         places = moved_places(self._config, [block[0] for block in blocks], last, self._first_drawn)
-        return BlockConditions(control, rays, static, places).repeated(self._num_seeds)
+        coloured = [pictures for pictures in map(dressed_hands, blocks) if pictures is not None]
+        dressed = self._codec.encode_hands(_stacked(coloured)) if coloured else None
+        return BlockConditions(control, rays, static, places, dressed).repeated(self._num_seeds)
 
 
 def _stacked(clips: Sequence[Sequence[Image]]) -> UInt8[ndarray, "N T H W 3"]:

@@ -26,7 +26,7 @@ class RefinerConfig:
     """Convolutions that improve the output: `depth` residual blocks of `width` channels at the latents' resolution, and `detail_depth` of
     `detail_width` channels at that of the picture whose `fold` by `fold` places a latent holds; a width of 0 leaves those out. Every
     such place remembers `memory` values from frame to frame. `traced`: it is also told where the reference shows what is there now, and
-    may take it from there (see `origins`).
+    may take it from there (see `origins`). `dressed`: it is shown the hands in their colours, and may take them from there.
     """
 
     width: int
@@ -36,6 +36,7 @@ class RefinerConfig:
     detail_depth: int = 2
     memory: int = 0
     traced: bool = False
+    dressed: bool = False
 
     def __post_init__(self) -> None:
         _require_positive(self, "width", "depth", "fold", "detail_depth")
@@ -47,6 +48,11 @@ class RefinerConfig:
     def memory_channels(self) -> int:
         """Values that the places of a latent remember together."""
         return self.memory * self.fold**2
+
+    @property
+    def asks_for_layers(self) -> bool:
+        """Whether it sees, and keeps, what only a network that lays layers over one another has."""
+        return bool(self.memory or self.traced or self.dressed)
 
 
 @dataclass(frozen=True)
@@ -259,11 +265,13 @@ class GeneratorConfig:
         """The network's output is a latent, and for every layer the logits of its places."""
         out_dim, num_channels, rollout = self.transformer.out_dim, self.codec.latent_channels, self.rollout
         refiner, num_layers = self.transformer.refiner, 3
-        if refiner is not None and (refiner.memory or refiner.traced):
+        if refiner is not None and refiner.asks_for_layers:
             if rollout.prediction != "layers":
-                raise ValueError(f"refiner.memory and refiner.traced need prediction 'layers', got {rollout.prediction!r}")
+                raise ValueError(f"refiner.memory, traced and dressed need prediction 'layers', got {rollout.prediction!r}")
             _require_equal("transformer.refiner.fold", refiner.fold, "rollout.fold", rollout.fold)
-            num_layers += 2 * refiner.traced
+            num_layers += 2 * refiner.traced + refiner.dressed
+            if refiner.dressed and self.codec.kind != "folded":
+                raise ValueError(f"refiner.dressed needs codec.kind 'folded', whose latents can be laid over one another, got {self.codec.kind!r}")
         if rollout.prediction != "layers":
             _require_equal("transformer.out_dim", out_dim, "codec.latent_channels", num_channels)
             return
@@ -273,6 +281,11 @@ class GeneratorConfig:
             raise ValueError(
                 "prediction 'layers' needs blocks of one latent, a codec without temporal stride, fold^2 that divides its channels and a static scene"
             )
+
+    @property
+    def dressed(self) -> bool:
+        """Whether the network is shown the hands in their colours."""
+        return self.transformer.refiner is not None and self.transformer.refiner.dressed
 
     @property
     def latent_size(self) -> tuple[int, int]:

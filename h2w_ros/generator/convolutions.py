@@ -86,7 +86,8 @@ class Refiner(nn.Module):
         super().__init__()
         self.memory_channels = config.memory_channels
         num_noted = GATES * self.memory_channels
-        self.num_recalled = WAYS * (self.memory_channels + (network.in_dim // 4 if config.traced else 0))  # in_dim: four groups of latents
+        own_layers = (WAYS if config.traced else 0) + (1 if config.dressed else 0)
+        self.num_recalled = WAYS * self.memory_channels + own_layers * (network.in_dim // 4)  # in_dim: four groups of latents
         num_seen, num_out = 2 * network.in_dim + self.num_recalled, network.out_dim + num_noted
         self.conv_in = nn.Conv2d(network.out_dim + num_seen, config.width, 3, padding=1)
         self.blocks = _residual_blocks(config.width, config.depth)

@@ -18,13 +18,14 @@ from h2w_ros.generator.motion import Moment, places_since
 @dataclass(frozen=True, eq=False)
 class DrawnCondition:
     """One condition at the generator's size: the hand render, the picture of hands that the network is shown, which may have forearms
-    too, the rays, where everything is, the static scene."""
+    too, the rays, where everything is, the static scene, and for a network that asks, the hands in their colours."""
 
     hands: Image
     control: Image
     plucker: PluckerMap
     moment: Moment
     static: Image | None = None
+    dressed: Image | None = None
 
 
 def packed_rays(maps: Sequence[PluckerMap], before: PluckerMap | None, temporal_stride: int) -> Tensor:
@@ -48,3 +49,8 @@ def static_scenes(block: Sequence[DrawnCondition]) -> list[Image] | None:
     """The static scene of every moment, or None where it is unknown for one of them."""
     known = [drawn.static for drawn in block if drawn.static is not None]
     return known if len(known) == len(block) else None
+
+
+def dressed_hands(block: Sequence[DrawnCondition]) -> list[Image] | None:
+    """The hands in their colours at every moment; None for a network that does not ask."""
+    return [drawn.dressed for drawn in block if drawn.dressed is not None] or None

@@ -18,6 +18,9 @@ from h2w_ros.generator.memory import moved_memory, remembered
 from h2w_ros.generator.motion import WAYS
 from h2w_ros.generator.origins import chosen_origins, moved_origins, origins_at_start, shown_origins, traced
 
+NUM_GIVEN = 1 + WAYS
+"""Layers that every such network has: what is static, rests and is carried."""
+
 
 @dataclass(frozen=True, eq=False)
 class Recall:
@@ -30,7 +33,7 @@ class Recall:
     @classmethod
     def at_start(cls, refiner: RefinerConfig | None, reference: Float[Tensor, "B Z 1 h w"]) -> Recall | None:
         """Nothing is remembered, and the reference shows itself; None for a network that keeps nothing in mind."""
-        if refiner is None or not (refiner.memory or refiner.traced):
+        if refiner is None or not refiner.asks_for_layers:
             return None
         num_streams, (height, width) = reference.shape[0], reference.shape[3:]
         memory = torch.zeros(num_streams, refiner.memory_channels, 1, height, width, device=reference.device)
@@ -63,9 +66,8 @@ class Recalled:
 
     @property
     def channels(self) -> Float[Tensor, "B M 1 h w"]:
-        """What of it the refiner sees: the memory in both ways, and the reference's layers."""
-        own = self.layers[-WAYS:] if self.origins is not None else ()
-        return torch.cat([*self.memory, *own], dim=1)
+        """What of it the refiner sees: the memory in both ways, and the layers that it does not see otherwise."""
+        return torch.cat([*self.memory, *self.layers[NUM_GIVEN:]], dim=1)
 
     def after(self, logits: Float[Tensor, "B l k 1 h w"], noted: Float[Tensor, "B g 1 h w"]) -> Recall:
         """What is kept in mind after the frame that these logits (of what is new and the layers) and outputs of the memory made."""
@@ -74,15 +76,21 @@ class Recalled:
 
 
 def recalled(
-    recall: Recall, places: Tensor | None, reference: Float[Tensor, "B Z 1 h w"], layers: Sequence[Tensor], knows_static: bool | Bool[Tensor, "B"]
+    recall: Recall,
+    places: Tensor | None,
+    reference: Float[Tensor, "B Z 1 h w"],
+    layers: Sequence[Tensor],
+    knows_static: bool | Bool[Tensor, "B"],
+    dressed: Float[Tensor, "B Z 1 h w"] | None = None,
 ) -> Recalled:
     """For the next frame: `places` (B, 1, V + 1, H, W, 2) are `motion.places_since`'s, `layers` what is static, rests and is carried.
 
-    Where the static scene is not known, its layer is what rests.
+    Where the static scene is not known, its layer is what rests. `dressed` is the layer of hands in their colours, for a network that asks.
     """
     memory = moved_memory(recall.memory, places, recall.fold)
+    ends_with = () if dressed is None else (dressed,)
     if recall.origins is None:
-        return Recalled(memory, None, tuple(layers), recall.fold)
+        return Recalled(memory, None, (*layers, *ends_with), recall.fold)
     static, resting, carried = layers
     if places is None:
         moved = torch.stack([recall.origins] * WAYS)
@@ -92,5 +100,6 @@ def recalled(
         moved, shown = moved_origins(recall.origins, places[:, :WAYS]), shown_origins(places[:, WAYS])
     is_known = torch.as_tensor(knows_static, device=shown.device).view(-1, 1, 1, 1)
     own = traced(reference, moved, torch.stack([resting, carried]), recall.fold)
-    origins = torch.stack([torch.where(is_known, shown, moved[0]), *moved, *moved])
-    return Recalled(memory, origins, (static, resting, carried, *own), recall.fold)
+    nowhere = [torch.full_like(shown, torch.nan)] * len(ends_with)  # the reference shows hands as they were, not as they are
+    origins = torch.stack([torch.where(is_known, shown, moved[0]), *moved, *moved, *nowhere])
+    return Recalled(memory, origins, (static, resting, carried, *own, *ends_with), recall.fold)

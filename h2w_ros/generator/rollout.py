@@ -12,6 +12,7 @@ from torch import Tensor
 
 from h2w_ros.generator.cache import KeyValueCache
 from h2w_ros.generator.config import RolloutConfig
+from h2w_ros.generator.dressed import dressed_layer
 from h2w_ros.generator.motion import moved
 from h2w_ros.generator.recall import Recall, Recalled, recalled
 from h2w_ros.generator.schedule import Step, block_steps, clean_from_output, draw_noise, layered, renoised
@@ -22,12 +23,14 @@ CLEAN = Step(0.0, 0.0)
 
 @dataclass(frozen=True, eq=False)
 class BlockConditions:
-    """What steers n latents of B streams: encoded hand pictures, packed rays, the encoded static scene if it is known, and how things moved."""
+    """What steers n latents of B streams: encoded hand pictures, packed rays, the encoded static scene if it is known, how things moved, and
+    for a network that asks, the encoded hands in their colours."""
 
     control: Float[Tensor, "B Z n h w"]
     plucker: Float[Tensor, "B c n H W"] | None = None
     static: Float[Tensor, "B Z n h w"] | None = None
     places: Float[Tensor, "B n N y x 2"] | None = None  # see `motion.places_since`
+    dressed: Float[Tensor, "B Z n h w"] | None = None  # see `hands.dress`
 
     @property
     def num_latents(self) -> int:
@@ -36,14 +39,14 @@ class BlockConditions:
 
     def repeated(self, times: int) -> BlockConditions:
         """Every stream so many times over, one after the other."""
-        plucker, static, places = (None if x is None else x.repeat_interleave(times, 0) for x in (self.plucker, self.static, self.places))
-        return BlockConditions(self.control.repeat_interleave(times, 0), plucker, static, places)
+        others = self.plucker, self.static, self.places, self.dressed
+        return BlockConditions(self.control.repeat_interleave(times, 0), *(None if x is None else x.repeat_interleave(times, 0) for x in others))
 
     def part(self, start: int, stop: int) -> BlockConditions:
         """The conditions of latents start .. stop-1."""
-        plucker, static = (None if x is None else x[:, :, start:stop] for x in (self.plucker, self.static))
+        plucker, static, dressed = (None if x is None else x[:, :, start:stop] for x in (self.plucker, self.static, self.dressed))
         places = None if self.places is None else self.places[:, start:stop]
-        return BlockConditions(self.control[:, :, start:stop], plucker, static, places)
+        return BlockConditions(self.control[:, :, start:stop], plucker, static, places, dressed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +212,10 @@ class Rollout:
     def _recalled(self, conditions: BlockConditions, layers: tuple[Tensor, ...]) -> Recalled | None:
         if self._recall is None or self._reference is None:
             return None
-        return recalled(self._recall, conditions.places, self._reference, layers, conditions.static is not None)
+        dressed, control = (None if x is None else x.to(self.device) for x in (conditions.dressed, conditions.control))
+        assert control is not None  # every condition has it
+        dressed = dressed_layer(self.transformer.config.refiner, dressed, control, layers[1])
+        return recalled(self._recall, conditions.places, self._reference, layers, conditions.static is not None, dressed)
 
     def _prepare(self, conditions: BlockConditions, reference: Tensor) -> _Block:
         """Opens the next block in the cache and computes what all its steps share."""

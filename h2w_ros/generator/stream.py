@@ -19,7 +19,7 @@ from torch import Tensor
 from h2w_ros.condition import Image
 from h2w_ros.generator.branches import BranchedCodec, StreamBranches
 from h2w_ros.generator.checkpoint import Generator
-from h2w_ros.generator.drawn import DrawnCondition, moved_places, packed_rays, static_scenes
+from h2w_ros.generator.drawn import DrawnCondition, dressed_hands, moved_places, packed_rays, static_scenes
 from h2w_ros.generator.rollout import BlockConditions, Rollout
 
 Pictures = UInt8[ndarray, "T H W 3"]
@@ -113,7 +113,9 @@ class GeneratorStream:
         last, self._last_drawn = self._last_drawn, block[-1]
         rays = packed_rays([drawn.plucker for drawn in block], None if last is None else last.plucker, self.config.codec.temporal_stride)
         places = None if last is None or self._first_drawn is None else moved_places(self.config, block[:1], [last], [self._first_drawn])
-        return BlockConditions(control, rays, static, places)
+        coloured = dressed_hands(block)
+        dressed = None if coloured is None else self._encode_hands(np.stack(coloured))  # such networks' codecs keep nothing in mind
+        return BlockConditions(control, rays, static, places, dressed)
 
     def _show(self, latents: Tensor) -> Pictures:
         with self._stage("decode"):

@@ -28,6 +28,8 @@ RADII_M = (0.028, 0.04)
 """Half-widths at the wrist and at the other end."""
 COLOURS: Mapping[Side, tuple[int, int, int]] = {"left": (0, 100, 100), "right": (100, 100, 0)}
 """RGB: some of the hand's own colour, and green, which no hand picture has."""
+SEGMENTS = 4
+"""Parts of a forearm from the wrist on, which may differ in colour: skin, then a sleeve."""
 NEAREST_M = 0.05
 SUBPIXEL_BITS = 4
 
@@ -44,6 +46,19 @@ def with_forearms(hands: Image, T_world_grips: Float[ndarray, "2 4 4"], camera: 
             fill_limb(arm, forearm_camera(side, T_camera_grip), RADII_M, camera, COLOURS[side])
             np.maximum(arms, arm, out=arms)
     return np.where(hands.any(axis=-1, keepdims=True), hands, arms)
+
+
+def segments(shape: tuple[int, int], T_world_grips: Float[ndarray, "2 4 4"], camera: Camera, T_world_camera: Transform) -> UInt8[ndarray, "H W"]:
+    """Which segment of a probable forearm each pixel of a picture of this height and width shows, 1 .. SEGMENTS from the wrist on; 0 for none."""
+    numbers = np.zeros(shape, np.uint8)
+    shares = np.linspace(0.0, 1.0, SEGMENTS + 1)[:, None]
+    for side, T_camera_grip in zip(SIDES, invert(T_world_camera) @ T_world_grips, strict=True):
+        if np.isfinite(T_camera_grip).all():
+            wrist, end = forearm_camera(side, T_camera_grip)
+            joints, radii_m = wrist + shares * (end - wrist), RADII_M[0] + shares[:, 0] * (RADII_M[1] - RADII_M[0])
+            for k in reversed(range(SEGMENTS)):  # what is nearer to the hand hides the rest
+                fill_limb(numbers, joints[k : k + 2], (radii_m[k], radii_m[k + 1]), camera, k + 1)
+    return numbers
 
 
 def forearm_camera(side: Side, T_camera_grip: Transform) -> Ends:

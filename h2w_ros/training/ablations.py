@@ -46,7 +46,7 @@ class Arm:
 def _adding(model: GeneratorConfig) -> GeneratorConfig:
     """A model whose output is added to what is known, and whose refiner keeps nothing in mind that would have to be moved."""
     refiner = model.transformer.refiner
-    plain = None if refiner is None else replace(refiner, memory=0, traced=False)
+    plain = None if refiner is None else replace(refiner, memory=0, traced=False, dressed=False)
     network = replace(model.transformer, out_dim=model.codec.latent_channels, refiner=plain)
     return replace(model, transformer=network, rollout=replace(model.rollout, prediction="residual"))
 

@@ -7,6 +7,7 @@ same form (`mixture`), without a static scene.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -16,19 +17,22 @@ from typing import Any, cast
 import cv2
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from h2w_ros.camera import intrinsics
 from h2w_ros.condition import Camera, Condition
-from h2w_ros.conditioning import without_hands
 from h2w_ros.generator.codec import PictureCodec
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.motion import Moment, places_since
 from h2w_ros.generator.pixels import to_tensor
-from h2w_ros.hands.forearms import with_forearms
+from h2w_ros.hands.cover import hidden_by_hands
+from h2w_ros.hands.dress import Dress, dress_by_seed, dressed, parts_of, seen_dress
+from h2w_ros.hands.forearms import segments, with_forearms
 from h2w_ros.hands.grip import grips_world
 from h2w_ros.hands.render import HandRenderer
+from h2w_ros.scene.behind import without
 from h2w_ros.scene.table_photo import TablePhoto
 from h2w_ros.training.carried import moments_of, num_carried_frames
 from h2w_ros.training.mixture import mixed, read_weights, sources
@@ -40,6 +44,8 @@ PICTURES = ("image", "static", "hand")
 NUMBERS = ("hand_share", "object_share", "T_world_camera", "T_world_grips", "camera")
 UNTOLD = {"knows_scene": torch.tensor(True), "num_carried": torch.tensor(0)}
 """What latent files of earlier versions do not say."""
+DRESS_EVERY, SURELY = 6, 0.9
+"""Frames that are looked at for colours, and the share of a latent that hands cover where it shows nothing else."""
 VALIDATION_EVERY = 64
 """One seed of so many is never trained on: its loss tells when the others are learned by heart."""
 
@@ -48,7 +54,8 @@ VALIDATION_EVERY = 64
 class ClipSource:
     """Every episode's latents and numbers, in memory: N episodes of T frames.
 
-    image, static, hand, photo: (N, T, Z, h, w) bfloat16, `photo` being frame 0 laid on the table, seen from every frame;
+    image, static, hand, photo: (N, T, Z, h, w) bfloat16, `photo` being frame 0 laid on the table, seen from every frame; `dressed` too,
+    hands in their colours, for models that are shown them;
     hand_share, object_share: (N, T, h, w) in [0, 1];
     T_world_camera: (N, T, 4, 4) float64; T_world_grips: (N, T, 2, 4, 4) float32, NaN where there is no hand;
     cameras: (N, 6) float64 as `Camera`'s fields; knows_scene: (N,) bool: without a known table and static scene,
@@ -59,6 +66,7 @@ class ClipSource:
     static: Tensor
     hand: Tensor
     photo: Tensor
+    dressed: Tensor | None
     hand_share: Tensor
     object_share: Tensor
     T_world_camera: np.ndarray
@@ -150,39 +158,49 @@ def _by_seed(files: Iterable[Path]) -> list[Path]:
 
 @torch.inference_mode()
 def encode_pixels(codec: PictureCodec, model: GeneratorConfig, files: Iterable[Path], folder: Path) -> Iterator[Path]:
-    """Writes the latents that pixel files do not have yet; yields each file as it is done."""
+    """Writes the latents that pixel files do not have yet, or have for a model that is shown other things; yields each file as it is done."""
     (folder / "latents").mkdir(parents=True, exist_ok=True)
+    shown = {"shown": json.dumps({"size": model.small_size, "forearms": model.forearms, "dressed": model.dressed})}
     for path in files:
         out = path.parent.parent / "latents" / f"{path.stem}.safetensors"
         out.parent.mkdir(exist_ok=True)
-        if not out.exists():
+        if not out.exists() or _metadata(out) != shown:
             with np.load(path) as file:
                 encoded = _encoded(codec, model, file)
-            save_file(encoded, out.with_suffix(".part"))
+            save_file(encoded, out.with_suffix(".part"), metadata=shown)
             out.with_suffix(".part").replace(out)
         yield out
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}
 
 
 def _encoded(codec: PictureCodec, model: GeneratorConfig, pixels: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     """Every tensor of a latent file."""
     knows_scene = "static" in pixels
-    pictures = {name: pixels[name] for name in PICTURES if name in pixels} | ({"photo": _photo_from_everywhere(pixels)} if knows_scene else {})
-    pictures |= {"hand": _hands_and_forearms(pixels)} if model.forearms else {}
+    pictures = {name: pixels[name] for name in PICTURES if name in pixels}
+    camera, grips = _camera(pixels["camera"]), pixels["T_world_grips"].astype(np.float64)
+    hidden = hidden_by_hands(pictures["image"][0], pictures["hand"][0], grips[0], camera, pixels["T_world_camera"][0])
+    if knows_scene:
+        pictures["photo"] = _photo_from_everywhere(pixels, hidden)
+    if model.dressed:
+        pictures["dressed"] = _dressed_hands(pixels, hidden, model.forearms)
+    if model.forearms:
+        pictures["hand"] = _hands_and_forearms(pixels)
     arrays = {name: codec.encode(to_tensor(frames, codec.dtype)).to(torch.bfloat16).contiguous() for name, frames in pictures.items()}
     numbers = {name: torch.from_numpy(np.ascontiguousarray(pixels[name])) for name in NUMBERS}
     unknown = {name: torch.zeros_like(arrays["image"]) for name in ("static", "photo") if name not in arrays}
-    moments = moments_of(
-        pixels["T_world_camera"], pixels["T_world_grips"], intrinsics(_camera(pixels["camera"])), TABLE_HEIGHT_M if knows_scene else np.nan
-    )
+    moments = moments_of(pixels["T_world_camera"], pixels["T_world_grips"], intrinsics(camera), TABLE_HEIGHT_M if knows_scene else np.nan)
     num_carried = num_carried_frames(arrays["image"], numbers["hand_share"], numbers["object_share"], moments, model)
     return {**arrays, **unknown, **numbers, "knows_scene": torch.tensor(knows_scene), "num_carried": torch.tensor(num_carried)}
 
 
-def _photo_from_everywhere(pixels: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Frame 0 without its hands, laid on the world's table, seen from every frame's camera: as a session has it (`ConditionDrawer.take_photo`)."""
-    camera, poses, image = _camera(pixels["camera"]), pixels["T_world_camera"], pixels["image"][0]
-    view = camera, poses[0]
-    scene = TablePhoto(without_hands(image, pixels["hand"][0], pixels["T_world_grips"][0].astype(np.float64), view), *view, TABLE_HEIGHT_M)
+def _photo_from_everywhere(pixels: Mapping[str, np.ndarray], hidden: np.ndarray) -> np.ndarray:
+    """Frame 0 without what hands hide, laid on the world's table, seen from everywhere: as a session has it (`ConditionDrawer.take_picture`)."""
+    camera, poses = _camera(pixels["camera"]), pixels["T_world_camera"]
+    scene = TablePhoto(without(pixels["image"][0], hidden), camera, poses[0], TABLE_HEIGHT_M)
     return np.stack([scene.render(camera, pose) for pose in poses])
 
 
@@ -191,6 +209,24 @@ def _hands_and_forearms(pixels: Mapping[str, np.ndarray]) -> np.ndarray:
     camera, grips = _camera(pixels["camera"]), pixels["T_world_grips"].astype(np.float64)
     shown = [with_forearms(hands, grips[k], camera, pixels["T_world_camera"][k]) for k, hands in enumerate(pixels["hand"])]
     return np.stack(shown)
+
+
+def _dressed_hands(pixels: Mapping[str, np.ndarray], hidden: np.ndarray, with_arms: bool) -> np.ndarray:
+    """Hands in the colours that frame 0 shows, as in a session, or else in those that they will have: a session draws these by seed."""
+    camera, grips, hands = _camera(pixels["camera"]), pixels["T_world_grips"].astype(np.float64), pixels["hand"]
+    size = hands.shape[1], hands.shape[2]
+    arms = [segments(size, grips[k], camera, pose) if with_arms else np.zeros(size, np.uint8) for k, pose in enumerate(pixels["T_world_camera"])]
+    parts = np.stack([parts_of(*drawn) for drawn in zip(hands, arms, strict=True)])
+    dress = seen_dress(pixels["image"][0], parts[0], hidden, _worn(pixels, parts))
+    return np.stack([dressed(*drawn, dress) for drawn in zip(hands, parts, strict=True)])
+
+
+def _worn(pixels: Mapping[str, np.ndarray], parts: np.ndarray) -> Dress:
+    """The colours of hands and forearms over the whole episode, where they surely are."""
+    size = parts.shape[2], parts.shape[1]
+    looked_at = slice(None, None, DRESS_EVERY)
+    surely = [cv2.resize(share.astype(np.float32), size, interpolation=cv2.INTER_NEAREST) > SURELY for share in pixels["hand_share"][looked_at]]
+    return seen_dress(pixels["image"][looked_at], parts[looked_at], np.stack(surely), dress_by_seed(0))
 
 
 def _camera(numbers: np.ndarray) -> Camera:
@@ -221,7 +257,8 @@ def load_clips(folder: Path, validation: bool = False) -> ClipSource:
     image, static, hand, photo, hand_share, object_share = (stacked[name] for name in (*PICTURES, "photo", "hand_share", "object_share"))
     poses, grips, cameras = (stacked[name] for name in ("T_world_camera", "T_world_grips", "camera"))
     knows_scene, num_carried = (stacked[name].numpy() for name in UNTOLD)
-    return ClipSource(image, static, hand, photo, hand_share, object_share, poses.numpy(), grips, cameras.numpy(), knows_scene, num_carried)
+    pictures = image, static, hand, photo, stacked.get("dressed")
+    return ClipSource(*pictures, hand_share, object_share, poses.numpy(), grips, cameras.numpy(), knows_scene, num_carried)
 
 
 def _is_chosen(path: Path, validation: bool) -> bool:

@@ -41,8 +41,9 @@ class DreamBank:
         dreamer = copy.deepcopy(transformer).to(torch.bfloat16).eval()
         rays = self._rays(np.array(episodes), np.tile(np.arange(num_frames), (len(episodes), 1)))
         control, photo, image = (x[episodes].float().transpose(1, 2) for x in (source.hand, source.photo, source.image))
+        dressed = None if source.dressed is None else source.dressed[episodes].float().transpose(1, 2)
         rollout = Rollout(dreamer, self._model.rollout, seeds=rng.integers(2**31, size=len(episodes)).tolist())
-        dreamt = roll_out(rollout, image[:, :, :1], BlockConditions(control, rays, photo, self._places(episodes)))
+        dreamt = roll_out(rollout, image[:, :, :1], BlockConditions(control, rays, photo, self._places(episodes), dressed))
         for episode, latents in zip(episodes, dreamt.transpose(1, 2), strict=True):
             self.latents.pop(episode, None)
             self.latents[episode] = latents.nan_to_num(0.0).clamp(-self._config.limit, self._config.limit)

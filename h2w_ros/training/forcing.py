@@ -8,7 +8,7 @@ itself: what the streaming rollout's cache holds when it generates frame i (Caus
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -64,7 +64,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """B clips: latents (B, Z, 1 + m, h, w) of image, control and static (zero where `has_static` (B,) says no), the
+    """B clips: latents (B, Z, 1 + m, h, w) of image, control, static (zero where `has_static` (B,) says no) and `dressed` hands, the
     `history` that predictions see (the images, or dreams of them), and the loss weight (B, 1, 1 + m, h, w).
     `index` (B, 1 + m) says which frames of which `episodes` (B,) they are."""
 
@@ -72,6 +72,7 @@ class ClipBatch:
     history: Tensor
     control: Tensor
     static: Tensor
+    dressed: Tensor | None
     has_static: Tensor
     weight: Tensor
     episodes: np.ndarray
@@ -79,7 +80,8 @@ class ClipBatch:
 
     def part(self, clips: slice) -> ClipBatch:
         """Some of the clips."""
-        return ClipBatch(*(getattr(self, field.name)[clips] for field in fields(self)))
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value[clips] for name, value in own.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ def draw_batch(
         history=torch.stack(pasts).float().transpose(1, 2) if pasts else image,
         control=source.hand[rows].float().transpose(1, 2),
         static=by_scene[chosen, torch.arange(len(episodes))].float().transpose(1, 2),
+        dressed=None if source.dressed is None else source.dressed[rows].float().transpose(1, 2),
         has_static=(chosen < 2).to(image.device),
         weight=frame_weight(source, rows[0], rows[1], config),
         episodes=episodes,

@@ -74,7 +74,7 @@ def stream_conditions(source: ClipSource, model: GeneratorConfig, batch: ClipBat
     scene = batch.static if model.static_scene and bool(batch.has_static.all()) else None
     places = batch_places(source, model, batch, Layout(batch.index.shape[1] - 1, 1, 1))
     shown = None if places is None else torch.cat([places[:, :1], places], dim=1)  # those of the reference are never looked at
-    return BlockConditions(batch.control, rays(batch.episodes, batch.index), scene, shown)
+    return BlockConditions(batch.control, rays(batch.episodes, batch.index), scene, shown, batch.dressed)
 
 
 @dataclass(frozen=True, eq=False)

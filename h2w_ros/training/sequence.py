@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from h2w_ros.generator.config import GeneratorConfig
+from h2w_ros.generator.dressed import dressed_layer
 from h2w_ros.generator.motion import WAYS
 from h2w_ros.generator.recall import Recall, recalled
 from h2w_ros.generator.rollout import moved_past, previous_channels
@@ -52,7 +53,9 @@ class ClipSequence:
         frames = []
         for i in range(drafts.shape[2]):
             now = slice(i, i + 1)
-            kept = recalled(recall, self._places_at(now), self.batch.image[:, :, :1], [layer[:, :, now] for layer in layers], self.batch.has_static)
+            given = [layer[:, :, now] for layer in layers]
+            dressed = self._dressed(self.layout.noisy[i], given[1])
+            kept = recalled(recall, self._places_at(now), self.batch.image[:, :, :1], given, self.batch.has_static, dressed)
             draft, inputs_now, seen_now = (part[:, :, now] for part in (drafts, inputs, seen))
             output, noted = (out.float() for out in self.transformer.refine(draft, inputs_now, seen_now, self.batch.control[:, :, :1], kept.channels))
             frames.append((output, kept.layers))
@@ -67,6 +70,11 @@ class ClipSequence:
         if recall is None or first is None or self.layout.first_noisy == 1:
             return recall
         return recall.resting_since(first[:, 0, WAYS].to(self.batch.image))
+
+    def _dressed(self, frame: int, resting: Tensor) -> Tensor | None:
+        here = slice(frame, frame + 1)
+        dressed = None if self.batch.dressed is None else self.batch.dressed[:, :, here]
+        return dressed_layer(self.transformer.config.refiner, dressed, self.batch.control[:, :, here], resting)
 
     def _places_at(self, frames: slice) -> Tensor | None:
         return None if self._places is None else self._places[:, frames]

@@ -48,7 +48,9 @@ class StreamedEpisodes:
         """The conditions of a frame."""
         control = self._looks.hands(self._frame(self._source.hand, index))
         scene = None if self._static is None else self._looks.picture(self._frame(self._static, index))
-        return BlockConditions(control, None if self._rays is None else self._rays.next(), scene, self._places(index))
+        rays = None if self._rays is None else self._rays.next()
+        dressed = None if self._source.dressed is None else self._looks.picture(self._frame(self._source.dressed, index))
+        return BlockConditions(control, rays, scene, self._places(index), dressed)
 
     def _motion(self, index: int) -> Tensor | float:
         """How far each latent is from what it would be if all had rested since the frame before; hands apart, which are known to move."""

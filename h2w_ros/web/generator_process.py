@@ -233,7 +233,7 @@ class _Sessions:
             self._sessions.pop(request.visitor, None)
             return ()
         if isinstance(request, Begin):
-            session = Session(self._generator, resize_policy="crop", table_height_m=request.table_height_m)
+            session = Session(self._generator, resize_policy="squash", table_height_m=request.table_height_m)
             session.reset(None, request.seed)
             self._sessions[request.visitor] = session
         elif request.visitor not in self._sessions:

@@ -33,7 +33,7 @@ class WorldSpec:
     hfov_deg: tuple[float, float] = (42.0, 100.0)
     """Horizontal field of view, narrowest and widest."""
     anisotropy: float = 0.12
-    """fy differs from fx by at most this share."""
+    """fy differs from fx by at most this share, in pictures of 4:3."""
     off_centre: float = 0.1
     """The optical axis is at most this share of the picture off its middle."""
     fixed_camera: float = 0.1

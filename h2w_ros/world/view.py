@@ -17,6 +17,9 @@ from h2w_ros.world.spec import WorldSpec
 MIN_DEPTH_M = 0.12
 """What is nearer than this to the camera does not count as seen."""
 
+ASPECT = (4, 3)
+"""Width to height of what cameras see."""
+
 
 @dataclass(frozen=True, eq=False)
 class HeadPath:
@@ -62,10 +65,14 @@ def sample_view(rng: np.random.Generator, spec: WorldSpec) -> View:
 
 
 def sample_camera(rng: np.random.Generator, spec: WorldSpec) -> Camera:
-    """A pinhole camera of varied width, with pixels that are not quite square and an axis that is not quite in the middle."""
+    """A pinhole camera of varied width that sees about 4:3, with an axis that is not quite in the middle.
+
+    In a picture of other proportions it is squashed, as `camera.Resize` squashes: the same seed sees the same world at any size.
+    """
     fx = spec.width_px / (2 * np.tan(np.radians(rng.uniform(*spec.hfov_deg)) / 2))
     off_x, off_y = np.clip(rng.normal(0, 0.5, 2), -1, 1) * spec.off_centre
-    fy = fx * np.exp(np.clip(rng.normal(0, 0.5), -1, 1) * np.log1p(spec.anisotropy))
+    squashed = spec.height_px * ASPECT[0] / (spec.width_px * ASPECT[1])
+    fy = squashed * fx * np.exp(np.clip(rng.normal(0, 0.5), -1, 1) * np.log1p(spec.anisotropy))
     return Camera(spec.width_px, spec.height_px, fx, fy, (0.5 + off_x) * spec.width_px, (0.5 + off_y) * spec.height_px)
 
 

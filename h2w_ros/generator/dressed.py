@@ -1,0 +1,30 @@
+"""Hands in their colours as a layer: over what rests, as far as a place is covered by the hand picture."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from h2w_ros.generator.config import RefinerConfig
+from h2w_ros.generator.folded_codec import LATENT_SCALE
+
+FULLY_COVERED = 0.25
+"""Hand pictures are black where there is no hand, and no style draws a hand or forearm darker than this."""
+
+
+Latents = Float[Tensor, "B Z n h w"]
+
+
+def dressed_layer(refiner: RefinerConfig | None, dressed: Latents | None, control: Latents, resting: Latents) -> Latents | None:
+    """Folded latents of pictures: `dressed` hands where the hand picture `control` shows any, what rests elsewhere.
+
+    None for a network that does not ask; a ValueError for hands that one asks for and does not get, or gets and does not ask for.
+    """
+    if (refiner is not None and refiner.dressed) != (dressed is not None):
+        asks, got = ("does not ask", "some") if dressed is not None else ("asks", "none; latents to train on are made anew by `h2w train encode`")
+        raise ValueError(f"the network {asks} for dressed hands (refiner.dressed), got {got}")
+    if dressed is None:
+        return None
+    brightness = (control.float().unflatten(1, (3, -1)).amax(1) / LATENT_SCALE + 1.0) / 2.0
+    cover = (brightness / FULLY_COVERED).clamp(0.0, 1.0)
+    return resting + cover.repeat(1, 3, 1, 1, 1) * (dressed.float() - resting)

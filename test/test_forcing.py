@@ -109,11 +109,12 @@ def test_rays_of_many_frames_at_once_are_those_of_a_stream(model: GeneratorConfi
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("scene", ["photo", "true", "unknown"])
-def test_training_predicts_what_the_stream_generates(scene: str) -> None:
+@pytest.mark.parametrize(("scene", "rays"), [("photo", False), ("true", False), ("unknown", False), ("photo", True)])
+def test_training_predicts_what_the_stream_generates(scene: str, rays: bool) -> None:
     """From pure noise, behind a true history: every noisy frame of the one long sequence, and the stream block by block."""
     model = preset("debug")
-    model = replace(model, rollout=replace(model.rollout, timesteps=(1000.0,)))
+    network = replace(model.transformer, refiner=replace(model.transformer.refiner, rays=rays))
+    model = replace(model, transformer=network, rollout=replace(model.rollout, timesteps=(1000.0,)))
     config = CausalTraining(batch_clips=1, photo_share=float(scene == "photo"), static_share=float(scene == "true"))
     layout = Layout(model.rollout.window, 1, model.rollout.sink)
     source = random_source(model)

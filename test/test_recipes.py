@@ -189,11 +189,26 @@ def test_without_rays_nothing_tells_the_camera_and_with_them_something_does() ->
     assert not torch.allclose(random_stream("no_rays_reference", 0.0), random_stream("no_rays_reference", 1.0))
 
 
+def test_a_refiner_by_itself_is_told_the_camera_by_rays() -> None:
+    """As it is trained first: without a transformer."""
+    model = ARMS["no_rays_reference"].model(MODEL, "arm")
+    network = random_transformer(replace(model.transformer, num_layers=0, add_control_adapter=False))
+    assert network.config.asks_for_rays
+    streams = []
+    for shift_m in (0.0, 1.0):
+        control = torch.zeros(1, MODEL.codec.latent_channels, 2, *MODEL.latent_size)
+        rays = torch.full((1, 6, 2, MODEL.height_px, MODEL.width_px), shift_m)
+        streams.append(roll_out(Rollout(network, model.rollout), control[:, :, :1], BlockConditions(control, rays)))
+    assert not torch.allclose(*streams)
+
+
 def test_arms_that_are_compared_differ_in_one_thing(tmp_path: Path) -> None:
     blind, seeing = (Stages(tmp_path, "debug", ablation=name) for name in ("no_rays", "no_rays_reference"))
     assert blind.recipe == seeing.recipe
     assert blind.recipe.causal.scene_shares == (0.0, 0.0, 1.0)
-    assert replace(blind.model, name="", transformer=replace(blind.model.transformer, add_control_adapter=True)) == replace(seeing.model, name="")
+    refiner = replace(blind.model.transformer.refiner, rays=True)
+    told = replace(blind.model, name="", transformer=replace(blind.model.transformer, add_control_adapter=True, refiner=refiner))
+    assert told == replace(seeing.model, name="")
     cut, complete = (Stages(tmp_path, "debug", ablation=name) for name in ("cut_masks", "cut_masks_reference"))
     assert cut.recipe == complete.recipe == RECIPES["debug"]
     assert replace(cut.model, name="", hand_style="solid") == replace(complete.model, name="")

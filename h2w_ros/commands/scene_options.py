@@ -84,7 +84,7 @@ def check_fit(args: argparse.Namespace, config: GeneratorConfig, recording: Reco
     if abs(recording.rate_hz - config.rate_hz) > RATE_TOLERANCE:
         rule = f"videos must run at the model's {config.rate_hz:g} Hz, got {recording.rate_hz:g}"
         raise ValueError(f"{rule}: resample both, for instance with ffmpeg -i {recording.path.name} -r {config.rate_hz:g} resampled.mp4")
-    if not recording.knows_camera and config.transformer.add_control_adapter:
+    if not recording.knows_camera and config.transformer.asks_for_rays:
         print(f"No camera path: {config.name} takes rays, too, and is shown those of a camera at rest. --camera gives them.")
 
 

@@ -27,6 +27,7 @@ class RefinerConfig:
     `detail_width` channels at that of the picture whose `fold` by `fold` places a latent holds; a width of 0 leaves those out. Every
     such place remembers `memory` values from frame to frame. `traced`: it is also told where the reference shows what is there now, and
     may take it from there (see `origins`). `dressed`: it is shown the hands in their colours, and may take them from there.
+    `rays`: it sees the camera's rays at its own places, too.
     """
 
     width: int
@@ -37,6 +38,7 @@ class RefinerConfig:
     memory: int = 0
     traced: bool = False
     dressed: bool = False
+    rays: bool = False
 
     def __post_init__(self) -> None:
         _require_positive(self, "width", "depth", "fold", "detail_depth")
@@ -104,6 +106,11 @@ class TransformerConfig:
         for name, channels in (("in_dim", self.in_dim), ("out_dim", self.out_dim), ("refiner.width", self.refiner.width)):
             if channels % self.refiner.fold**2:
                 raise ValueError(f"{name} must be a multiple of refiner.fold^2 = {self.refiner.fold**2}, got {channels}")
+
+    @property
+    def asks_for_rays(self) -> bool:
+        """Whether any part of the network is told how the camera moves."""
+        return self.add_control_adapter or (self.refiner is not None and self.refiner.rays)
 
     @property
     def head_dim(self) -> int:

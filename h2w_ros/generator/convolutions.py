@@ -87,8 +87,9 @@ class Refiner(nn.Module):
         self.memory_channels = config.memory_channels
         num_noted = GATES * self.memory_channels
         own_layers = (WAYS if config.traced else 0) + (1 if config.dressed else 0)
-        self.num_recalled = WAYS * self.memory_channels + own_layers * (network.in_dim // 4)  # in_dim: four groups of latents
-        num_seen, num_out = 2 * network.in_dim + self.num_recalled, network.out_dim + num_noted
+        num_rays = network.in_dim_control_adapter * config.fold**2 if config.rays else 0
+        self.num_beside = WAYS * self.memory_channels + own_layers * (network.in_dim // 4) + num_rays  # in_dim: four groups of latents
+        num_seen, num_out = 2 * network.in_dim + self.num_beside, network.out_dim + num_noted
         self.conv_in = nn.Conv2d(network.out_dim + num_seen, config.width, 3, padding=1)
         self.blocks = _residual_blocks(config.width, config.depth)
         self.conv_out = nn.Conv2d(config.width, num_out, 3, padding=1)
@@ -111,13 +112,13 @@ class Refiner(nn.Module):
         draft: Float[Tensor, "B Z F h w"],
         inputs: Float[Tensor, "B C F h w"],
         previous: Float[Tensor, "B C F h w"],
-        recalled: Float[Tensor, "B M F h w"] | None = None,
+        beside: Float[Tensor, "B M F h w"] | None = None,
     ) -> tuple[Float[Tensor, "B Z F h w"], Float[Tensor, "B g F h w"]]:
         """The refined output, and the outputs of the memory (g = 0 without one); see `Transformer.refine`."""
-        if recalled is None:
-            recalled = draft.new_zeros(draft.shape[0], self.num_recalled, *draft.shape[2:])
+        if beside is None:
+            beside = draft.new_zeros(draft.shape[0], self.num_beside, *draft.shape[2:])
         drafted = _frames(draft)
-        seen = torch.cat([_frames(inputs), _frames(previous), _frames(recalled)], dim=1)
+        seen = torch.cat([_frames(inputs), _frames(previous), _frames(beside)], dim=1)
         features = F.relu(normalised(self.blocks(self.conv_in(torch.cat([drafted, seen], dim=1)))))
         output = self.conv_out(features)
         output = output + F.pad(drafted, (0, 0, 0, 0, 0, output.shape[1] - drafted.shape[1]))

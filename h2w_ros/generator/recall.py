@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional as F
 
-from h2w_ros.generator.config import RefinerConfig
+from h2w_ros.generator.config import RefinerConfig, TransformerConfig
 from h2w_ros.generator.memory import moved_memory, remembered
 from h2w_ros.generator.motion import WAYS
 from h2w_ros.generator.origins import chosen_origins, moved_origins, origins_at_start, shown_origins, traced
@@ -73,6 +74,15 @@ class Recalled:
         """What is kept in mind after the frame that these logits (of what is new and the layers) and outputs of the memory made."""
         origins = None if self.origins is None else chosen_origins(logits[:, 1:].detach(), self.origins, self.fold)
         return Recall(remembered(noted, self.memory), origins, self.fold)
+
+
+def seen_beside(network: TransformerConfig, kept: Recalled | None, plucker: Float[Tensor, "B c n H W"] | None) -> Float[Tensor, "B M n h w"] | None:
+    """What the refiner sees beside conditions and the frame before: what is kept in mind, and the rays at its places; None if it asks for neither."""
+    refiner, channels = network.refiner, [] if kept is None else [kept.channels]
+    if refiner is not None and refiner.rays and plucker is not None:
+        small = F.avg_pool2d(plucker.transpose(1, 2).flatten(0, 1).float(), network.downscale_factor_control_adapter // refiner.fold)
+        channels.append(F.pixel_unshuffle(small, refiner.fold).unflatten(0, (plucker.shape[0], -1)).transpose(1, 2))
+    return torch.cat(channels, dim=1) if channels else None
 
 
 def recalled(

@@ -14,7 +14,7 @@ from h2w_ros.generator.cache import KeyValueCache
 from h2w_ros.generator.config import RolloutConfig
 from h2w_ros.generator.dressed import dressed_layer
 from h2w_ros.generator.motion import moved
-from h2w_ros.generator.recall import Recall, Recalled, recalled
+from h2w_ros.generator.recall import Recall, Recalled, recalled, seen_beside
 from h2w_ros.generator.schedule import Step, block_steps, clean_from_output, draw_noise, layered, renoised
 from h2w_ros.generator.transformer import Modulation, TextKeys, Transformer
 
@@ -156,7 +156,8 @@ class Rollout:
         previous, layers = self._past(conditions)
         kept = self._recalled(conditions, layers)
         layers = layers if kept is None else kept.layers
-        refined = self.transformer.refine(draft, inputs, previous, self._reference_control, None if kept is None else kept.channels)
+        beside = seen_beside(self.transformer.config, kept, None if conditions.plucker is None else conditions.plucker.to(self.device))
+        refined = self.transformer.refine(draft, inputs, previous, self._reference_control, beside)
         output, noted = (out.float() for out in refined)
         self.drawn = output, layers
         clean = clean_from_output(self.config.prediction, output, x, step.sigma, layers)

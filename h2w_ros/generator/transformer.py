@@ -192,21 +192,21 @@ class Transformer(nn.Module):
         inputs: Float[Tensor, "B C_in F h w"],
         previous: Float[Tensor, "B C_in f h w"],
         reference_control: Float[Tensor, "B Z 1 h w"],
-        recalled: Float[Tensor, "B M F h w"] | None = None,
+        beside: Float[Tensor, "B M F h w"] | None = None,
     ) -> tuple[Float[Tensor, "B D F h w"], Float[Tensor, "B g F h w"]]:
         """The output of frames with these input channels, refined if the network has a refiner, and the outputs of its memory.
 
         `previous` holds the input channels of the clean frame before each of them (or one frame, before all of them), with the
         stream's reference in its place; `rollout.previous_channels` makes them. `reference_control` says where the reference
-        shows hands; it takes the place of the reference in `inputs`, which is empty after the first frame. `recalled` are the channels
-        of what a network that keeps something in mind recalls (`recall.Recalled`); None is nothing.
+        shows hands; it takes the place of the reference in `inputs`, which is empty after the first frame. `beside` is what else it
+        sees (`recall.seen_beside`); None is nothing.
         """
         if self.refiner is None:
             return output, output[:, :0]
         num_channels = reference_control.shape[1]
         filled = inputs.clone()
         filled[:, 2 * num_channels : 3 * num_channels] = reference_control
-        return self.refiner(output, filled, previous.to(inputs.dtype).expand_as(inputs), None if recalled is None else recalled.to(inputs.dtype))
+        return self.refiner(output, filled, previous.to(inputs.dtype).expand_as(inputs), None if beside is None else beside.to(inputs.dtype))
 
     def write_block(
         self,

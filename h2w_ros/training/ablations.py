@@ -16,9 +16,9 @@ class Arm:
     """What is changed.
 
     `rays` False: the network is told nothing of the camera. `moves_past` False: the last frame isn't moved along with the camera and the hands
-    either, which would tell it the same; the output adds to the last frame as it was. `scene_shares`: those of lessons with the photo and with
-    the true static scene. `hand_style` and `cut_hands`: hand pictures, and whether what hides hands cuts them. `contact_only`: lessons from
-    episodes in which something is moved.
+    either, which would tell it the same; the output adds to the last frame as it was, and the refiner sees rays instead. `scene_shares`: those
+    of lessons with the photo and with the true static scene. `hand_style` and `cut_hands`: hand pictures, and whether what hides hands cuts
+    them. `contact_only`: lessons from episodes in which something is moved.
     """
 
     rays: bool = True
@@ -33,7 +33,7 @@ class Arm:
         model = replace(model, name=f"{model.name}-{name}", hand_style=self.hand_style or model.hand_style)
         if not self.moves_past:
             model = _adding(model)
-        return model if self.rays else replace(model, transformer=replace(model.transformer, add_control_adapter=False))
+        return model if self.rays else _camera_blind(model)
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """The arm's lessons."""
@@ -46,9 +46,14 @@ class Arm:
 def _adding(model: GeneratorConfig) -> GeneratorConfig:
     """A model whose output is added to what is known, and whose refiner keeps nothing in mind that would have to be moved."""
     refiner = model.transformer.refiner
-    plain = None if refiner is None else replace(refiner, memory=0, traced=False, dressed=False)
+    plain = None if refiner is None else replace(refiner, memory=0, traced=False, dressed=False, rays=True)
     network = replace(model.transformer, out_dim=model.codec.latent_channels, refiner=plain)
     return replace(model, transformer=network, rollout=replace(model.rollout, prediction="residual"))
+
+
+def _camera_blind(model: GeneratorConfig) -> GeneratorConfig:
+    refiner = None if model.transformer.refiner is None else replace(model.transformer.refiner, rays=False)
+    return replace(model, transformer=replace(model.transformer, add_control_adapter=False, refiner=refiner))
 
 
 CAMERA_BLIND = Arm(moves_past=False, scene_shares=(0.0, 0.0))

@@ -9,7 +9,7 @@ from torch import Tensor
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.dressed import dressed_layer
 from h2w_ros.generator.motion import WAYS
-from h2w_ros.generator.recall import Recall, recalled
+from h2w_ros.generator.recall import Recall, recalled, seen_beside
 from h2w_ros.generator.rollout import moved_past, previous_channels
 from h2w_ros.generator.schedule import clean_from_output, layered
 from h2w_ros.generator.transformer import Transformer
@@ -48,8 +48,10 @@ class ClipSequence:
     def _refined(self, drafts: Tensor, inputs: Tensor, seen: Tensor, layers: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The refined output of all noisy frames, and its layers; what is kept in mind goes through the frames one after the other."""
         recall = self._recall_before()
+        rays = self._rays[:, :, list(self.layout.noisy)]
         if recall is None:
-            return self.transformer.refine(drafts, inputs, seen, self.batch.control[:, :, :1])[0].float(), layers
+            beside = seen_beside(self.transformer.config, None, rays)
+            return self.transformer.refine(drafts, inputs, seen, self.batch.control[:, :, :1], beside)[0].float(), layers
         frames = []
         for i in range(drafts.shape[2]):
             now = slice(i, i + 1)
@@ -57,7 +59,8 @@ class ClipSequence:
             dressed = self._dressed(self.layout.noisy[i], given[1])
             kept = recalled(recall, self._places_at(now), self.batch.image[:, :, :1], given, self.batch.has_static, dressed)
             draft, inputs_now, seen_now = (part[:, :, now] for part in (drafts, inputs, seen))
-            output, noted = (out.float() for out in self.transformer.refine(draft, inputs_now, seen_now, self.batch.control[:, :, :1], kept.channels))
+            beside = seen_beside(self.transformer.config, kept, rays[:, :, now])
+            output, noted = (out.float() for out in self.transformer.refine(draft, inputs_now, seen_now, self.batch.control[:, :, :1], beside))
             frames.append((output, kept.layers))
             recall = kept.after(layered(output, kept.layers)[1], noted)
         outputs, every_layer = zip(*frames, strict=True)

@@ -87,7 +87,7 @@ class StreamingLessons:
         episodes = rng.choice(len(source.image), size, replace=len(source.image) < size, p=self._shares)
         static = (source.photo, source.static, None)[rng.choice(3, p=self._weights.scene_shares)]
         looks = draw_looks(rng, size, self._device) if self._config.other_looks else plain_looks(size, self._device)
-        shown = StreamedEpisodes(source, self._model, episodes, looks, static, self._transformer.config.add_control_adapter)
+        shown = StreamedEpisodes(source, self._model, episodes, looks, static, self._transformer.config.asks_for_rays)
         return shown, rng.uniform(size=size)
 
     def _seen_share(self, ranks: np.ndarray) -> np.ndarray:

@@ -86,7 +86,9 @@ class Noted(Stages):
         (self.folder / "shipped").touch()
 
 
-def test_a_recipe_that_was_stopped_goes_on_with_what_is_left_of_its_minutes(tmp_path: Path) -> None:
+def test_a_recipe_that_was_stopped_goes_on_with_what_is_left_of_its_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_stages = replace(RECIPES["tiny"], plan=Plan(networks=(("refiner", 0.6), ("stream", 0.4))))
+    monkeypatch.setitem(RECIPES, "tiny", two_stages)
     stages = Noted(tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
         train_all(stages, 100.0, 1, tmp_path)

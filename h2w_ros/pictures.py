@@ -25,7 +25,7 @@ def resized(picture: AnySize, height_px: int) -> AnySize:
     return np.asarray(cv2.resize(picture, (width_px, height_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST), dtype=np.uint8)
 
 
-def widened(picture: AnySize, pixel_aspect: Fraction) -> AnySize:
+def widened(picture: AnySize, pixel_aspect: Fraction | float) -> AnySize:
     """The picture with square pixels, its height kept, for pixels that are so much wider than high."""
     if pixel_aspect == 1:
         return picture
@@ -43,12 +43,12 @@ def labelled(picture: AnySize, label: str) -> AnySize:
     return np.concatenate([bar, picture])
 
 
-def labelled_row(pictures: Sequence[AnySize], labels: Sequence[str], scale: float = 1.0) -> AnySize:
-    """Pictures side by side, each under its label, all as high as the highest one times `scale`."""
+def labelled_row(pictures: Sequence[AnySize], labels: Sequence[str], scale: float = 1.0, pixel_aspect: Fraction | float = 1) -> AnySize:
+    """Pictures side by side, each under its label, all as high as the highest one times `scale`; see `widened`."""
     if len(pictures) != len(labels) or not pictures:
         raise ValueError(f"a row needs one label a picture and at least one picture, got {len(pictures)} pictures and {len(labels)} labels")
     height_px = max(1, round(max(picture.shape[0] for picture in pictures) * scale))
-    cells = [labelled(resized(picture, height_px), label) for picture, label in zip(pictures, labels, strict=True)]
+    cells = [labelled(resized(widened(picture, pixel_aspect), height_px), label) for picture, label in zip(pictures, labels, strict=True)]
     gap = np.full((cells[0].shape[0], GAP_PX, 3), BACKGROUND, dtype=np.uint8)
     return np.concatenate([part for cell in cells for part in (cell, gap)][:-1], axis=1)
 

@@ -162,9 +162,11 @@ class VideoWriter:
             self.discard()
 
 
-def write_video(path: Path | str, frames: Iterable[Image], rate_hz: float, encoding: Encoding = TO_WATCH) -> int:
+def write_video(
+    path: Path | str, frames: Iterable[Image], rate_hz: float, encoding: Encoding = TO_WATCH, pixel_aspect: Fraction = Fraction(1)
+) -> int:
     """Writes RGB pictures (each (H, W, 3) uint8) as one video; returns how many there were."""
-    with VideoWriter(path, rate_hz, encoding) as writer:
+    with VideoWriter(path, rate_hz, encoding, pixel_aspect) as writer:
         for frame in frames:
             writer.write(frame)
     return writer.num_frames

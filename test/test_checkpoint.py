@@ -79,7 +79,7 @@ def test_a_truncated_file_is_named(folder):
 
 def test_a_wrong_shape_is_named_with_expected_and_got(folder):
     _change(folder / WEIGHTS, lambda state: state.update({"head.head.bias": torch.zeros(3)}))
-    with pytest.raises(ValueError, match=r"transformer\.safetensors: tensor head\.head\.bias must have shape \(512,\) by the config, got \(3,\)"):
+    with pytest.raises(ValueError, match=r"transformer\.safetensors: tensor head\.head\.bias must have shape \(576,\) by the config, got \(3,\)"):
         load_generator(folder)
 
 

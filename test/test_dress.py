@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from generators import random_transformer
+from small_tiny import conditions
 from test_memory import MODEL, begun
 
-from h2w_ros.condition import Camera
+from h2w_ros.condition import Camera, Condition
+from h2w_ros.conditioning import ConditionDrawer
 from h2w_ros.generator.dressed import FULLY_COVERED, dressed_layer
 from h2w_ros.generator.folded_codec import FoldedCodec
 from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.generator.rollout import Rollout
 from h2w_ros.geometry import transform
-from h2w_ros.hands.dress import HAND, Dress, dress_by_seed, dressed, parts_of, seen_dress
+from h2w_ros.hands.dress import HAND, Dress, dress_by_seed, dressed, parts_of, seen_dress, shows_hands
 from h2w_ros.hands.forearms import SEGMENTS, forearm_camera, segments, with_forearms
 from h2w_ros.hands.styles import AMBIENT
 
@@ -73,6 +76,32 @@ def test_what_is_not_shown_stays_what_it_was() -> None:
     assert tuple(seen_dress(picture, parts, np.zeros(SIZE, bool), NOBODY).skin) == tuple(NOBODY.skin)
 
 
+def test_a_scene_without_hands_is_told_from_one_with_them() -> None:
+    picture, parts = scene()
+    assert shows_hands(picture, parts)
+    assert not shows_hands(np.full_like(picture, TABLE), parts)
+    assert not shows_hands(picture, np.zeros_like(parts))
+
+
+@pytest.mark.parametrize(
+    ("colour", "is_seen"), [((110, 80, 66), True), ((90, 110, 90), False), ((20, 30, 200), True)], ids=["skin", "faint", "glove"]
+)
+def test_what_is_not_skin_must_stand_out_to_be_a_hand(colour: tuple[int, int, int], is_seen: bool) -> None:
+    picture, parts = scene()
+    picture[parts == HAND] = colour
+    assert shows_hands(picture, parts) == is_seen
+
+
+def test_the_noise_of_a_compressed_hand_picture_is_no_hand() -> None:
+    hands = np.zeros((*SIZE, 3), np.uint8)
+    hands[40:60, 40:60, 0] = 200
+    noisy = np.maximum(hands, np.random.default_rng(0).integers(0, 12, hands.shape, dtype=np.uint8))
+    parts = parts_of(hands, np.zeros(SIZE, np.uint8))
+    np.testing.assert_array_equal(parts_of(noisy, np.zeros(SIZE, np.uint8)), parts)
+    dress = replace(NOBODY, skin=np.array(SKIN))
+    assert np.abs(dressed(noisy, parts, dress).astype(int) - dressed(hands, parts, dress)).max() <= 3
+
+
 def test_a_segment_that_was_never_seen_continues_the_one_before_it() -> None:
     forearm = np.full((SEGMENTS, 3), np.nan)
     forearm[1] = SLEEVE
@@ -94,7 +123,12 @@ def test_drawn_hands_have_their_colours_up_to_their_edges() -> None:
     drawn = dressed(hands, parts, seen_dress(picture, parts, np.ones(SIZE, bool), NOBODY))
     shown = parts > 0
     assert np.abs(drawn[shown].astype(int) - picture[shown]).max() <= 1
-    assert not (drawn == TABLE).all(-1).any()
+    sleeve = ((parts > 1) & (parts < HAND)).astype(np.uint8)
+    others = ((parts == 1) | (parts == HAND)).astype(np.uint8)
+    grown, far_from_others = cv2.dilate(sleeve, np.ones((3, 3), np.uint8)) > 0, cv2.dilate(others, np.ones((7, 7), np.uint8)) == 0
+    just_outside = grown & far_from_others & ~shown
+    assert just_outside.sum() > 10
+    np.testing.assert_array_equal(drawn[just_outside], np.broadcast_to(np.array(SLEEVE, np.uint8), (just_outside.sum(), 3)))
 
 
 def test_a_shaded_hand_is_shaded_in_its_colour() -> None:
@@ -159,3 +193,32 @@ def test_only_pictures_can_be_dressed() -> None:
     codec = replace(MODEL.codec, kind="wan")
     with pytest.raises(ValueError, match=r"refiner\.dressed needs codec\.kind 'folded'"):
         replace(MODEL, codec=codec)
+
+
+def held_up(condition: Condition, colour: tuple[int, int, int], drawer: ConditionDrawer) -> np.ndarray:
+    """A picture of the drawer's size with the condition's hand in this colour."""
+    hands = drawer.hands(condition)
+    return np.where(hands.any(-1, keepdims=True), np.array(colour, np.uint8), np.uint8(TABLE))
+
+
+def test_a_later_picture_renews_the_dress_of_its_stream_alone() -> None:
+    drawer = ConditionDrawer(MODEL, "squash", None, None).begin(seed=3)
+    moment = conditions(1)[0]
+    drawer.take_picture(held_up(moment, (220, 170, 140), drawer), moment)
+    branch, fresh = drawer.branch(), drawer.begin(seed=3)
+    before = drawer.draw(moment).dressed
+    drawer.take_picture(held_up(moment, (120, 80, 60), drawer), moment)
+    is_hand = drawer.hands(moment).max(-1) > 200
+    assert is_hand.sum() > 20
+    assert drawer.draw(moment).dressed[is_hand].mean() < 100 < before[is_hand].mean()
+    np.testing.assert_array_equal(branch.draw(moment).dressed, before)
+    np.testing.assert_array_equal(fresh.draw(moment).dressed, ConditionDrawer(MODEL, "squash", None, None).begin(seed=3).draw(moment).dressed)
+
+
+def test_a_ready_made_hand_picture_is_dressed_without_poses() -> None:
+    drawer = ConditionDrawer(MODEL, "squash", None, None)
+    moment = conditions(1)[0]
+    ready_made = replace(moment, hands=(), hand_render=cv2.resize(drawer.hands(moment), (moment.camera.width_px, moment.camera.height_px)))
+    drawer.take_picture(held_up(ready_made, (220, 170, 140), drawer), ready_made)
+    is_hand = drawer.hands(ready_made).max(-1) > 200
+    assert np.abs(drawer.draw(ready_made).dressed[is_hand].mean(0) - (220, 170, 140)).max() < 30

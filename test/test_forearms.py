@@ -125,7 +125,8 @@ def test_only_networks_that_were_trained_with_them_are_shown_any(name: str) -> N
 def test_training_shows_networks_what_sessions_do(tmp_path: Path, forearms: bool) -> None:
     model = replace(preset("debug"), forearms=forearms)
     camera = Camera(model.width_px, model.height_px, 40.0, 41.0, 24.0, 16.0)
-    picture, mask = np.zeros((model.height_px, model.width_px, 3), np.uint8), np.zeros((3, model.height_px, model.width_px), bool)
+    picture, mask = np.full((model.height_px, model.width_px, 3), 90, np.uint8), np.zeros((3, model.height_px, model.width_px), bool)
+    picture[HandRenderer(style=model.hand_style).silhouette((hand(),), camera, np.eye(4))] = (210, 160, 130)
     moments = [
         Condition(k, camera, transform(np.eye(3), np.array([0.01 * k, 0.0, 0.0])), hands=(hand(),), image=picture, static_render=picture)
         for k in range(3)
@@ -136,8 +137,13 @@ def test_training_shows_networks_what_sessions_do(tmp_path: Path, forearms: bool
     codec = FoldedCodec(model.codec)
     (written,) = encode_pixels(codec, model, [file], tmp_path)
     drawer = ConditionDrawer(model, "squash", None, None)
+    drawer.take_picture(picture, moments[0])
     drawn = [drawer.draw(moment) for moment in moments]
     assert any((one.control != one.hands).any() for one in drawn) == forearms
     with torch.inference_mode():
-        wanted = codec.encode(to_tensor(np.stack([one.control for one in drawn]), codec.dtype)).to(torch.bfloat16)
-    torch.testing.assert_close(load_file(written)["hand"], wanted, rtol=0.0, atol=0.0)
+        control, dressed = (
+            codec.encode(to_tensor(np.stack(pictures), codec.dtype)).to(torch.bfloat16)
+            for pictures in ([one.control for one in drawn], [one.dressed for one in drawn])
+        )
+    torch.testing.assert_close(load_file(written)["hand"], control, rtol=0.0, atol=0.0)
+    torch.testing.assert_close(load_file(written)["dressed"], dressed, rtol=0.0, atol=0.0)

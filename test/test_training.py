@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from h2w_ros.commands import train as train_command
 from h2w_ros.condition import Camera, Condition
 from h2w_ros.generator.checkpoint import load_generator
+from h2w_ros.generator.folded_codec import FoldedCodec
 from h2w_ros.generator.presets import preset
 from h2w_ros.geometry import transform
 from h2w_ros.hands.render import HandRenderer
@@ -23,7 +24,7 @@ from h2w_ros.provenance import code_version
 from h2w_ros.session import Session
 from h2w_ros.training import run
 from h2w_ros.training import stages as stages_module
-from h2w_ros.training.cache import VALIDATION_EVERY, episode_pixels, latent_files, load_clips, pixel_files
+from h2w_ros.training.cache import VALIDATION_EVERY, encode_pixels, episode_pixels, latent_files, load_clips, pixel_files
 from h2w_ros.training.run import AveragedWeights, Budget, Progress, RunFolder, learning_rate_factor, optimisers, train
 from h2w_ros.training.stages import Stages
 from h2w_ros.training.whole import train_all
@@ -357,3 +358,34 @@ def test_a_validation_longer_than_the_time_between_saves_leaves_time_to_learn(tm
 
     train(network, RunFolder(tmp_path), loss, optimisers(network, 1e-3, None, 0.0), steps(30), 1, 0.9, slow_validation)
     assert len(asked) == 3  # after steps 11 and 22, and at the end
+
+
+def test_latents_are_made_anew_for_a_model_that_is_shown_other_things(tmp_path: Path) -> None:
+    write_pixels(tmp_path, (0,))
+    files, codec = pixel_files(tmp_path), FoldedCodec(MODEL.codec)
+    bare = replace(MODEL, forearms=False)
+    (written,) = encode_pixels(codec, bare, files, tmp_path)
+    made = written.stat().st_mtime_ns
+    list(encode_pixels(codec, bare, files, tmp_path))
+    assert written.stat().st_mtime_ns == made
+    list(encode_pixels(codec, MODEL, files, tmp_path))
+    assert written.stat().st_mtime_ns > made
+
+
+def test_pixels_of_another_size_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    write_pixels(tmp_path, (0,))
+    larger = replace(MODEL, height_px=2 * MODEL.height_px)
+    with pytest.raises(ValueError, match=r"pixels must be of the model's 48x64, got 48x32 in .*0\.npz.*choose another --run"):
+        list(encode_pixels(FoldedCodec(MODEL.codec), larger, pixel_files(tmp_path), tmp_path))
+
+
+def test_latents_of_two_kinds_of_models_are_refused(tmp_path: Path) -> None:
+    write_pixels(tmp_path, (0, 1))
+    first, second = encode_pixels(FoldedCodec(MODEL.codec), MODEL, pixel_files(tmp_path), tmp_path)
+    record = load_file(second)
+    for left in (first, second):
+        save_file({name: tensor for name, tensor in record.items() if name != "dressed"}, left)
+        with pytest.raises(ValueError, match=r"must all have what .* has, .*'dressed'.*encode"):
+            load_clips(tmp_path)
+        save_file(record, left)
+    assert load_clips(tmp_path).dressed is not None

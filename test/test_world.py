@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from h2w_ros.camera import project
+from h2w_ros.camera import project, scaled
 from h2w_ros.condition import Camera, Condition
 from h2w_ros.geometry import apply, invert, look_at, rotation_angle_rad
 from h2w_ros.hands.model import load_hand_model
@@ -260,3 +260,9 @@ def test_an_unknown_gl_platform_is_named(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "glfw")
     with pytest.raises(ValueError, match="MUJOCO_GL must be"):
         _gl_context.__wrapped__()
+
+
+def test_a_seed_sees_the_same_at_any_size() -> None:
+    wide, square = (sample_camera(np.random.default_rng(5), WorldSpec(width_px=128, height_px=height)) for height in (96, 128))
+    expected = scaled(wide, 128, 128)
+    assert [square.fx, square.fy, square.cx, square.cy] == pytest.approx([expected.fx, expected.fy, expected.cx, expected.cy])

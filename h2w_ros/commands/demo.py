@@ -15,9 +15,9 @@ from h2w_ros.paths import models_dir
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from fractions import Fraction
 
     from h2w_ros.condition import Condition
+    from h2w_ros.generator.config import GeneratorConfig
     from h2w_ros.nodes.rehearsal import Rehearsal
 
 OUTPUTS = ("predicted.mp4", "side_by_side.mp4", "report.json", "bag", "logs")
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     rehearsal = _rehearse(args, path, conditions, table_height_m(None, recording))
     report = make_report(rehearsal, conditions, str(path), args.model, recording.rate_hz * args.rate)
     report.out_of_domain, report.out_of_domain_reason = domain.out_of_domain, domain.reason
-    _write_videos(rehearsal, conditions, args.out, recording.rate_hz, pixel_aspect(config, "squash", recording.scene_image))
+    _write_videos(rehearsal, conditions, args.out, recording.rate_hz, config)
     (args.out / "report.json").write_text(json.dumps(asdict(report), indent=1) + "\n")
     print(summary(report, args.out))
     return 0 if report.frames else 1
@@ -121,11 +121,13 @@ def make_report(rehearsal: Rehearsal, conditions: Sequence[Condition], recording
 MOMENTS_DROPPED = ("tick_without_pose", "tick_without_hand_render", "inbox_full", "no_reference_image", "condition_refused", "restart")
 
 
-def _write_videos(rehearsal: Rehearsal, conditions: Sequence[Condition], out: Path, rate_hz: float, aspect: Fraction) -> None:
-    """Only answered moments: a frame that did not come is not made up. Predicted pixels are shown with this aspect."""
+def _write_videos(rehearsal: Rehearsal, conditions: Sequence[Condition], out: Path, rate_hz: float, config: GeneratorConfig) -> None:
+    """Only answered moments: a frame that did not come is not made up."""
     from h2w_ros.video import VideoWriter
 
-    row = Row(next(condition.image for condition in conditions if condition.image is not None), aspect)
+    scene = next(condition.image for condition in conditions if condition.image is not None)
+    aspect = pixel_aspect(config, "squash", scene)
+    row = Row(scene, aspect)
     with VideoWriter(out / "predicted.mp4", rate_hz, pixel_aspect=aspect) as predicted, VideoWriter(out / "side_by_side.mp4", rate_hz) as rows:
         for condition in conditions:
             frame = rehearsal.frames.get(condition.stamp_ns)

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", type=int, default=8, help="how many (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=49, help="frames an episode, at 16 a second (default: %(default)s)")
     parser.add_argument("--width", type=int, default=128, help="pixels (default: %(default)s)")
-    parser.add_argument("--height", type=int, default=96, help="pixels (default: %(default)s)")
+    parser.add_argument("--height", type=int, default=96, help="pixels (default: %(default)s); cameras see 4:3, squashed into other proportions")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to; episodes that it already holds are refused")
 
@@ -60,10 +60,12 @@ def _write(path: Path, episode: WorldEpisode, spec: WorldSpec) -> None:
     from h2w_ros.video import write_video
     from h2w_ros.world.preview import side_by_side
     from h2w_ros.world.truth_file import write_truth
+    from h2w_ros.world.view import pixel_aspect
 
     with EpisodeWriter(path, spec.rate_hz, domain=SIMULATED_TABLETOP, description=episode.description) as writer:
         for condition, hand, thing in zip(episode.conditions, episode.hand_masks, episode.object_masks, strict=True):
             writer.write(condition, {"hand": hand, "object": thing})
     if episode.truth is not None:
         write_truth(path, episode.truth)
-    write_video(path.with_suffix(".mp4"), side_by_side(episode), spec.rate_hz)
+    shown = side_by_side(episode)
+    write_video(path.with_suffix(".mp4"), shown, spec.rate_hz, pixel_aspect=pixel_aspect(spec.width_px, spec.height_px))

@@ -10,6 +10,7 @@ from numpy import ndarray
 
 from h2w_ros.condition import Image
 from h2w_ros.pictures import labelled_row
+from h2w_ros.world.view import pixel_aspect
 
 LEVELS_KEPT = 0xF8
 """32 levels a channel: the eye hardly sees it, and a PNG has a third of the bytes."""
@@ -22,4 +23,4 @@ def strip(frames_of: Mapping[str, Sequence[Image]], num_moments: int, scale: flo
 
 def _row(name: str, frames: Sequence[Image], num_moments: int, scale: float) -> UInt8[ndarray, "_ _ 3"]:
     moments = np.linspace(0, len(frames) - 1, num_moments).round().astype(int)
-    return labelled_row([frames[i] for i in moments], [f"{name} {i}" for i in moments], scale)
+    return labelled_row([frames[i] for i in moments], [f"{name} {i}" for i in moments], scale, pixel_aspect(frames[0].shape[1], frames[0].shape[0]))

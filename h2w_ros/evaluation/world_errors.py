@@ -112,12 +112,14 @@ class WorldErrors:
             self.depth.add(np.abs(depth_m / true - 1.0)[np.isfinite(true)])
 
     def _add_thing(self, thing: Thing, places_px: Float[ndarray, "T 2"], episode: HeldOutEpisode) -> None:
-        error = np.linalg.norm(places_px - thing.place_px, axis=-1)[1:]
+        camera = episode.conditions[0].camera
+        upright = np.array([1.0, camera.fx / camera.fy])  # squashed pictures count as they were, as wide as they are now
+        error = np.linalg.norm((places_px - thing.place_px) * upright, axis=-1)[1:]
         if not thing.moves:
             self.still.add(error)
             return
-        way = np.linalg.norm(thing.unmoved_px - thing.place_px, axis=-1)[1:]
-        has_moved = way > MOVED_PX_AT_128 * episode.conditions[0].camera.width_px / 128
+        way = np.linalg.norm((thing.unmoved_px - thing.place_px) * upright, axis=-1)[1:]
+        has_moved = way > MOVED_PX_AT_128 * camera.width_px / 128
         self.moved.add(error[has_moved])
         self.unmoved.add(way[has_moved])
 

@@ -263,6 +263,11 @@ class GeneratorConfig:
             _require_equal(*down, "codec.spatial_stride", codec.spatial_stride)
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of pictures."""
+        return self.height_px, self.width_px
+
+    @property
     def small_size(self) -> tuple[int, int]:
         """Height and width of the picture whose places a latent frame holds, `rollout.fold` by `fold` in each."""
         height, width = self.latent_size

@@ -47,10 +47,14 @@ def moved_places(
 
 def static_scenes(block: Sequence[DrawnCondition]) -> list[Image] | None:
     """The static scene of every moment, or None where it is unknown for one of them."""
-    known = [drawn.static for drawn in block if drawn.static is not None]
-    return known if len(known) == len(block) else None
+    return _of_all([drawn.static for drawn in block])
 
 
 def dressed_hands(block: Sequence[DrawnCondition]) -> list[Image] | None:
     """The hands in their colours at every moment; None for a network that does not ask."""
-    return [drawn.dressed for drawn in block if drawn.dressed is not None] or None
+    return _of_all([drawn.dressed for drawn in block])
+
+
+def _of_all(pictures: Sequence[Image | None]) -> list[Image] | None:
+    known = [picture for picture in pictures if picture is not None]
+    return known if len(known) == len(pictures) else None

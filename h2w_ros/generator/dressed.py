@@ -9,7 +9,7 @@ from h2w_ros.generator.config import RefinerConfig
 from h2w_ros.generator.folded_codec import LATENT_SCALE
 
 FULLY_COVERED = 0.25
-"""Hand pictures are black where there is no hand, and no style draws a hand or forearm darker than this."""
+"""Hand pictures are black where there is no hand, and no surface of a solid hand or forearm is drawn darker than this; thin lines may be."""
 
 
 Latents = Float[Tensor, "B Z n h w"]

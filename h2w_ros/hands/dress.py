@@ -20,11 +20,20 @@ HAND = SEGMENTS + 1
 """In a picture of parts; the forearms' segments have 1 .. SEGMENTS, from the wrist on."""
 LEAST_SHARE = 0.002
 """A part that covers less of a picture is not seen well enough to tell its colour."""
-SHADING = 0.3
-"""How far colours follow the shades of the hand's render."""
+LEAST_BRIGHTNESS = 32
+"""What is darker in a hand picture is the noise of its compression."""
+SHADING, MOST_SHADED = 0.3, 1.3
+"""How far colours follow the shades of the hand's render, and the most by which they are lighter or darker for it."""
 EDGE_PX = 5
 LIGHTEST_RGB, DARKEST_RGB = np.array([242.0, 196.0, 168.0]), np.array([64.0, 40.0, 28.0])
-"""Ends of the scale of human skin."""
+"""Ends of a scale of human skin, as cameras show it in ordinary light."""
+RED_SHARE = (0.36, 0.56)
+"""Of skin's red, green and blue."""
+APART, GLOVE_APART = 20.0, 60.0
+"""How far a hand's colour is from that of its surroundings, in RGB; in the simulated world, 96 % of the hands that pictures show, and 18 % of
+those that are taken off them. What is not skin has to stand out more."""
+GAP_PX, RING_PX = 7, 25
+LEAST_RING_PX = 50
 
 Parts = UInt8[ndarray, "*T H W"]
 Colour = Float[ndarray, "3"]
@@ -54,7 +63,23 @@ def dress_by_seed(seed: int) -> Dress:
 
 def parts_of(hands: Image, forearms: UInt8[ndarray, "H W"]) -> UInt8[ndarray, "H W"]:
     """Which part each pixel may show, 0 for none: a hand picture before the segments that `forearms.segments` drew."""
-    return np.where(hands.any(axis=-1), np.uint8(HAND), forearms)
+    return np.where(hands.max(axis=-1) >= LEAST_BRIGHTNESS, np.uint8(HAND), forearms)
+
+
+def shows_hands(picture: Image, parts: UInt8[ndarray, "H W"]) -> bool:
+    """Whether the hands are in the picture: a scene to reach into has none yet, and its table is nobody's skin."""
+    is_hand = (parts == HAND).astype(np.uint8)
+    near, far = (cv2.dilate(is_hand, np.ones((size, size), np.uint8)) for size in (GAP_PX, RING_PX))
+    around = (far > 0) & (near == 0) & (parts == 0)
+    if is_hand.sum() < LEAST_SHARE * is_hand.size or around.sum() < LEAST_RING_PX:
+        return False
+    colour, surroundings = (np.median(picture[mask], axis=0) for mask in (is_hand > 0, around))
+    return bool(np.linalg.norm(colour - surroundings) >= (APART if _is_skin(colour) else GLOVE_APART))
+
+
+def _is_skin(colour: Colour) -> bool:
+    red, green, blue = colour / max(float(colour.sum()), 1.0)
+    return bool(red >= green >= blue and RED_SHARE[0] <= red <= RED_SHARE[1])
 
 
 def seen_dress(pictures: UInt8[ndarray, "*T H W 3"], parts: Parts, shown: Bool[ndarray, "*T H W"], before: Dress) -> Dress:
@@ -76,5 +101,5 @@ def dressed(hands: Image, parts: UInt8[ndarray, "H W"], dress: Dress) -> Image:
     is_hand = parts == HAND
     if is_hand.any():
         shade = hands.max(axis=-1)[is_hand].astype(np.float32)
-        picture[is_hand] *= (1.0 + SHADING * (shade / shade.mean() - 1.0))[:, None]
+        picture[is_hand] *= (1.0 + SHADING * (shade / np.median(shade) - 1.0)).clip(1.0 / MOST_SHADED, MOST_SHADED)[:, None]
     return np.clip(picture + 0.5, 0.0, 255.0).astype(np.uint8)

@@ -11,7 +11,7 @@ import numpy as np
 from h2w_ros.condition import Condition
 from h2w_ros.episodes.episode import Episode
 from h2w_ros.hands.render import HandRenderer
-from h2w_ros.pictures import BACKGROUND, AnySize, labelled, resized
+from h2w_ros.pictures import BACKGROUND, AnySize, labelled, resized, widened
 from h2w_ros.synthesis.work import PROVENANCE
 
 SHOWN_MOMENTS = 8
@@ -42,7 +42,8 @@ def _cell(condition: Condition) -> AnySize:
     if hands is None:
         hands = HandRenderer().render(condition.hands, condition.camera, condition.T_world_camera)
     assert condition.image is not None
-    return np.concatenate([resized(condition.image, CELL_HEIGHT_PX), resized(hands, CELL_HEIGHT_PX)])
+    aspect = condition.camera.fy / condition.camera.fx
+    return np.concatenate([resized(widened(picture, aspect), CELL_HEIGHT_PX) for picture in (condition.image, hands)])
 
 
 def _title(episode: Episode) -> str:

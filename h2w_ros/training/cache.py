@@ -28,7 +28,7 @@ from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.motion import Moment, places_since
 from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.hands.cover import hidden_by_hands
-from h2w_ros.hands.dress import Dress, dress_by_seed, dressed, parts_of, seen_dress
+from h2w_ros.hands.dress import Dress, dress_by_seed, dressed, parts_of, seen_dress, shows_hands
 from h2w_ros.hands.forearms import segments, with_forearms
 from h2w_ros.hands.grip import grips_world
 from h2w_ros.hands.render import HandRenderer
@@ -160,16 +160,24 @@ def _by_seed(files: Iterable[Path]) -> list[Path]:
 def encode_pixels(codec: PictureCodec, model: GeneratorConfig, files: Iterable[Path], folder: Path) -> Iterator[Path]:
     """Writes the latents that pixel files do not have yet, or have for a model that is shown other things; yields each file as it is done."""
     (folder / "latents").mkdir(parents=True, exist_ok=True)
-    shown = {"shown": json.dumps({"size": model.small_size, "forearms": model.forearms, "dressed": model.dressed})}
+    shown = {"shown": json.dumps({"size": model.size, "forearms": model.forearms, "dressed": model.dressed})}
     for path in files:
         out = path.parent.parent / "latents" / f"{path.stem}.safetensors"
         out.parent.mkdir(exist_ok=True)
         if not out.exists() or _metadata(out) != shown:
             with np.load(path) as file:
-                encoded = _encoded(codec, model, file)
-            save_file(encoded, out.with_suffix(".part"), metadata=shown)
+                pixels = dict(file)
+            _check_size(path, pixels["image"], model)
+            save_file(_encoded(codec, model, pixels), out.with_suffix(".part"), metadata=shown)
             out.with_suffix(".part").replace(out)
         yield out
+
+
+def _check_size(path: Path, pictures: np.ndarray, model: GeneratorConfig) -> None:
+    if pictures.shape[1:3] != model.size:
+        (height, width), (asked_height, asked_width) = pictures.shape[1:3], model.size
+        rule = f"pixels must be of the model's {asked_width}x{asked_height}, got {width}x{height} in {path}"
+        raise ValueError(f"{rule}: they are another model's; choose another --run, or remove {path.parent} and its latents")
 
 
 def _metadata(path: Path) -> dict[str, str]:
@@ -182,11 +190,10 @@ def _encoded(codec: PictureCodec, model: GeneratorConfig, pixels: Mapping[str, n
     knows_scene = "static" in pixels
     pictures = {name: pixels[name] for name in PICTURES if name in pixels}
     camera, grips = _camera(pixels["camera"]), pixels["T_world_grips"].astype(np.float64)
-    hidden = hidden_by_hands(pictures["image"][0], pictures["hand"][0], grips[0], camera, pixels["T_world_camera"][0])
-    if knows_scene:
-        pictures["photo"] = _photo_from_everywhere(pixels, hidden)
-    if model.dressed:
-        pictures["dressed"] = _dressed_hands(pixels, hidden, model.forearms)
+    if knows_scene or model.dressed:
+        hidden = hidden_by_hands(pictures["image"][0], pictures["hand"][0], grips[0], camera, pixels["T_world_camera"][0])
+        pictures |= {"photo": _photo_from_everywhere(pixels, hidden)} if knows_scene else {}
+        pictures |= {"dressed": _dressed_hands(pixels, hidden, model.forearms)} if model.dressed else {}
     if model.forearms:
         pictures["hand"] = _hands_and_forearms(pixels)
     arrays = {name: codec.encode(to_tensor(frames, codec.dtype)).to(torch.bfloat16).contiguous() for name, frames in pictures.items()}
@@ -217,7 +224,8 @@ def _dressed_hands(pixels: Mapping[str, np.ndarray], hidden: np.ndarray, with_ar
     size = hands.shape[1], hands.shape[2]
     arms = [segments(size, grips[k], camera, pose) if with_arms else np.zeros(size, np.uint8) for k, pose in enumerate(pixels["T_world_camera"])]
     parts = np.stack([parts_of(*drawn) for drawn in zip(hands, arms, strict=True)])
-    dress = seen_dress(pixels["image"][0], parts[0], hidden, _worn(pixels, parts))
+    dress, first = _worn(pixels, parts), pixels["image"][0]
+    dress = seen_dress(first, parts[0], hidden, dress) if shows_hands(first, parts[0]) else dress
     return np.stack([dressed(*drawn, dress) for drawn in zip(hands, parts, strict=True)])
 
 
@@ -251,6 +259,7 @@ def load_clips(folder: Path, validation: bool = False) -> ClipSource:
     for row, path in enumerate(files):
         record = {**UNTOLD, **load_file(path)}
         stacked = stacked or {name: torch.empty((len(files), *tensor.shape), dtype=tensor.dtype) for name, tensor in record.items()}
+        _check_like(path, record, files[0], stacked)
         for name, tensor in record.items():
             stacked[name][row] = tensor
     logger.info("%d episodes of %d frames from %s", len(files), stacked["image"].shape[1], folder)
@@ -259,6 +268,15 @@ def load_clips(folder: Path, validation: bool = False) -> ClipSource:
     knows_scene, num_carried = (stacked[name].numpy() for name in UNTOLD)
     pictures = image, static, hand, photo, stacked.get("dressed")
     return ClipSource(*pictures, hand_share, object_share, poses.numpy(), grips, cameras.numpy(), knows_scene, num_carried)
+
+
+def _check_like(path: Path, record: Mapping[str, Tensor], first: Path, stacked: Mapping[str, Tensor]) -> None:
+    """ValueError for latents of two kinds of models in one folder."""
+    for name in sorted(record.keys() | stacked.keys()):
+        got, expected = (None if tensors.get(name) is None else tuple(tensors[name].shape) for tensors in (record, stacked))
+        if got is None or expected is None or got != expected[1:]:
+            rule = f"latents to train on must all have what {first} has, got {got} for {name!r} in {path}, not {expected and expected[1:]}"
+            raise ValueError(f"{rule}: run `h2w train encode` again, or remove latents whose pixels are gone")
 
 
 def _is_chosen(path: Path, validation: bool) -> bool:

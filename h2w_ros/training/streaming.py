@@ -107,7 +107,10 @@ class StreamingLessons:
 def validation_loss(
     transformer: Transformer, model: GeneratorConfig, source: ClipSource, config: StreamTraining, weights: CausalTraining, num_blocks: int = 24
 ) -> float:
-    """Mean loss of streams that never see the truth, with the photo as their static scene: the same streams at every call."""
+    """Mean loss of streams that never see the truth, with the photo as their static scene: the same streams at every call.
+
+    Where the first picture shows no hand, hands have their true colours, which nobody knows in a session.
+    """
     alone = replace(config, streams=len(source.image), groups=1, frames_together=1, seen_share=(1e-9, 1e-9), other_looks=False, carried_share=0.0)
     lessons = StreamingLessons(transformer, model, source, alone, replace(weights, photo_share=1.0, static_share=0.0), seed=0)
     return float(np.mean([lessons.loss().item() for _ in range(min(num_blocks, source.image.shape[1] - 1))]))

@@ -35,7 +35,7 @@ class WorldEpisode:
 
 
 def simulate(seed: int, spec: WorldSpec | None = None) -> WorldEpisode:
-    """The episode of this seed, the same bit for bit on one machine for one WORLD_VERSION.
+    """The episode of this seed, the same bit for bit on one machine for one WORLD_VERSION and spec.
 
     Raises UnstableSimulationError for the rare seed whose physics fails, OSError when OpenGL is missing.
     """

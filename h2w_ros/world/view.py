@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from jaxtyping import Float
@@ -19,6 +20,11 @@ MIN_DEPTH_M = 0.12
 
 ASPECT = (4, 3)
 """Width to height of what cameras see."""
+
+
+def pixel_aspect(width_px: int, height_px: int) -> Fraction:
+    """How much wider than high the pixels of pictures of this size are to be shown."""
+    return Fraction(ASPECT[0] * height_px, ASPECT[1] * width_px)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +77,7 @@ def sample_camera(rng: np.random.Generator, spec: WorldSpec) -> Camera:
     """
     fx = spec.width_px / (2 * np.tan(np.radians(rng.uniform(*spec.hfov_deg)) / 2))
     off_x, off_y = np.clip(rng.normal(0, 0.5, 2), -1, 1) * spec.off_centre
-    squashed = spec.height_px * ASPECT[0] / (spec.width_px * ASPECT[1])
-    fy = squashed * fx * np.exp(np.clip(rng.normal(0, 0.5), -1, 1) * np.log1p(spec.anisotropy))
+    fy = float(pixel_aspect(spec.width_px, spec.height_px)) * fx * np.exp(np.clip(rng.normal(0, 0.5), -1, 1) * np.log1p(spec.anisotropy))
     return Camera(spec.width_px, spec.height_px, fx, fy, (0.5 + off_x) * spec.width_px, (0.5 + off_y) * spec.height_px)
 
 

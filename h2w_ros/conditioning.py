@@ -18,7 +18,7 @@ from h2w_ros.generator.motion import Moment
 from h2w_ros.generator.rays import RayTrack
 from h2w_ros.geometry import Transform
 from h2w_ros.hands.cover import hidden_by_hands
-from h2w_ros.hands.dress import dress_by_seed, dressed, parts_of, seen_dress, shows_hands
+from h2w_ros.hands.dress import dress_by_seed, dressed, parts_of, renewed_dress
 from h2w_ros.hands.forearms import segments, with_forearms
 from h2w_ros.hands.grip import grips_world
 from h2w_ros.hands.render import HandRenderer
@@ -98,9 +98,8 @@ class ConditionDrawer:
             return
         hands, view, T_world_grips = self.hands(condition), self.view_of(condition), grips_world(condition.hands)
         hidden = hidden_by_hands(picture, hands, T_world_grips, *view)
-        parts = self._parts(hands, T_world_grips, view)
-        if self._is_dressed and shows_hands(picture, parts):
-            self._dress = seen_dress(picture, parts, hidden, self._dress)
+        if self._is_dressed:
+            self._dress = renewed_dress(self._dress, picture, self._parts(hands, T_world_grips, view), hidden)
         if self._table_height_m is not None:
             self._photo = TablePhoto(without(picture, hidden, self._static_scene(condition)), *view, self._table_height_m)
 

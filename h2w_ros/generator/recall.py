@@ -76,11 +76,13 @@ class Recalled:
         return Recall(remembered(noted, self.memory), origins, self.fold)
 
 
-def seen_beside(network: TransformerConfig, kept: Recalled | None, plucker: Float[Tensor, "B c n H W"] | None) -> Float[Tensor, "B M n h w"] | None:
+def seen_beside(
+    network: TransformerConfig, kept: Recalled | None, plucker: Float[Tensor, "B c n H W"] | None, device: torch.device
+) -> Float[Tensor, "B M n h w"] | None:
     """What the refiner sees beside conditions and the frame before: what is kept in mind, and the rays at its places; None if it asks for neither."""
     refiner, channels = network.refiner, [] if kept is None else [kept.channels]
     if refiner is not None and refiner.rays and plucker is not None:
-        small = F.avg_pool2d(plucker.transpose(1, 2).flatten(0, 1).float(), network.downscale_factor_control_adapter // refiner.fold)
+        small = F.avg_pool2d(plucker.to(device).transpose(1, 2).flatten(0, 1).float(), network.downscale_factor_control_adapter // refiner.fold)
         channels.append(F.pixel_unshuffle(small, refiner.fold).unflatten(0, (plucker.shape[0], -1)).transpose(1, 2))
     return torch.cat(channels, dim=1) if channels else None
 

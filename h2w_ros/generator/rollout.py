@@ -156,7 +156,7 @@ class Rollout:
         previous, layers = self._past(conditions)
         kept = self._recalled(conditions, layers)
         layers = layers if kept is None else kept.layers
-        beside = seen_beside(self.transformer.config, kept, None if conditions.plucker is None else conditions.plucker.to(self.device))
+        beside = seen_beside(self.transformer.config, kept, conditions.plucker, self.device)
         refined = self.transformer.refine(draft, inputs, previous, self._reference_control, beside)
         output, noted = (out.float() for out in refined)
         self.drawn = output, layers
@@ -213,9 +213,8 @@ class Rollout:
     def _recalled(self, conditions: BlockConditions, layers: tuple[Tensor, ...]) -> Recalled | None:
         if self._recall is None or self._reference is None:
             return None
-        dressed, control = (None if x is None else x.to(self.device) for x in (conditions.dressed, conditions.control))
-        assert control is not None  # every condition has it
-        dressed = dressed_layer(self.transformer.config.refiner, dressed, control, layers[1])
+        coloured = None if conditions.dressed is None else conditions.dressed.to(self.device)
+        dressed = dressed_layer(self.transformer.config.refiner, coloured, conditions.control.to(self.device), layers[1])
         return recalled(self._recall, conditions.places, self._reference, layers, conditions.static is not None, dressed)
 
     def _prepare(self, conditions: BlockConditions, reference: Tensor) -> _Block:

@@ -82,6 +82,11 @@ def _is_skin(colour: Colour) -> bool:
     return bool(red >= green >= blue and RED_SHARE[0] <= red <= RED_SHARE[1])
 
 
+def renewed_dress(before: Dress, picture: Image, parts: UInt8[ndarray, "H W"], shown: Bool[ndarray, "H W"]) -> Dress:
+    """The dress as a picture shows it, if it shows the hands; see `seen_dress`."""
+    return seen_dress(picture, parts, shown, before) if shows_hands(picture, parts) else before
+
+
 def seen_dress(pictures: UInt8[ndarray, "*T H W 3"], parts: Parts, shown: Bool[ndarray, "*T H W"], before: Dress) -> Dress:
     """The dress with its colours renewed where these pictures, of one or more moments, show them. `shown`: pixels that show hands or forearms."""
     least = LEAST_SHARE * parts.shape[-2] * parts.shape[-1]

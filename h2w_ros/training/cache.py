@@ -28,7 +28,7 @@ from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.motion import Moment, places_since
 from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.hands.cover import hidden_by_hands
-from h2w_ros.hands.dress import Dress, dress_by_seed, dressed, parts_of, seen_dress, shows_hands
+from h2w_ros.hands.dress import Dress, dress_by_seed, dressed, parts_of, renewed_dress, seen_dress
 from h2w_ros.hands.forearms import segments, with_forearms
 from h2w_ros.hands.grip import grips_world
 from h2w_ros.hands.render import HandRenderer
@@ -224,8 +224,7 @@ def _dressed_hands(pixels: Mapping[str, np.ndarray], hidden: np.ndarray, with_ar
     size = hands.shape[1], hands.shape[2]
     arms = [segments(size, grips[k], camera, pose) if with_arms else np.zeros(size, np.uint8) for k, pose in enumerate(pixels["T_world_camera"])]
     parts = np.stack([parts_of(*drawn) for drawn in zip(hands, arms, strict=True)])
-    dress, first = _worn(pixels, parts), pixels["image"][0]
-    dress = seen_dress(first, parts[0], hidden, dress) if shows_hands(first, parts[0]) else dress
+    dress = renewed_dress(_worn(pixels, parts), pixels["image"][0], parts[0], hidden)
     return np.stack([dressed(*drawn, dress) for drawn in zip(hands, parts, strict=True)])
 
 

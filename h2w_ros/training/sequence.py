@@ -50,7 +50,7 @@ class ClipSequence:
         recall = self._recall_before()
         rays = self._rays[:, :, list(self.layout.noisy)]
         if recall is None:
-            beside = seen_beside(self.transformer.config, None, rays)
+            beside = seen_beside(self.transformer.config, None, rays, rays.device)
             return self.transformer.refine(drafts, inputs, seen, self.batch.control[:, :, :1], beside)[0].float(), layers
         frames = []
         for i in range(drafts.shape[2]):
@@ -59,7 +59,7 @@ class ClipSequence:
             dressed = self._dressed(self.layout.noisy[i], given[1])
             kept = recalled(recall, self._places_at(now), self.batch.image[:, :, :1], given, self.batch.has_static, dressed)
             draft, inputs_now, seen_now = (part[:, :, now] for part in (drafts, inputs, seen))
-            beside = seen_beside(self.transformer.config, kept, rays[:, :, now])
+            beside = seen_beside(self.transformer.config, kept, rays[:, :, now], rays.device)
             output, noted = (out.float() for out in self.transformer.refine(draft, inputs_now, seen_now, self.batch.control[:, :, :1], beside))
             frames.append((output, kept.layers))
             recall = kept.after(layered(output, kept.layers)[1], noted)

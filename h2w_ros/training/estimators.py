@@ -18,6 +18,7 @@ from h2w_ros.evaluation.estimators import save_estimators
 from h2w_ros.training.cache import VALIDATION_EVERY
 from h2w_ros.training.estimator_data import SEEDS_FROM, simulate_truth
 from h2w_ros.training.estimator_lessons import Lesson, lessons
+from h2w_ros.training.precision import mixed_precision
 from h2w_ros.training.run import Budget, RunFolder, optimisers, train
 from h2w_ros.world.spec import WORLD_VERSION
 
@@ -41,7 +42,7 @@ def train_estimators(folder: Path, episodes: int, workers: int, budget: Budget, 
     source = lessons(taught, network.config, BATCH_EPISODES, np.random.default_rng((seed, run.progress().step)))
 
     def loss(_step: int, _spent: float) -> Tensor:
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with mixed_precision(device):
             return sum_of(losses(network, next(source).to(device)))
 
     chosen = optimisers(network, LEARNING_RATE, None, WEIGHT_DECAY)

@@ -25,6 +25,7 @@ from h2w_ros.training.cache import ClipSource
 from h2w_ros.training.clip_rays import ClipRays
 from h2w_ros.training.config import CausalTraining, MatchingTraining
 from h2w_ros.training.forcing import ClipBatch, Layout, batch_places
+from h2w_ros.training.precision import mixed_precision
 from h2w_ros.training.processes import SharedRandom
 from h2w_ros.training.run import GRADIENT_NORM
 from h2w_ros.training.teacher import draw_clips, draw_sigma, flow_loss, whole_clip
@@ -150,7 +151,7 @@ class DistributionMatching:
 
     def _autocast(self) -> torch.autocast:
         """A new one for every use: it keeps the weights' bfloat16 copies, which an update makes old."""
-        return torch.autocast(self._source.image.device.type, torch.bfloat16)
+        return mixed_precision(self._source.image.device)
 
     def _noise(self, sample: Tensor) -> tuple[Tensor, Tensor]:
         sigma = draw_sigma(len(sample), self._config.shift, self._random)

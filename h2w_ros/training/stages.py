@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from h2w_ros.generator.bidirectional import noise_levels
-from h2w_ros.generator.checkpoint import save_generator
+from h2w_ros.generator.checkpoint import native_dtype, save_generator
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.convolutions import Refiner
 from h2w_ros.generator.folded_codec import FoldedCodec
@@ -38,6 +38,7 @@ from h2w_ros.training.dreams import DreamBank
 from h2w_ros.training.encoding import encode_all
 from h2w_ros.training.forcing import clip_geometry, draw_batch, draw_layout
 from h2w_ros.training.matching import DistributionMatching
+from h2w_ros.training.precision import mixed_precision
 from h2w_ros.training.processes import ALONE, Processes, SharedRandom
 from h2w_ros.training.run import Budget, Losses, RunFolder, optimisers, train
 from h2w_ros.training.streaming import StreamingLessons, validation_loss
@@ -133,7 +134,7 @@ class Stages:
         batches = iter(PictureSource(files, config, rng))
 
         def loss(_step: int, _spent: float) -> Tensor:
-            with torch.autocast(self._device_type, torch.bfloat16):
+            with mixed_precision(self.torch_device):
                 return codec_loss(codec, next(batches).to(self.torch_device), config, random)
 
         chosen = optimisers(codec, config.learning_rate, None, 0.0)
@@ -161,7 +162,7 @@ class Stages:
 
     def encode(self, workers: int = 1, pixels_kept: int | None = None) -> None:
         """Fills `latents/` from `pixels/`, of which only the first so many stay."""
-        codec = self.frozen_codec().to(torch.bfloat16)
+        codec = self.frozen_codec().to(native_dtype(self.torch_device))
         files = pixel_files(self.folder)
         for number, file in enumerate(
             tqdm(encode_all(codec, self.model, files, self.folder, workers), total=len(files), desc="encode", unit="episode")
@@ -200,7 +201,7 @@ class Stages:
 
         def loss(_step: int, _spent: float) -> Tensor:
             batch = draw_clips(source, weights, config.batch_clips, int(rng.choice(config.clip_frames)), rng, self.processes)
-            with torch.autocast(self._device_type, torch.bfloat16):
+            with mixed_precision(self.torch_device):
                 return teacher_loss(teacher, model, config, batch, rays, shared)
 
         chosen = optimisers(teacher, config.adam_learning_rate, config.muon_learning_rate, weights.weight_decay)
@@ -225,7 +226,7 @@ class Stages:
             stage = config if step >= config.generated_history_from_step else replace(config, generated_history_share=0.0)
             layout = draw_layout(config, model.rollout.window, model.rollout.sink, rng)
             batch = draw_batch(source, layout, config, rng, dreams).part(self.processes.part(config.batch_clips))
-            with torch.autocast(self._device_type, torch.bfloat16):
+            with mixed_precision(self.torch_device):
                 return causal_loss(transformer, model, stage, batch, clip_geometry(source, model, rays, batch, layout), layout, shared)
 
         self._train_transformer(transformer, folder, loss, budget, config)
@@ -254,7 +255,7 @@ class Stages:
             layout = draw_layout(weights, model.rollout.window, model.rollout.sink, rng)
             batch = draw_batch(source, layout, weights, rng).part(self.processes.part(weights.batch_clips))
             geometry = clip_geometry(source, model, rays, batch, layout)
-            with torch.autocast(self._device_type, torch.bfloat16):
+            with mixed_precision(self.torch_device):
                 return distilled.loss(config, weights, batch, geometry, layout, levels, shared)
 
         first_step = folder.progress().step
@@ -350,10 +351,6 @@ class Stages:
     def torch_device(self) -> torch.device:
         """Where this process trains."""
         return self.processes.device(self.device)
-
-    @property
-    def _device_type(self) -> str:
-        return self.torch_device.type
 
     def _random(self, folder: RunFolder, own: bool = False) -> tuple[np.random.Generator, torch.Generator]:
         """Sources of randomness that follow from the seed and the step at which this session begins; every process its own, or all the same."""

@@ -22,6 +22,7 @@ from h2w_ros.training.augment import draw_looks, plain_looks
 from h2w_ros.training.cache import ClipSource
 from h2w_ros.training.carried import drawing_shares
 from h2w_ros.training.config import CausalTraining, StreamTraining
+from h2w_ros.training.precision import mixed_precision
 from h2w_ros.training.streamed import StreamedEpisodes
 
 
@@ -62,12 +63,12 @@ class StreamingLessons:
         """Losses along one rollout of new episodes."""
         shown, ranks = self._draw_streams()
         rollout = Rollout(self._transformer, self._model.rollout, seeds=self._rng.integers(2**31, size=len(ranks)).tolist())
-        with torch.autocast(self._device.type, torch.bfloat16):
+        with mixed_precision(self._device):
             rollout.start(shown.picture(0), shown.conditions(0))
         errors: list[Tensor] = []
         for index in range(1, num_blocks + 1):
             target, weight, conditions = shown.picture(index), shown.weight(index, self._weights), shown.conditions(index)
-            with torch.autocast(self._device.type, torch.bfloat16):
+            with mixed_precision(self._device):
                 predicted = rollout.generate(conditions)
                 rollout.commit(self._context(predicted.detach(), target, self._seen_share(ranks)))
             errors.append(robust_error(predicted, target, weight, self._config.tolerance) + self._choice_error(rollout, target, weight))

@@ -21,6 +21,7 @@ from h2w_ros.training.cache import ClipSource
 from h2w_ros.training.clip_rays import ClipRays
 from h2w_ros.training.config import CausalTraining, TeacherTraining
 from h2w_ros.training.forcing import ClipBatch, Layout, draw_batch
+from h2w_ros.training.precision import mixed_precision
 from h2w_ros.training.processes import Processes, SharedRandom, weighted_mean
 
 TEACHER = "-teacher"
@@ -78,5 +79,5 @@ def teacher_validation(
     """The loss on kept-back episodes, the same clips and noise at every call."""
     rng, random = np.random.default_rng(0), SharedRandom(torch.Generator(source.image.device).manual_seed(0))
     batch = draw_clips(source, weights, min(most_clips, len(source.image)), max(config.clip_frames), rng, random.processes)
-    with torch.autocast(source.image.device.type, torch.bfloat16):
+    with mixed_precision(source.image.device):
         return teacher_loss(teacher, model, config, batch, ClipRays(source, model), random).item()

@@ -34,6 +34,7 @@ class Branches:
         self.num_candidates, self.frames_per_block, self.rate_hz = num_candidates, frames_per_block, rate_hz
         self._stream = stream
         self._drawers = [drawer.branch()] * num_candidates  # one for all, for as long as all look from one place
+        self._things = [None if drawer.things is None else drawer.things.branch() for _ in range(num_candidates)]
         self._pending: list[list[DrawnCondition]] = []
 
     def push(self, conditions: Sequence[Condition]) -> BranchedBlock | None:
@@ -58,5 +59,5 @@ class Branches:
                 drawer = before.branch()
                 looks[look] = drawer, drawer.surroundings(condition)
             self._drawers[index], around = looks[look]
-            drawn.append(self._drawers[index].draw_within(around, condition))
+            drawn.append(self._drawers[index].draw_within(around, condition, self._things[index]))
         return drawn

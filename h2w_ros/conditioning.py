@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
 from h2w_ros.camera import PluckerMap, Resize, ResizePolicy, intrinsics
@@ -20,24 +20,54 @@ from h2w_ros.geometry import Transform
 from h2w_ros.hands.cover import hidden_by_hands
 from h2w_ros.hands.dress import dress_by_seed, dressed, parts_of, renewed_dress
 from h2w_ros.hands.forearms import segments, with_forearms
-from h2w_ros.hands.grip import grips_world
+from h2w_ros.hands.grip import grips_world, joints_world
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.scene.behind import without
 from h2w_ros.scene.table_photo import TablePhoto
+from h2w_ros.things.handling import load_handling
+from h2w_ros.things.lifting import load_lifter
+from h2w_ros.things.table_scene import TableScene
 
 View = tuple[Camera, Transform]
 Grips = Float[ndarray, "2 4 4"]
+Mask = Bool[ndarray, "H W"]
 
 MIN_KNOWN = 0.5
 """A static scene of which less is known, with no photo to fill it from, is unknown: the rest would be made up."""
 
 
 @dataclass(frozen=True, eq=False)
+class SceneSeen:
+    """The scene without hands from one camera, as far as it does not depend on them."""
+
+    untouched: Image | None
+    """What the condition brings."""
+    known: Mask | None
+    """Where that has no holes; None: everywhere."""
+    table: Image | None
+    """The photo on the table; bare, where things are drawn by themselves."""
+
+    def by_now(self, things: TableScene | None, view: View) -> Image | None:
+        """As it should look by now, what was moved where it is: the untouched scene, else the photo, else unknown.
+
+        Networks learn what a static scene is from whole pictures, of which the photo's are guesses wherever its edge is
+        continued. So holes of a render become such guesses: the photo on the table, or what is around them.
+        """
+        if self.untouched is None:
+            return self._imagined(things, view)
+        shown = self.untouched if things is None else things.over_untouched(self.untouched, self.table, view)
+        return shown if self.known is None else without(shown, ~self.known, self._imagined(things, view))
+
+    def _imagined(self, things: TableScene | None, view: View) -> Image | None:
+        return self.table if self.table is None or things is None else things.over_bare_table(self.table, view)
+
+
+@dataclass(frozen=True, eq=False)
 class Surroundings:
-    """What does not depend on the hands: rays, and the untouched scene where it is known."""
+    """What does not depend on the hands."""
 
     plucker: PluckerMap
-    static: Image | None
+    scene: SceneSeen
 
 
 class ConditionDrawer:
@@ -55,29 +85,37 @@ class ConditionDrawer:
         self._rays = RayTrack(config.rays, config.width_px, config.height_px)
         self._photo: TablePhoto | None = None
         self._dress = dress_by_seed(0)
+        self.things = None
+        if config.things and self._table_height_m is not None:
+            self.things = TableScene(load_lifter(), load_handling(), self._table_height_m)
+        """What hands have moved by now, in this drawer's stream; whoever draws for several gives each its own."""
 
     def begin(self, seed: int = 0) -> ConditionDrawer:
         """A drawer for a new stream. The seed says how hands look until a picture shows them."""
         fresh = copy.copy(self)
         fresh._rays, fresh._photo, fresh._dress = self._rays.begin(), None, dress_by_seed(seed)
+        fresh.things = None if self.things is None else self.things.begin()
         return fresh
 
     def branch(self) -> ConditionDrawer:
         """A drawer that goes on from here by itself."""
         twin = copy.copy(self)
         twin._rays = self._rays.branch()
+        twin.things = None if self.things is None else self.things.branch()
         return twin
 
     def draw(self, condition: Condition) -> DrawnCondition:
         """The stream's next condition as pictures and rays."""
-        return self.draw_within(self.surroundings(condition), condition)
+        return self.draw_within(self.surroundings(condition), condition, self.things)
 
-    def draw_within(self, around: Surroundings, condition: Condition) -> DrawnCondition:
-        """The condition whose surroundings are drawn already."""
+    def draw_within(self, around: Surroundings, condition: Condition, things: TableScene | None) -> DrawnCondition:
+        """The condition whose surroundings are drawn already, its hands acting on these things."""
         hands, view, T_world_grips = self.hands(condition), self.view_of(condition), grips_world(condition.hands)
         control = with_forearms(hands, T_world_grips, *view) if self._has_forearms else hands
         coloured = dressed(hands, self._parts(hands, T_world_grips, view), self._dress) if self._is_dressed else None
-        return DrawnCondition(hands, control, around.plucker, self._moment(view, T_world_grips), around.static, coloured)
+        if things is not None:
+            things.advance(joints_world(condition.hands), T_world_grips)
+        return DrawnCondition(hands, control, around.plucker, self._moment(view, T_world_grips), around.scene.by_now(things, view), coloured)
 
     def hands(self, condition: Condition) -> Image:
         """The hands alone; a ready-made hand render is taken as it is."""
@@ -87,7 +125,8 @@ class ConditionDrawer:
 
     def surroundings(self, condition: Condition) -> Surroundings:
         """Rays and static scene of the stream's next condition."""
-        return Surroundings(self._rays.push(self.resize.kept(condition.camera), condition.T_world_camera), self._static_scene(condition))
+        rays = self._rays.push(self.resize.kept(condition.camera), condition.T_world_camera)
+        return Surroundings(rays, self._scene(condition))
 
     def take_picture(self, picture: Image, condition: Condition) -> None:
         """From now on the table and the hands look as in this picture of the generator's size, taken at this moment.
@@ -101,7 +140,15 @@ class ConditionDrawer:
         if self._is_dressed:
             self._dress = renewed_dress(self._dress, picture, self._parts(hands, T_world_grips, view), hidden)
         if self._table_height_m is not None:
-            self._photo = TablePhoto(without(picture, hidden, self._static_scene(condition)), *view, self._table_height_m)
+            shown = None if self.things is None else self.things.take_picture(picture, hidden, view, joints_world(condition.hands), T_world_grips)
+            self._photo = TablePhoto(self._bare(picture, hidden, shown, condition), *view, self._table_height_m)
+
+    def _bare(self, picture: Image, hidden: Mask, things: Mask | None, condition: Condition) -> Image:
+        """The picture without hands, and where things are drawn by themselves, without these: as it was known before, or guessed from around it."""
+        scene = self._scene(condition)
+        if things is None:
+            return without(picture, hidden, scene.by_now(None, self.view_of(condition)))
+        return without(picture, hidden | things, scene.table)
 
     def view_of(self, condition: Condition) -> View:
         """The camera at the generator's size, and where it is."""
@@ -119,18 +166,13 @@ class ConditionDrawer:
         arrays = intrinsics(camera), T_world_camera, T_world_grips, np.array(table_height_m)
         return Moment(*(torch.from_numpy(array.astype(np.float32))[None] for array in arrays))
 
-    def _static_scene(self, condition: Condition) -> Image | None:
-        """The untouched scene from this camera: the condition's own render, else the photo on the table, else unknown.
-
-        Networks learn what a static scene is from whole pictures, of which the photo's are guesses wherever its edge is
-        continued. So holes of a render become such guesses: the photo, or what is around them.
-        """
-        photo = None if self._photo is None else self._photo.render(*self.view_of(condition))
+    def _scene(self, condition: Condition) -> SceneSeen:
+        """What is known of the scene: the render that the condition brings, unless it shows too little, and the photo on the table."""
+        table = None if self._photo is None else self._photo.render(*self.view_of(condition))
         if condition.static_render is None:
-            return photo
+            return SceneSeen(None, None, table)
         if condition.static_known is None:
-            return self.resize.picture(condition.static_render)
+            return SceneSeen(self.resize.picture(condition.static_render), None, table)
         picture, known = self.resize.partial(condition.static_render, condition.static_known)
-        if photo is None and np.mean(known) < MIN_KNOWN:
-            return None
-        return np.where(known[..., None], picture, photo) if photo is not None else without(picture, ~known)
+        is_enough = table is not None or np.mean(known) >= MIN_KNOWN
+        return SceneSeen(picture, known, table) if is_enough else SceneSeen(None, None, None)

@@ -22,6 +22,7 @@ STAGES = {
     "stream": "train it on in its own stream",
     "distill": "to the rollout's few steps, by --phase: consistency, then matching (DMD) on its own streams",
     "ship": "write the averaged weights as a model folder",
+    "things": "by itself: simulate ground truth and train the networks that lift a picture's things and move them as hands do",
     "estimators": "by itself: simulate ground truth and train the networks that `h2w evaluate` measures with",
 }
 
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "stages, in order: " + "; ".join(f"{name}: {text}" for name, text in STAGES.items()) + ". Each goes on where it stopped."
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("name", nargs="?", help="recipe: its name, as --recipe")
-    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/RECIPE or runs/RECIPE-ABLATION, runs/estimators)")
+    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/RECIPE or runs/RECIPE-ABLATION, runs/estimators, runs/things)")
     parser.add_argument("--recipe", default="tiny", help="named training configuration: tiny, tiny-gpu, debug (default: %(default)s)")
     parser.add_argument(
         "--ablate",
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=30.0, help="recipe and trained stages: time budget of this session (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="trained stages: end at this step of the whole run, if that comes first")
-    parser.add_argument("--episodes", type=int, default=1000, help="simulate, estimators: how many (default: %(default)s)")
+    parser.add_argument("--episodes", type=int, default=1000, help="simulate, things, estimators: how many (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="simulate, encode: processes (default: %(default)s)")
     parser.add_argument("--from", type=Path, dest="source", metavar="DIR", help="recorded: folder of episodes; its name is the source's name")
     parser.add_argument("--weight", type=float, default=1.0, help="recorded: how many of its clips for each of the world's (default: %(default)g)")
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--phase", choices=("consistency", "matching", "both"), default="both", help="distill: which (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="trained stages: where to train, cpu or cuda (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="PyTorch threads (default: $OMP_NUM_THREADS, else 1)")
-    parser.add_argument("--out", type=Path, help="ship, estimators: where the weights go (default: models/ and the name of the run)")
+    parser.add_argument("--out", type=Path, help="ship, things, estimators: where the weights go (default: models/ and the name of the run)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     budget = Budget(args.minutes, args.steps)
     if args.stage == "estimators":
         return _estimators(args, budget)
+    if args.stage == "things":
+        return _things(args, budget)
     if args.stage == "recorded":
         return _recorded(args)
     check_device(args.device)
@@ -115,4 +118,13 @@ def _estimators(args: argparse.Namespace, budget: Budget) -> int:
 
     folder, out = args.run or Path("runs/estimators"), args.out or Path("models/estimators")
     print(train_estimators(folder, args.episodes, args.workers, budget, out, args.seed, args.device))
+    return 0
+
+
+def _things(args: argparse.Namespace, budget: Budget) -> int:
+    from h2w_ros.training.things import train_things
+
+    folder, out = args.run or Path("runs/things"), args.out or Path("models/things")
+    for path in train_things(folder, args.episodes, args.workers, budget, out, args.seed):
+        print(path)
     return 0

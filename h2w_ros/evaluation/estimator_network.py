@@ -9,19 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from h2w_ros.generator.convolutions import GlobalContext
+from h2w_ros.things.trunk import STRIDE, Block, Trunk
 
 PICTURE_CHANNELS = 5
 """RGB and the two slopes (x/z, y/z) of the ray through each pixel: without them nobody can say how far or how wide."""
-STRIDE = 4
-"""Of the finest scale: what is finer is packed into channels on the way in, and unpacked on the way out."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class EstimatorConfig:
     width_px: int = 128
     height_px: int = 96
     widths: tuple[int, ...] = (48, 64, 96)
-    """Channels at 1/4, 1/8 and 1/16 of the picture. No finer: few wide channels cost a CPU less than many thin ones, and learn sooner."""
+    """Channels at 1/4, 1/8 and 1/16 of the picture."""
     embedding: int = 32
     clip_pictures: int = 4
     clip_interval_s: float = 0.25
@@ -58,37 +55,14 @@ class Seen:
     eighth: Tensor
 
 
-class Block(nn.Module):
-    """Two convolutions, normalised over the batch, and the input added. Without norms it learns several times slower."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.convolutions = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x plus what the convolutions find."""
-        return x + self.convolutions(x)
-
-
-class EstimatorNetwork(nn.Module):
+class EstimatorNetwork(Trunk):
     """A U-Net and four small readers of its features."""
 
     def __init__(self, config: EstimatorConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or EstimatorConfig()
+        config = config or EstimatorConfig()
+        super().__init__(PICTURE_CHANNELS, config.widths)
+        self.config = config
         widths = config.widths
-        self.stem = nn.Sequential(nn.Conv2d(PICTURE_CHANNELS, widths[0], STRIDE, stride=STRIDE), nn.BatchNorm2d(widths[0]))
-        self.down = nn.ModuleList(nn.Sequential(Block(width), Block(width)) for width in widths)
-        self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in pairwise(widths))
-        self.whole = GlobalContext(widths[-1])
-        self.grow = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths))
-        self.up = nn.ModuleList(Block(width) for width in widths[:-1])
         self.surface = nn.Sequential(nn.ReLU(), nn.Conv2d(widths[0], 2 * STRIDE**2, 3, padding=1))
         self.finder = Finder(widths[0], config.embedding)
         self.matcher = Matcher(widths[1], config.embedding)
@@ -96,19 +70,7 @@ class EstimatorNetwork(nn.Module):
 
     def forward(self, pictures: Float[Tensor, "n 5 H W"]) -> Seen:
         """Features of every picture by itself."""
-        x, skips = self.stem(pictures), []
-        for blocks, shrink in zip(self.down, [*self.shrink, None], strict=True):
-            x = blocks(x)
-            if shrink is not None:
-                skips.append(x)
-                x = shrink(F.relu(x))
-        x, scales = self.whole(x), []
-        for blocks, grow in reversed(list(zip(self.up, self.grow, strict=True))):
-            fine = skips.pop()
-            x = blocks(fine + F.interpolate(grow(F.relu(x)), size=fine.shape[-2:]))
-            scales.append(x)
-        eighth, quarter = scales
-        return Seen(quarter, eighth)
+        return Seen(*self.features(pictures))
 
     def hands_and_depth(self, seen: Seen) -> Float[Tensor, "n 2 H W"]:
         """Logit of a hand, and natural logarithm of the depth [m], at every pixel."""

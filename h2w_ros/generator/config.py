@@ -228,7 +228,8 @@ class GeneratorConfig:
 
     `height_px` and `width_px` are the pictures' size, `rate_hz` its clock. `hand_style` names the renderer's mode that
     the checkpoint was trained with; with `forearms`, it is shown probable forearms behind the hands. `static_scene` adds
-    the static scene's render as a fourth group of channels. `domain` says in words where its training pictures come from.
+    the static scene's render as a fourth group of channels; with `things`, that shows what hands have moved where it should be by now,
+    wherever the height of the table is known (`things.table_scene`). `domain` says in words where its training pictures come from.
     """
 
     name: str
@@ -244,6 +245,7 @@ class GeneratorConfig:
     rate_hz: float = 16.0
     loras: tuple[LoraConfig, ...] = field(default=())
     forearms: bool = False
+    things: bool = False
 
     def __post_init__(self) -> None:
         _require_positive(self, "height_px", "width_px", "rate_hz")
@@ -261,6 +263,8 @@ class GeneratorConfig:
             _require_equal(*rays, "6 ray channels x codec.temporal_stride", RAY_CHANNELS * codec.temporal_stride)
             down = "downscale_factor_control_adapter", transformer.downscale_factor_control_adapter
             _require_equal(*down, "codec.spatial_stride", codec.spatial_stride)
+        if self.things and not self.static_scene:
+            raise ValueError("things needs static_scene: moved things are shown in the static scene, and this network has none")
 
     @property
     def size(self) -> tuple[int, int]:

@@ -33,6 +33,7 @@ TINY = GeneratorConfig(
     static_scene=True,
     domain="the simulated tabletop world of h2w_ros.world",
     forearms=True,
+    things=True,
 )
 
 # Twice as high and wide, with as many tokens: latents hold four times as many places. Two steps a block.

@@ -21,6 +21,13 @@ def grips_world(hands: tuple[HandPose, ...]) -> Float[ndarray, "2 4 4"]:
     return np.stack([poses.get("left", missing), poses.get("right", missing)])
 
 
+def joints_world(hands: tuple[HandPose, ...]) -> Float[ndarray, "2 21 3"]:
+    """Joints and tips of the left and the right hand [m]; NaN for a hand that is not there."""
+    points = {hand.side: hand_joints_and_tips_world(load_hand_model(hand.side), hand) for hand in hands}
+    missing = np.full((21, 3), np.nan)
+    return np.stack([points.get("left", missing), points.get("right", missing)])
+
+
 def T_world_grip(hand: HandPose) -> Transform:
     """The wrist's frame, moved to the middle of the stretched hand."""
     T_world_hand = hand.T_world_wrist.copy()

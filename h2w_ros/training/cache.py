@@ -30,10 +30,13 @@ from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.hands.cover import hidden_by_hands
 from h2w_ros.hands.dress import Dress, dress_by_seed, dressed, parts_of, renewed_dress, seen_dress
 from h2w_ros.hands.forearms import segments, with_forearms
-from h2w_ros.hands.grip import grips_world
+from h2w_ros.hands.grip import grips_world, joints_world
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.scene.behind import without
 from h2w_ros.scene.table_photo import TablePhoto
+from h2w_ros.things.handling import load_handling
+from h2w_ros.things.lifting import load_lifter
+from h2w_ros.things.table_scene import TableScene
 from h2w_ros.training.carried import moments_of, num_carried_frames
 from h2w_ros.training.mixture import mixed, read_weights, sources
 from h2w_ros.world.spec import TABLE_HEIGHT_M
@@ -116,6 +119,7 @@ def episode_pixels(
         "object_share": _shares(object_masks, latent_stride),
         "T_world_camera": np.stack([c.T_world_camera for c in conditions]),
         "T_world_grips": np.stack([grips_world(c.hands) for c in conditions]).astype(np.float32),
+        "hand_joints_world": np.stack([joints_world(c.hands) for c in conditions]).astype(np.float32),
         "camera": np.array([camera.width_px, camera.height_px, camera.fx, camera.fy, camera.cx, camera.cy]),
     }
 
@@ -132,6 +136,7 @@ def recorded_pixels(conditions: list[Condition], renderer: HandRenderer, latent_
         "object_share": _shares(np.zeros(hand.shape[:3], bool), latent_stride),
         "T_world_camera": np.stack([c.T_world_camera for c in conditions]),
         "T_world_grips": np.stack([grips_world(c.hands) for c in conditions]).astype(np.float32),
+        "hand_joints_world": np.stack([joints_world(c.hands) for c in conditions]).astype(np.float32),
         "camera": np.array([camera.width_px, camera.height_px, camera.fx, camera.fy, camera.cx, camera.cy]),
     }
 
@@ -160,7 +165,7 @@ def _by_seed(files: Iterable[Path]) -> list[Path]:
 def encode_pixels(codec: PictureCodec, model: GeneratorConfig, files: Iterable[Path], folder: Path) -> Iterator[Path]:
     """Writes the latents that pixel files do not have yet, or have for a model that is shown other things; yields each file as it is done."""
     (folder / "latents").mkdir(parents=True, exist_ok=True)
-    shown = {"shown": json.dumps({"size": model.size, "forearms": model.forearms, "dressed": model.dressed})}
+    shown = {"shown": json.dumps({"size": model.size, "forearms": model.forearms, "dressed": model.dressed, "things": model.things})}
     for path in files:
         out = path.parent.parent / "latents" / f"{path.stem}.safetensors"
         out.parent.mkdir(exist_ok=True)
@@ -192,7 +197,7 @@ def _encoded(codec: PictureCodec, model: GeneratorConfig, pixels: Mapping[str, n
     camera, grips = _camera(pixels["camera"]), pixels["T_world_grips"].astype(np.float64)
     if knows_scene or model.dressed:
         hidden = hidden_by_hands(pictures["image"][0], pictures["hand"][0], grips[0], camera, pixels["T_world_camera"][0])
-        pictures |= {"photo": _photo_from_everywhere(pixels, hidden)} if knows_scene else {}
+        pictures |= _scenes(pixels, hidden, model.things) if knows_scene else {}
         pictures |= {"dressed": _dressed_hands(pixels, hidden, model.forearms)} if model.dressed else {}
     if model.forearms:
         pictures["hand"] = _hands_and_forearms(pixels)
@@ -204,11 +209,23 @@ def _encoded(codec: PictureCodec, model: GeneratorConfig, pixels: Mapping[str, n
     return {**arrays, **unknown, **numbers, "knows_scene": torch.tensor(knows_scene), "num_carried": torch.tensor(num_carried)}
 
 
-def _photo_from_everywhere(pixels: Mapping[str, np.ndarray], hidden: np.ndarray) -> np.ndarray:
-    """Frame 0 without what hands hide, laid on the world's table, seen from everywhere: as a session has it (`ConditionDrawer.take_picture`)."""
+def _scenes(pixels: Mapping[str, np.ndarray], hidden: np.ndarray, with_things: bool) -> dict[str, np.ndarray]:
+    """What a session knows of the static scene, with a render of it or without: frame 0, where hands hide nothing, laid on the world's table."""
     camera, poses = _camera(pixels["camera"]), pixels["T_world_camera"]
-    scene = TablePhoto(without(pixels["image"][0], hidden), camera, poses[0], TABLE_HEIGHT_M)
-    return np.stack([scene.render(camera, pose) for pose in poses])
+    if not with_things:
+        scene = TablePhoto(without(pixels["image"][0], hidden), camera, poses[0], TABLE_HEIGHT_M)
+        return {"photo": np.stack([scene.render(camera, pose) for pose in poses])}
+    things = TableScene(load_lifter(), load_handling(), TABLE_HEIGHT_M)
+    joints, grips = pixels["hand_joints_world"].astype(np.float64), pixels["T_world_grips"].astype(np.float64)
+    shown = things.take_picture(pixels["image"][0], hidden, (camera, poses[0]), joints[0], grips[0])
+    bare = TablePhoto(without(pixels["image"][0], hidden | shown), camera, poses[0], TABLE_HEIGHT_M)
+    photos, statics = [], []
+    for frame, (untouched, pose) in enumerate(zip(pixels["static"], poses, strict=True)):
+        things.advance(joints[frame], grips[frame])
+        view, table = (camera, pose), bare.render(camera, pose)
+        photos.append(things.over_bare_table(table, view))
+        statics.append(things.over_untouched(untouched, table, view))
+    return {"photo": np.stack(photos), "static": np.stack(statics)}
 
 
 def _hands_and_forearms(pixels: Mapping[str, np.ndarray]) -> np.ndarray:

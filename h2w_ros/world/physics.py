@@ -99,6 +99,14 @@ class World:
         return np.stack([self._pose(thing.name) for thing in self.things])
 
     @property
+    def T_world_link(self) -> Float[ndarray, "n 4 4"]:
+        """Where the parts that open are now, in the order of `things`; of things that do not open, where they are themselves."""
+        links = [
+            np.eye(4) if thing.articulation is None else thing.articulation.T_object_link(self._opening(self.data, thing)) for thing in self.things
+        ]
+        return self.T_world_object @ np.stack(links)
+
+    @property
     def openings(self) -> Float[ndarray, "n"]:
         """How far lids, covers [rad] and drawers [m] are open now, in the order of `things`; nan for things that do not open."""
         return np.array([np.nan if thing.articulation is None else self._opening(self.data, thing) for thing in self.things])

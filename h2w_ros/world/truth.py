@@ -28,11 +28,15 @@ class GroundTruth:
     """What the ids stand for: background, left_hand, right_hand, then the objects."""
     ids: UInt8[ndarray, "T H W"]
     """What each pixel shows; forearms count as their hand, lids, drawers and covers as their object."""
+    links: Bool[ndarray, "T H W"]
+    """Pixels that show the part of an object that opens: its lid, cover or drawer."""
     depth_m: Float32[ndarray, "T H W"]
     """How far along the optical axis what each pixel shows is; inf where there is nothing."""
     complete_hand_masks: Bool[ndarray, "T H W"]
     """Pixels where a hand or forearm is, seen or hidden behind things; `WorldEpisode.hand_masks` holds those seen."""
     T_world_object: Float[ndarray, "T n 4 4"]
+    T_world_link: Float[ndarray, "T n 4 4"]
+    """Of the part that opens, in the frame that is its object's when closed; the object's own for things that do not open."""
     openings: Float[ndarray, "T n"]
     """How far lids, covers [rad] and drawers [m] are open; nan for things that do not open."""
     contacts: Bool[ndarray, "T 2 n"]
@@ -53,6 +57,7 @@ class FrameTruth:
     depth_m: Float32[ndarray, "H W"]
     complete_hands: Bool[ndarray, "H W"]
     T_world_object: Float[ndarray, "n 4 4"]
+    T_world_link: Float[ndarray, "n 4 4"]
     openings: Float[ndarray, "n"]
     contacts: Bool[ndarray, "2 n"]
 
@@ -61,19 +66,24 @@ def frame_truth(world: World, renderer: SceneRenderer, camera: Camera, T_world_c
     """All of this moment."""
     bodies, depth_m = renderer.bodies_and_depth(world.data, camera, T_world_camera, skins)
     complete = renderer.complete_hands(world.data, camera, T_world_camera, skins)
-    return FrameTruth(bodies, depth_m, complete, world.T_world_object, world.openings, world.contacts)
+    return FrameTruth(bodies, depth_m, complete, world.T_world_object, world.T_world_link, world.openings, world.contacts)
 
 
 def ground_truth(world: World, frames: Sequence[FrameTruth]) -> GroundTruth:
     """The frames of an episode as arrays."""
     names = (BACKGROUND, *HANDS, *(thing.name for thing in world.things))
     id_of_body = _ids_of_bodies(world.model, names)
+    bodies = np.stack([frame.bodies for frame in frames])
+    ids = id_of_body[bodies]
+    is_link = np.append(world.model.body_rootid != np.arange(world.model.nbody), False)  # last is what the background's -1 finds
     return GroundTruth(
         names,
-        id_of_body[np.stack([frame.bodies for frame in frames])],
+        ids,
+        is_link[bodies] & (ids > len(HANDS)),
         np.stack([frame.depth_m for frame in frames]),
         np.stack([frame.complete_hands for frame in frames]),
         np.stack([frame.T_world_object for frame in frames]),
+        np.stack([frame.T_world_link for frame in frames]),
         np.stack([frame.openings for frame in frames]),
         np.stack([frame.contacts for frame in frames]),
     )

@@ -257,3 +257,37 @@ def pixel_in(scene: TableScene, index: int, condition) -> np.ndarray:
     x, y, z = apply(np.linalg.inv(condition.T_world_camera), scene._now.places()[index].mean(0))
     camera = Resize(condition.camera.width_px, condition.camera.height_px).camera(condition.camera)
     return np.array([camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy])
+
+
+@pytest.mark.slow
+def test_both_networks_are_trained_from_simulated_episodes_and_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mujoco")
+    from h2w_ros.training import things_data
+    from h2w_ros.training.run import Budget
+    from h2w_ros.training.things import train_things
+
+    monkeypatch.setattr(things_data, "SPEC", replace(things_data.SPEC, num_frames=19))
+    for steps in (1, 2):
+        try:
+            made = list(train_things(tmp_path / "run", 3, 0, Budget(1.0, steps), tmp_path / "things"))
+        except OSError as error:
+            pytest.skip(str(error))
+        assert [path.name for path in made] == ["lifting.safetensors", "handling.safetensors"]
+    assert isinstance(load_lifter(tmp_path / "things"), Lifter)
+    assert isinstance(load_handling(tmp_path / "things"), Handling)
+    for stage in ("lifting", "handling"):
+        assert '"step": 2' in (tmp_path / "run" / stage / "progress.json").read_text()
+
+
+def test_what_each_pixel_should_answer() -> None:
+    from h2w_ros.training.lifting import UNTOLD, answers
+
+    ids, links = np.zeros((32, 32), np.uint8), np.zeros((32, 32), bool)
+    ids[4:12, 4:20], links[4:8, 4:20], ids[20, 20] = 3, True, 4
+    kinds, offsets = answers(ids, links)
+    assert set(kinds[4:8, 4:20].ravel()) == {2}
+    assert set(kinds[8:12, 4:20].ravel()) == {1}
+    assert kinds[20, 20] == UNTOLD
+    rows, columns = np.mgrid[4:8, 4:20]
+    assert np.allclose(columns + offsets[0, 4:8, 4:20], 11.5)
+    assert np.allclose(rows + offsets[1, 4:8, 4:20], 5.5)

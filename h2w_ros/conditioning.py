@@ -17,11 +17,12 @@ from h2w_ros.generator.drawn import DrawnCondition
 from h2w_ros.generator.motion import Moment
 from h2w_ros.generator.rays import RayTrack
 from h2w_ros.geometry import Transform
-from h2w_ros.hands.cover import hidden_by_hands
+from h2w_ros.hands.cover import hidden_by_hands, with_margin
 from h2w_ros.hands.dress import dress_by_seed, dressed, parts_of, renewed_dress
-from h2w_ros.hands.forearms import segments, with_forearms
+from h2w_ros.hands.forearms import Shoulders, brightness, segments, with_forearms
 from h2w_ros.hands.grip import grips_world, joints_world
 from h2w_ros.hands.render import HandRenderer
+from h2w_ros.hands.shoulders import followed, seen_shoulders
 from h2w_ros.scene.behind import without
 from h2w_ros.scene.table_photo import TablePhoto
 from h2w_ros.things.handling import load_handling
@@ -68,6 +69,7 @@ class Surroundings:
 
     plucker: PluckerMap
     scene: SceneSeen
+    shoulders_world: Shoulders
 
 
 class ConditionDrawer:
@@ -85,6 +87,7 @@ class ConditionDrawer:
         self._rays = RayTrack(config.rays, config.width_px, config.height_px)
         self._photo: TablePhoto | None = None
         self._dress = dress_by_seed(0)
+        self._shoulders_world: Shoulders | None = None
         self.things = None
         if config.things and self._table_height_m is not None:
             self.things = TableScene(load_lifter(), load_handling(), self._table_height_m)
@@ -93,7 +96,7 @@ class ConditionDrawer:
     def begin(self, seed: int = 0) -> ConditionDrawer:
         """A drawer for a new stream. The seed says how hands look until a picture shows them."""
         fresh = copy.copy(self)
-        fresh._rays, fresh._photo, fresh._dress = self._rays.begin(), None, dress_by_seed(seed)
+        fresh._rays, fresh._photo, fresh._dress, fresh._shoulders_world = self._rays.begin(), None, dress_by_seed(seed), None
         fresh.things = None if self.things is None else self.things.begin()
         return fresh
 
@@ -111,8 +114,8 @@ class ConditionDrawer:
     def draw_within(self, around: Surroundings, condition: Condition, things: TableScene | None) -> DrawnCondition:
         """The condition whose surroundings are drawn already, its hands acting on these things."""
         hands, view, T_world_grips = self.hands(condition), self.view_of(condition), grips_world(condition.hands)
-        control = with_forearms(hands, T_world_grips, *view) if self._has_forearms else hands
-        coloured = dressed(hands, self._parts(hands, T_world_grips, view), self._dress) if self._is_dressed else None
+        control = with_forearms(hands, T_world_grips, *view, around.shoulders_world) if self._has_forearms else hands
+        coloured = dressed(hands, self._parts(hands, T_world_grips, view, around.shoulders_world), self._dress) if self._is_dressed else None
         if things is not None:
             things.advance(joints_world(condition.hands), T_world_grips)
         return DrawnCondition(hands, control, around.plucker, self._moment(view, T_world_grips), around.scene.by_now(things, view), coloured)
@@ -126,21 +129,28 @@ class ConditionDrawer:
     def surroundings(self, condition: Condition) -> Surroundings:
         """Rays and static scene of the stream's next condition."""
         rays = self._rays.push(self.resize.kept(condition.camera), condition.T_world_camera)
-        return Surroundings(rays, self._scene(condition))
+        shoulders_world = followed(self._shoulders_world, condition.T_world_camera)
+        if self._shoulders_world is not None:
+            self._shoulders_world = shoulders_world
+        return Surroundings(rays, self._scene(condition), shoulders_world)
 
     def take_picture(self, picture: Image, condition: Condition) -> None:
-        """From now on the table and the hands look as in this picture of the generator's size, taken at this moment.
+        """From now on table, things, hands and forearms are as in this picture of the generator's size, taken at this moment.
 
         Of the table, what hands hide stays as it was known before; of hands, what the picture does not show.
         """
-        if self._table_height_m is None and not self._is_dressed:
+        if self._table_height_m is None and not self._is_dressed and not self._has_forearms:
             return
         hands, view, T_world_grips = self.hands(condition), self.view_of(condition), grips_world(condition.hands)
-        hidden = hidden_by_hands(picture, hands, T_world_grips, *view)
+        look = None if self.things is None else self.things.look(picture, brightness(hands) > 0, view)
+        is_hand = hidden_by_hands(picture, hands, T_world_grips, *view) if look is None else look.is_hand
+        if self._has_forearms:
+            self._shoulders_world = seen_shoulders(self._shoulders_world, is_hand, hands, T_world_grips, *view)
+        hidden = with_margin(is_hand)
         if self._is_dressed:
-            self._dress = renewed_dress(self._dress, picture, self._parts(hands, T_world_grips, view), hidden)
+            self._dress = renewed_dress(self._dress, picture, self._parts(hands, T_world_grips, view, self._shoulders_world), hidden)
         if self._table_height_m is not None:
-            shown = None if self.things is None else self.things.take_picture(picture, hidden, view, joints_world(condition.hands), T_world_grips)
+            shown = None if self.things is None or look is None else self.things.take(look, view, joints_world(condition.hands), T_world_grips)
             self._photo = TablePhoto(self._bare(picture, hidden, shown, condition), *view, self._table_height_m)
 
     def _bare(self, picture: Image, hidden: Mask, things: Mask | None, condition: Condition) -> Image:
@@ -154,10 +164,10 @@ class ConditionDrawer:
         """The camera at the generator's size, and where it is."""
         return self.resize.camera(condition.camera), condition.T_world_camera
 
-    def _parts(self, hands: Image, T_world_grips: Grips, view: View) -> UInt8[ndarray, "H W"]:
+    def _parts(self, hands: Image, T_world_grips: Grips, view: View, shoulders_world: Shoulders | None) -> UInt8[ndarray, "H W"]:
         """Which part of a hand or forearm each pixel may show."""
         shape = hands.shape[0], hands.shape[1]
-        return parts_of(hands, segments(shape, T_world_grips, *view) if self._has_forearms else np.zeros(shape, np.uint8))
+        return parts_of(hands, segments(shape, T_world_grips, *view, shoulders_world) if self._has_forearms else np.zeros(shape, np.uint8))
 
     def _moment(self, view: View, T_world_grips: Grips) -> Moment:
         """Where the camera and the hands are."""

@@ -12,9 +12,10 @@ from h2w_ros.evaluation.things import things_of
 from h2w_ros.generator.presets import preset
 from h2w_ros.geometry import apply, look_at, transform
 from h2w_ros.hands.grip import grips_world, joints_world
+from h2w_ros.hands.render import HandRenderer
 from h2w_ros.things.handling import HandledParts, Handling, load_handling
 from h2w_ros.things.handling_network import HandlingNetwork
-from h2w_ros.things.lifting import Lifter, load_lifter, points_of, rays_of, save_lifter, table_depth_m
+from h2w_ros.things.lifting import Lifter, Look, load_lifter, points_of, rays_of, save_lifter, table_depth_m
 from h2w_ros.things.lifting_network import LiftingConfig, LiftingNetwork
 from h2w_ros.things.outlines import outlined
 from h2w_ros.things.parts import MIN_PIXELS, Part, grouped
@@ -43,8 +44,8 @@ class Seen(Lifter):
         super().__init__(LiftingNetwork())
         self.parts = parts
 
-    def lift(self, *_):
-        return list(self.parts)
+    def look(self, _picture, is_hand, *_):
+        return Look(list(self.parts), is_hand)
 
 
 class Going(HandledParts):
@@ -73,7 +74,7 @@ class Moves(Handling):
 
 def scene_of(*parts: Part) -> TableScene:
     scene = TableScene(Seen(*parts), Moves(), 0.0)
-    scene.take_picture(TABLE, NOTHING_HIDDEN, VIEW, *NO_HANDS)
+    scene.take(scene.look(TABLE, NOTHING_HIDDEN, VIEW), VIEW, *NO_HANDS)
     return scene
 
 
@@ -167,7 +168,7 @@ def test_what_hands_hide_in_a_new_picture_stays_as_it_was_known() -> None:
     hidden = np.zeros((128, 128), bool)
     hidden[:, :64] = True
     scene._lifter.parts = (block_at(0.1, 0.05),)
-    shown = scene.take_picture(TABLE, hidden, VIEW, *NO_HANDS)
+    shown = scene.take(scene.look(TABLE, hidden, VIEW), VIEW, *NO_HANDS)
     assert not shown[:, :60].any()
     drawn = scene.over_bare_table(TABLE, VIEW)
     for x in (-0.06, 0.1):
@@ -187,7 +188,7 @@ def test_the_table_may_be_at_any_height() -> None:
     raised = transform(np.eye(3), np.array([0.0, 0.0, 0.72]))
     scene = TableScene(Seen(block_at(-0.06, 0.05)), Moves(), 0.72)
     view = CAMERA, raised @ HERE
-    scene.take_picture(TABLE, NOTHING_HIDDEN, view, *NO_HANDS)
+    scene.take(scene.look(TABLE, NOTHING_HIDDEN, view), view, *NO_HANDS)
     assert np.array_equal(scene.over_bare_table(TABLE, view), scene_of(block_at(-0.06, 0.05)).over_bare_table(TABLE, VIEW))
 
 
@@ -225,8 +226,9 @@ def test_the_shipped_networks_take_along_what_a_hand_carries_in_simulated_episod
         first = episode.conditions[0]
         scene = TableScene(load_lifter(), load_handling(), episode.table_height_m)
         hands = [(joints_world(c.hands), grips_world(c.hands)) for c in episode.conditions]
-        is_hand = episode.hand_masks[0]
-        scene.take_picture(episode.pictures[0], is_hand, (first.camera, first.T_world_camera), *hands[0])
+        drawn = HandRenderer(style="solid").render(first.hands, first.camera, first.T_world_camera).any(-1)
+        view = first.camera, first.T_world_camera
+        scene.take(scene.look(episode.pictures[0], drawn, view), view, *hands[0])
         for points in hands:
             scene.advance(*points)
         for thing in (each for each in things_of(episode) if each.moves):
@@ -234,8 +236,8 @@ def test_the_shipped_networks_take_along_what_a_hand_carries_in_simulated_episod
             last = np.flatnonzero(np.isfinite(thing.place_px).all(-1))[-1]
             if last < 32 or found is None or not np.isfinite(thing.unmoved_px[last]).all():
                 continue
-            view = replace(first, T_world_camera=episode.conditions[last].T_world_camera)
-            place = pixel_in(scene, found, view)
+            there = replace(first, T_world_camera=episode.conditions[last].T_world_camera)
+            place = pixel_in(scene, found, there)
             ways.append(np.linalg.norm(thing.unmoved_px[last] - thing.place_px[last]))
             errors.append(np.linalg.norm(place - thing.place_px[last]))
     far = np.array(ways) > 4.0
@@ -285,6 +287,7 @@ def test_what_each_pixel_should_answer() -> None:
     ids, links = np.zeros((32, 32), np.uint8), np.zeros((32, 32), bool)
     ids[4:12, 4:20], links[4:8, 4:20], ids[20, 20] = 3, True, 4
     kinds, offsets = answers(ids, links)
+    assert set(kinds[0]) == {0}
     assert set(kinds[4:8, 4:20].ravel()) == {2}
     assert set(kinds[8:12, 4:20].ravel()) == {1}
     assert kinds[20, 20] == UNTOLD

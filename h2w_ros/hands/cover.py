@@ -29,7 +29,7 @@ MARGIN_PX = 2
 def hidden_by_hands(
     picture: Image, hand_render: Image, T_world_grips: Float[ndarray, "2 4 4"], camera: Camera, T_world_camera: Transform
 ) -> Bool[ndarray, "H W"]:
-    """The pixels of a picture that show hands or forearms, with a margin. `hand_render` and `camera` are of the picture's size.
+    """The pixels of a picture that show hands or forearms. `hand_render` and `camera` are of the picture's size.
 
     `T_world_grips` as `grip.grips_world` gives them; where no hand is known, the render alone counts.
     """
@@ -43,8 +43,12 @@ def hidden_by_hands(
         cv2.setRNGSeed(0)  # its clusters begin at random, and the same picture must give the same photo
         cv2.grabCut(small, guess, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
         hidden = np.isin(guess, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
-    grown = cv2.dilate(hidden, np.ones((2 * MARGIN_PX + 1, 2 * MARGIN_PX + 1), np.uint8))
-    return cv2.resize(grown, (camera.width_px, camera.height_px), interpolation=cv2.INTER_NEAREST).astype(bool)
+    return cv2.resize(hidden, (camera.width_px, camera.height_px), interpolation=cv2.INTER_NEAREST).astype(bool)
+
+
+def with_margin(mask: Bool[ndarray, "H W"], margin_px: int = MARGIN_PX) -> Bool[ndarray, "H W"]:
+    """The mask and what is this near: outlines show a little of both sides."""
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((2 * margin_px + 1, 2 * margin_px + 1), np.uint8)) > 0)
 
 
 def _guess(is_hand: Bool[ndarray, "h w"], T_camera_grips: Float[ndarray, "2 4 4"], camera: Camera) -> ndarray:

@@ -7,7 +7,7 @@ the head moves, the direction is 10 degrees off at the median; going straight on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -34,30 +34,38 @@ NEAREST_M = 0.05
 SUBPIXEL_BITS = 4
 
 Ends = Float[ndarray, "2 3"]
+Shoulders = Float[ndarray, "2 3"]
 
 
-def with_forearms(hands: Image, T_world_grips: Float[ndarray, "2 4 4"], camera: Camera, T_world_camera: Transform) -> Image:
-    """A hand picture with probable forearms behind its hands. `T_world_grips` as `grip.grips_world` gives them: NaN where a hand is unknown."""
+def with_forearms(
+    hands: Image, T_world_grips: Float[ndarray, "2 4 4"], camera: Camera, T_world_camera: Transform, shoulders_world: Shoulders | None = None
+) -> Image:
+    """A hand picture with probable forearms behind its hands. `T_world_grips` as `grip.grips_world` gives them: NaN where a hand is unknown.
+
+    `shoulders_world` [m]: left and right, where they are known (`shoulders`).
+    """
     arms = np.zeros_like(hands)
-    T_camera_grips = invert(T_world_camera) @ T_world_grips
-    for side, T_camera_grip in zip(SIDES, T_camera_grips, strict=True):
-        if np.isfinite(T_camera_grip).all():
-            arm = np.zeros_like(arms)
-            fill_limb(arm, forearm_camera(side, T_camera_grip), RADII_M, camera, COLOURS[side])
-            np.maximum(arms, arm, out=arms)
+    for side, ends in _forearms_camera(T_world_grips, T_world_camera, shoulders_world):
+        arm = np.zeros_like(arms)
+        fill_limb(arm, ends, RADII_M, camera, COLOURS[side])
+        np.maximum(arms, arm, out=arms)
     return np.where(brightness(hands)[..., None] > 0, hands, arms)
 
 
-def segments(shape: tuple[int, int], T_world_grips: Float[ndarray, "2 4 4"], camera: Camera, T_world_camera: Transform) -> UInt8[ndarray, "H W"]:
+def segments(
+    shape: tuple[int, int],
+    T_world_grips: Float[ndarray, "2 4 4"],
+    camera: Camera,
+    T_world_camera: Transform,
+    shoulders_world: Shoulders | None = None,
+) -> UInt8[ndarray, "H W"]:
     """Which segment of a probable forearm each pixel of a picture of this height and width shows, 1 .. SEGMENTS from the wrist on; 0 for none."""
     numbers = np.zeros(shape, np.uint8)
     shares = np.linspace(0.0, 1.0, SEGMENTS + 1)[:, None]
-    for side, T_camera_grip in zip(SIDES, invert(T_world_camera) @ T_world_grips, strict=True):
-        if np.isfinite(T_camera_grip).all():
-            wrist, end = forearm_camera(side, T_camera_grip)
-            joints, radii_m = wrist + shares * (end - wrist), RADII_M[0] + shares[:, 0] * (RADII_M[1] - RADII_M[0])
-            for k in reversed(range(SEGMENTS)):  # what is nearer to the hand hides the rest
-                fill_limb(numbers, joints[k : k + 2], (radii_m[k], radii_m[k + 1]), camera, k + 1)
+    for _, (wrist, end) in _forearms_camera(T_world_grips, T_world_camera, shoulders_world):
+        joints, radii_m = wrist + shares * (end - wrist), RADII_M[0] + shares[:, 0] * (RADII_M[1] - RADII_M[0])
+        for k in reversed(range(SEGMENTS)):  # what is nearer to the hand hides the rest
+            fill_limb(numbers, joints[k : k + 2], (radii_m[k], radii_m[k + 1]), camera, k + 1)
     return numbers
 
 
@@ -67,10 +75,21 @@ def brightness(picture: Image) -> UInt8[ndarray, "H W"]:
     return np.asarray(cv2.max(cv2.max(red, green), blue), np.uint8)
 
 
-def forearm_camera(side: Side, T_camera_grip: Transform) -> Ends:
-    """Wrist and the other end of the probable forearm in the camera's frame [m]."""
+def _forearms_camera(
+    T_world_grips: Float[ndarray, "2 4 4"], T_world_camera: Transform, shoulders_world: Shoulders | None
+) -> Iterator[tuple[Side, Ends]]:
+    """The forearm of every hand that is known, in the camera's frame."""
+    T_camera_world = invert(T_world_camera)
+    shoulders: Sequence[Float[ndarray, "3"] | None] = (None, None) if shoulders_world is None else list(apply(T_camera_world, shoulders_world))
+    for side, T_camera_grip, shoulder in zip(SIDES, T_camera_world @ T_world_grips, shoulders, strict=True):
+        if np.isfinite(T_camera_grip).all():
+            yield side, forearm_camera(side, T_camera_grip, shoulder)
+
+
+def forearm_camera(side: Side, T_camera_grip: Transform, shoulder: Float[ndarray, "3"] | None = None) -> Ends:
+    """Wrist and the other end of the probable forearm in the camera's frame [m]; `shoulder`, where it is known, in that frame, too."""
     wrist = wrist_camera(side, T_camera_grip)
-    to_shoulder = np.array(SHOULDERS_CAMERA_M[side]) - wrist
+    to_shoulder = (np.array(SHOULDERS_CAMERA_M[side]) if shoulder is None else shoulder) - wrist
     direction = _unit(_unit(to_shoulder) - YIELDS * _unit(T_camera_grip[:3, 3] - wrist))
     return np.stack([wrist, wrist + LENGTH_M * direction])
 

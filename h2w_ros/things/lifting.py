@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -23,12 +23,23 @@ from h2w_ros.things.outlines import outlined
 from h2w_ros.things.parts import MIN_PIXELS, Part, grouped
 
 FILE = "lifting.safetensors"
+THINGS, HAND = (1, 2), 3
+"""Of `lifting_network.KINDS`: what becomes parts, and what hides them."""
 FARTHEST_M = 2.5
 """The table's depth where a ray meets it farther away, or never."""
 HIGHEST_M = 0.6
 """Points that would be higher over the table are mistakes at outlines."""
 COVERING = 0.75
 """Discs of this share of the spacing leave no gaps in a square grid (half its diagonal is 0.71)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What one picture shows."""
+
+    parts: list[Part]
+    is_hand: Bool[ndarray, "H W"]
+    """Its pixels of hands and forearms."""
 
 
 class Lifter:
@@ -38,24 +49,26 @@ class Lifter:
         self.config = network.config
         self._network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # forgotten in stubs
 
-    def lift(self, picture: Image, is_hand: Bool[ndarray, "H W"], camera: Camera, T_table_camera: Transform) -> list[Part]:
-        """What stands on the table, without hands. The table's frame is any whose z axis points up from the table's top, at z = 0.
+    def look(self, picture: Image, is_hand: Bool[ndarray, "H W"], camera: Camera, T_table_camera: Transform) -> Look:
+        """What stands on the table, and where hands are. The table's frame is any whose z axis points up from the table's top, at z = 0.
 
-        `is_hand` and `camera` are of the picture's size; parts are in the table's frame.
+        `is_hand`, where hands are drawn, and `camera` are of the picture's size; parts are in the table's frame.
         """
         size = self.config.width_px, self.config.height_px
         small = scaled(camera, *size)
-        shown, hands = (cv2.resize(np.asarray(image), size, interpolation=cv2.INTER_AREA) for image in (picture, is_hand.astype(np.float32)))
-        surfaces = self.surfaces(shown, hands > 0.5, small, T_table_camera)
-        kinds = _kinds(surfaces, shown, hands > 0.5)
+        shown, drawn = (cv2.resize(np.asarray(image), size, interpolation=cv2.INTER_AREA) for image in (picture, is_hand.astype(np.float32)))
+        surfaces = self.surfaces(shown, drawn > 0.5, small, T_table_camera)
+        logits = surfaces.kinds[0].numpy()
+        hands = (drawn > 0.5) | (logits.argmax(0) == HAND)
         points, radii_m = points_of(surfaces.log_nearer[0].numpy(), small, T_table_camera)
-        offsets = surfaces.offsets_px[0].numpy()
+        kinds = _things(logits, shown, hands)
         parts = []
-        for kind in (1, 2):
-            groups = grouped((kinds == kind) & (points[..., 2] < HIGHEST_M), offsets)
+        for kind in THINGS:
+            groups = grouped((kinds == kind) & (points[..., 2] < HIGHEST_M), surfaces.offsets_px[0].numpy())
             masks = [groups == group for group in range(int(groups.max()) + 1)]
-            parts += [Part(points[mask], shown[mask], radii_m[mask], kind == 2) for mask in masks if mask.sum() >= MIN_PIXELS]
-        return parts
+            parts += [Part(points[mask], shown[mask], radii_m[mask], kind == THINGS[1]) for mask in masks if mask.sum() >= MIN_PIXELS]
+        whole = cv2.resize(hands.astype(np.uint8), (camera.width_px, camera.height_px), interpolation=cv2.INTER_NEAREST)
+        return Look(parts, is_hand | (whole > 0))
 
     @torch.inference_mode()
     def surfaces(self, picture: Image, is_hand: Bool[ndarray, "H W"], camera: Camera, T_table_camera: Transform) -> Surfaces:
@@ -64,12 +77,10 @@ class Lifter:
         return self._network(torch.from_numpy(shown)[None].contiguous(memory_format=torch.channels_last))
 
 
-def _kinds(surfaces: Surfaces, picture: Image, hidden: Bool[ndarray, "H W"]) -> Int[ndarray, "H W"]:
-    """What each pixel shows, as numbers of KINDS, things with sharp outlines."""
-    logits = surfaces.kinds[0].numpy()
-    seems = logits.argmax(0)
-    is_thing = outlined(picture, (seems > 0) & ~hidden, hidden)
-    return np.where(is_thing, np.where(seems > 0, seems, 1 + logits[1:].argmax(0)), 0)
+def _things(logits: Float32[ndarray, "4 H W"], picture: Image, hands: Bool[ndarray, "H W"]) -> Int[ndarray, "H W"]:
+    """Which pixels show things, with sharp outlines, and of which kind; 0 elsewhere."""
+    seems, which = logits.argmax(0), THINGS[0] + logits[list(THINGS)].argmax(0)
+    return np.where(outlined(picture, np.isin(seems, THINGS) & ~hands, hands), which, 0)
 
 
 def rays_of(camera: Camera) -> Float32[ndarray, "H W 3"]:

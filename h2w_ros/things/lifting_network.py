@@ -15,8 +15,8 @@ from h2w_ros.things.trunk import STRIDE, Trunk
 
 PICTURE_CHANNELS = 8
 """RGB, the two slopes (x/z, y/z) of each pixel's ray, log depth of the table there and whether it is met, and where hands are drawn."""
-KINDS = ("surroundings", "thing", "moving part")
-"""What a pixel shows. Moving parts are lids, covers and drawers; hands count as surroundings."""
+KINDS = ("surroundings", "thing", "moving part", "hand")
+"""What a pixel shows. Moving parts are lids, covers and drawers; forearms count as hands."""
 ANSWERS = len(KINDS) + 3
 OFFSET_PX = 16.0
 """Offsets are answered in this unit."""
@@ -42,7 +42,7 @@ class LiftingConfig:
 class Surfaces:
     """What the network made of n pictures."""
 
-    kinds: Float[Tensor, "n 3 H W"]
+    kinds: Float[Tensor, "n 4 H W"]
     """Logits of `KINDS`."""
     log_nearer: Float[Tensor, "n H W"]
     """Natural logarithm of the depth over the table's depth at that pixel: 0 on the table, negative on what stands there."""

@@ -9,17 +9,17 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from h2w_ros.condition import Camera, Image
 from h2w_ros.geometry import Transform, apply, invert, transform
+from h2w_ros.hands.cover import with_margin
 from h2w_ros.scene.splat import splat
 from h2w_ros.scene.view import SceneView
 from h2w_ros.things.handling import HandledParts, Handling
-from h2w_ros.things.lifting import Lifter
+from h2w_ros.things.lifting import Lifter, Look
 from h2w_ros.things.parts import Part
 
 MARGIN_PX = 1
@@ -66,22 +66,20 @@ class TableScene:
             twin._now = _Moment(self._now.parts, self._now.handled.copy(), self._now.T_now_start)
         return twin
 
-    def take_picture(
-        self, picture: Image, hidden: Bool[ndarray, "H W"], view: View, joints_world: Joints, T_world_grips: Grips
-    ) -> Bool[ndarray, "H W"]:
+    def look(self, picture: Image, hands: Bool[ndarray, "H W"], view: View) -> Look:
+        """What a picture shows; `hands`: where they are drawn."""
+        return self._lifter.look(picture, hands, view[0], self._T_table_world @ view[1])
+
+    def take(self, look: Look, view: View, joints_world: Joints, T_world_grips: Grips) -> Bool[ndarray, "H W"]:
         """From now on things look, and are, as in this picture; those that hands hide now stay as they were known before.
 
         Hands as `hands.grip` gives them. Returns the pixels that show things, with a margin.
         """
-        T_table_camera = self._T_table_world @ view[1]
-        found = self._lifter.lift(picture, hidden, view[0], T_table_camera)
-        kept = [] if self._now is None else self._hidden_parts(hidden, view)
-        parts = kept + found
+        parts = self._hidden_parts(look.is_hand, view) + look.parts
         handled = self._handling.begin([part.points_world for part in parts], np.array([part.is_link for part in parts], bool))
         T_now_start = handled.advance(*self._over_table(joints_world, T_world_grips))
         self._now = _Moment(parts, handled, T_now_start)
-        shown = self._splatted(self._start(found), found, view).known
-        return cv2.dilate(shown.astype(np.uint8), np.ones((2 * MARGIN_PX + 1, 2 * MARGIN_PX + 1), np.uint8)).astype(bool)
+        return with_margin(self._splatted(self._start(look.parts), look.parts, view).known, MARGIN_PX)
 
     def advance(self, joints_world: Joints, T_world_grips: Grips) -> None:
         """One frame on: what these hands, where they are now, have done to the things."""

@@ -27,11 +27,12 @@ from h2w_ros.generator.codec import PictureCodec
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.motion import Moment, places_since
 from h2w_ros.generator.pixels import to_tensor
-from h2w_ros.hands.cover import hidden_by_hands
+from h2w_ros.hands.cover import hidden_by_hands, with_margin
 from h2w_ros.hands.dress import Dress, dress_by_seed, dressed, parts_of, renewed_dress, seen_dress
-from h2w_ros.hands.forearms import segments, with_forearms
+from h2w_ros.hands.forearms import brightness, segments, with_forearms
 from h2w_ros.hands.grip import grips_world, joints_world
 from h2w_ros.hands.render import HandRenderer
+from h2w_ros.hands.shoulders import followed, seen_shoulders
 from h2w_ros.scene.behind import without
 from h2w_ros.scene.table_photo import TablePhoto
 from h2w_ros.things.handling import load_handling
@@ -194,13 +195,12 @@ def _encoded(codec: PictureCodec, model: GeneratorConfig, pixels: Mapping[str, n
     """Every tensor of a latent file."""
     knows_scene = "static" in pixels
     pictures = {name: pixels[name] for name in PICTURES if name in pixels}
-    camera, grips = _camera(pixels["camera"]), pixels["T_world_grips"].astype(np.float64)
-    if knows_scene or model.dressed:
-        hidden = hidden_by_hands(pictures["image"][0], pictures["hand"][0], grips[0], camera, pixels["T_world_camera"][0])
-        pictures |= _scenes(pixels, hidden, model.things) if knows_scene else {}
-        pictures |= {"dressed": _dressed_hands(pixels, hidden, model.forearms)} if model.dressed else {}
-    if model.forearms:
-        pictures["hand"] = _hands_and_forearms(pixels)
+    camera = _camera(pixels["camera"])
+    if knows_scene or model.dressed or model.forearms:
+        first = _FirstPicture(pixels, TableScene(load_lifter(), load_handling(), TABLE_HEIGHT_M) if knows_scene and model.things else None)
+        pictures |= first.scenes() if knows_scene else {}
+        pictures |= {"dressed": first.dressed_hands(model.forearms)} if model.dressed else {}
+        pictures |= {"hand": first.hands_and_forearms()} if model.forearms else {}
     arrays = {name: codec.encode(to_tensor(frames, codec.dtype)).to(torch.bfloat16).contiguous() for name, frames in pictures.items()}
     numbers = {name: torch.from_numpy(np.ascontiguousarray(pixels[name])) for name in NUMBERS}
     unknown = {name: torch.zeros_like(arrays["image"]) for name in ("static", "photo") if name not in arrays}
@@ -209,40 +209,53 @@ def _encoded(codec: PictureCodec, model: GeneratorConfig, pixels: Mapping[str, n
     return {**arrays, **unknown, **numbers, "knows_scene": torch.tensor(knows_scene), "num_carried": torch.tensor(num_carried)}
 
 
-def _scenes(pixels: Mapping[str, np.ndarray], hidden: np.ndarray, with_things: bool) -> dict[str, np.ndarray]:
-    """What a session knows of the static scene, with a render of it or without: frame 0, where hands hide nothing, laid on the world's table."""
-    camera, poses = _camera(pixels["camera"]), pixels["T_world_camera"]
-    if not with_things:
-        scene = TablePhoto(without(pixels["image"][0], hidden), camera, poses[0], TABLE_HEIGHT_M)
-        return {"photo": np.stack([scene.render(camera, pose) for pose in poses])}
-    things = TableScene(load_lifter(), load_handling(), TABLE_HEIGHT_M)
-    joints, grips = pixels["hand_joints_world"].astype(np.float64), pixels["T_world_grips"].astype(np.float64)
-    shown = things.take_picture(pixels["image"][0], hidden, (camera, poses[0]), joints[0], grips[0])
-    bare = TablePhoto(without(pixels["image"][0], hidden | shown), camera, poses[0], TABLE_HEIGHT_M)
-    photos, statics = [], []
-    for frame, (untouched, pose) in enumerate(zip(pixels["static"], poses, strict=True)):
-        things.advance(joints[frame], grips[frame])
-        view, table = (camera, pose), bare.render(camera, pose)
-        photos.append(things.over_bare_table(table, view))
-        statics.append(things.over_untouched(untouched, table, view))
-    return {"photo": np.stack(photos), "static": np.stack(statics)}
+class _FirstPicture:
+    """What frame 0 tells of an episode: as a session knows it (`ConditionDrawer.take_picture`)."""
 
+    def __init__(self, pixels: Mapping[str, np.ndarray], things: TableScene | None) -> None:
+        self._pixels, self._camera, self._poses = pixels, _camera(pixels["camera"]), pixels["T_world_camera"]
+        self._grips = pixels["T_world_grips"].astype(np.float64)
+        picture, hands, view = pixels["image"][0], pixels["hand"][0], (self._camera, self._poses[0])
+        self._look = None if things is None else things.look(picture, brightness(hands) > 0, view)
+        is_hand = hidden_by_hands(picture, hands, self._grips[0], *view) if self._look is None else self._look.is_hand
+        self._things, self._hidden = things, with_margin(is_hand)
+        self._shoulders = [seen_shoulders(None, is_hand, hands, self._grips[0], *view)]
+        for pose in self._poses[1:]:
+            self._shoulders.append(followed(self._shoulders[-1], pose))
 
-def _hands_and_forearms(pixels: Mapping[str, np.ndarray]) -> np.ndarray:
-    """What a network that is shown forearms sees of the hands: as in a session (`ConditionDrawer.draw`)."""
-    camera, grips = _camera(pixels["camera"]), pixels["T_world_grips"].astype(np.float64)
-    shown = [with_forearms(hands, grips[k], camera, pixels["T_world_camera"][k]) for k, hands in enumerate(pixels["hand"])]
-    return np.stack(shown)
+    def scenes(self) -> dict[str, np.ndarray]:
+        """The scene without hands, known from frame 0, laid on the world's table, or from a render; moved things where they are by now."""
+        view = self._camera, self._poses[0]
+        if self._things is None or self._look is None:
+            photo = TablePhoto(without(self._pixels["image"][0], self._hidden), *view, TABLE_HEIGHT_M)
+            return {"photo": np.stack([photo.render(self._camera, pose) for pose in self._poses])}
+        joints = self._pixels["hand_joints_world"].astype(np.float64)
+        shown = self._things.take(self._look, view, joints[0], self._grips[0])
+        bare = TablePhoto(without(self._pixels["image"][0], self._hidden | shown), *view, TABLE_HEIGHT_M)
+        photos, statics = [], []
+        for frame, (untouched, pose) in enumerate(zip(self._pixels["static"], self._poses, strict=True)):
+            self._things.advance(joints[frame], self._grips[frame])
+            table = bare.render(self._camera, pose)
+            photos.append(self._things.over_bare_table(table, (self._camera, pose)))
+            statics.append(self._things.over_untouched(untouched, table, (self._camera, pose)))
+        return {"photo": np.stack(photos), "static": np.stack(statics)}
 
+    def hands_and_forearms(self) -> np.ndarray:
+        """What a network that is shown forearms sees of the hands."""
+        frames = enumerate(zip(self._pixels["hand"], self._poses, self._shoulders, strict=True))
+        return np.stack([with_forearms(hands, self._grips[k], self._camera, pose, shoulders) for k, (hands, pose, shoulders) in frames])
 
-def _dressed_hands(pixels: Mapping[str, np.ndarray], hidden: np.ndarray, with_arms: bool) -> np.ndarray:
-    """Hands in the colours that frame 0 shows, as in a session, or else in those that they will have: a session draws these by seed."""
-    camera, grips, hands = _camera(pixels["camera"]), pixels["T_world_grips"].astype(np.float64), pixels["hand"]
-    size = hands.shape[1], hands.shape[2]
-    arms = [segments(size, grips[k], camera, pose) if with_arms else np.zeros(size, np.uint8) for k, pose in enumerate(pixels["T_world_camera"])]
-    parts = np.stack([parts_of(*drawn) for drawn in zip(hands, arms, strict=True)])
-    dress = renewed_dress(_worn(pixels, parts), pixels["image"][0], parts[0], hidden)
-    return np.stack([dressed(*drawn, dress) for drawn in zip(hands, parts, strict=True)])
+    def dressed_hands(self, with_arms: bool) -> np.ndarray:
+        """Hands in the colours that frame 0 shows, or else in those that they will have: a session draws these by seed."""
+        hands = self._pixels["hand"]
+        size = hands.shape[1], hands.shape[2]
+        arms = np.zeros(hands.shape[:3], np.uint8)
+        for frame, (pose, shoulders) in enumerate(zip(self._poses, self._shoulders, strict=True)):
+            if with_arms:
+                arms[frame] = segments(size, self._grips[frame], self._camera, pose, shoulders)
+        parts = np.stack([parts_of(*drawn) for drawn in zip(hands, arms, strict=True)])
+        dress = renewed_dress(_worn(self._pixels, parts), self._pixels["image"][0], parts[0], self._hidden)
+        return np.stack([dressed(*drawn, dress) for drawn in zip(hands, parts, strict=True)])
 
 
 def _worn(pixels: Mapping[str, np.ndarray], parts: np.ndarray) -> Dress:

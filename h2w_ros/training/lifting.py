@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from h2w_ros.things.lifting import FARTHEST_M, network_input, rays_of, save_lifter, table_depth_m
-from h2w_ros.things.lifting_network import OFFSET_PX, LiftingNetwork
+from h2w_ros.things.lifting_network import KINDS, OFFSET_PX, LiftingNetwork
 from h2w_ros.things.parts import MIN_PIXELS
 from h2w_ros.training.augment import colour_matrix
 from h2w_ros.training.cache import VALIDATION_EVERY
@@ -31,7 +31,7 @@ FIRST_OBJECT = 3
 """Ids below are background and hands (`world.truth`)."""
 UNTOLD = 255
 """The kind of pixels that teach nothing: of what too little is seen."""
-KIND_WEIGHTS = (1.0, 2.0, 3.0)
+KIND_WEIGHTS = (1.0, 2.0, 3.0, 1.0)
 DEPTH_WEIGHT, OFFSET_WEIGHT = 10.0, 2.0
 LARGEST_DEPTH_ERROR, ELSEWHERE = 0.5, 0.05
 """Of the depth's logarithm; and how much what is no thing counts there."""
@@ -91,7 +91,7 @@ def losses(network: LiftingNetwork, pictures: Pictures, device: str) -> dict[str
     shown, kinds, nearer, offsets = (torch.from_numpy(getattr(pictures, field.name)).to(device) for field in fields(Pictures))
     with mixed_precision(device):
         surfaces = network(shown.contiguous(memory_format=torch.channels_last))
-    is_thing = ((kinds > 0) & (kinds != UNTOLD)).float()
+    is_thing = ((kinds == KINDS.index("thing")) | (kinds == KINDS.index("moving part"))).float()
     weights, told = shown.new_tensor(KIND_WEIGHTS), kinds.long()
     depth = (surfaces.log_nearer - nearer).abs().clamp(max=LARGEST_DEPTH_ERROR) * (is_thing + ELSEWHERE)
     offset = (surfaces.offsets_px - offsets).abs().sum(1) * is_thing / OFFSET_PX
@@ -147,7 +147,8 @@ def _drawn(arrays: dict[str, ndarray], rng: np.random.Generator) -> Pictures:
 
 def answers(ids: UInt8[ndarray, "H W"], links: ndarray) -> tuple[UInt8[ndarray, "H W"], Float32[ndarray, "2 H W"]]:
     """The kind of every pixel (`lifting_network.KINDS`), and how far it is to the middle of its part [px]."""
-    kinds = np.where(ids < FIRST_OBJECT, 0, np.where(links, 2, 1)).astype(np.uint8)
+    kinds = np.where(ids == 0, KINDS.index("surroundings"), KINDS.index("hand"))
+    kinds = np.where(ids < FIRST_OBJECT, kinds, np.where(links, KINDS.index("moving part"), KINDS.index("thing"))).astype(np.uint8)
     offsets = np.zeros((2, *ids.shape), np.float32)
     for thing in range(FIRST_OBJECT, int(ids.max()) + 1):
         for is_link in (False, True):

@@ -21,7 +21,7 @@ from h2w_ros.hands.model import load_hand_model
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.training.cache import encode_pixels, episode_pixels
 from h2w_ros.world.hand_bodies import HandShape, forearm_rotation, hand_shape
-from h2w_ros.world.spec import WorldSpec
+from h2w_ros.world.spec import TABLE_HEIGHT_M, WorldSpec
 from h2w_ros.world.view import sample_view
 
 CAMERA = Camera(128, 96, 100.0, 100.0, 64.0, 48.0)
@@ -136,7 +136,7 @@ def test_training_shows_networks_what_sessions_do(tmp_path: Path, forearms: bool
     np.savez(file, **arrays)
     codec = FoldedCodec(model.codec)
     (written,) = encode_pixels(codec, model, [file], tmp_path)
-    drawer = ConditionDrawer(model, "squash", None, None)
+    drawer = ConditionDrawer(model, "squash", None, TABLE_HEIGHT_M)
     drawer.take_picture(picture, moments[0])
     drawn = [drawer.draw(moment) for moment in moments]
     assert any((one.control != one.hands).any() for one in drawn) == forearms

@@ -25,8 +25,6 @@ from h2w_ros.hands.render import HandRenderer
 from h2w_ros.hands.shoulders import followed, seen_shoulders
 from h2w_ros.scene.behind import without
 from h2w_ros.scene.table_photo import TablePhoto
-from h2w_ros.things.handling import load_handling
-from h2w_ros.things.lifting import load_lifter
 from h2w_ros.things.table_scene import TableScene
 
 View = tuple[Camera, Transform]
@@ -90,7 +88,7 @@ class ConditionDrawer:
         self._shoulders_world: Shoulders | None = None
         self.things = None
         if config.things and self._table_height_m is not None:
-            self.things = TableScene(load_lifter(), load_handling(), self._table_height_m)
+            self.things = TableScene.at(self._table_height_m)
         """What hands have moved by now, in this drawer's stream; whoever draws for several gives each its own."""
 
     def begin(self, seed: int = 0) -> ConditionDrawer:

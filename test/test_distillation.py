@@ -149,7 +149,7 @@ def test_matching_with_a_learned_critic_finds_both_modes() -> None:
         sample = student(torch.randn(256, 1, generator=generator), torch.ones(()))
         return sample, torch.rand(256, 1, generator=generator).clamp(0.02, 0.98), torch.randn(256, 1, generator=generator)
 
-    for step in range(1200):
+    for step in range(2400):
         sample, sigma, noise = drawn()
         if step % 4:
             loss = flow_loss(critic, sample.detach(), sigma, noise, 0.1, torch.ones(256, 1), ALONE)
@@ -166,7 +166,7 @@ def test_matching_with_a_learned_critic_finds_both_modes() -> None:
     is_left = sample < 0.5
     assert 0.3 < is_left.float().mean() < 0.7
     for mode, own in zip(MODES, (sample[is_left], sample[~is_left]), strict=True):
-        assert own.median().item() == pytest.approx(mode, abs=0.4)  # how near, after so few steps, is a matter of the processor's rounding
+        assert own.median().item() == pytest.approx(mode, abs=0.25)
 
 
 def streamed(model=TWO_STEPS, seen: float = 0.0, seed: int = 0, transformer: Transformer | None = None) -> tuple[Tensor, Transformer]:

@@ -18,8 +18,9 @@ from h2w_ros.evaluation.estimators import Estimators, load_estimators, save_esti
 from h2w_ros.evaluation.things import things_of
 from h2w_ros.geometry import invert, rotation_angle_rad, rotation_from_axis_angle, transform
 from h2w_ros.training.estimator_lessons import lessons, seen_at
-from h2w_ros.training.estimators import losses, sum_of, train_estimators, truth_files
+from h2w_ros.training.estimators import losses, sum_of, train_estimators
 from h2w_ros.training.run import Budget
+from h2w_ros.training.truth_files import files_of, taught_and_kept_back
 
 CAMERA = Camera(128, 96, 90.0, 95.0, 60.0, 50.0)
 MOVED = transform(rotation_from_axis_angle(np.array([0.02, -0.03, 0.05])), np.array([0.01, -0.02, 0.03]))
@@ -121,7 +122,7 @@ def test_a_thing_out_of_sight_has_no_place() -> None:
 
 def test_a_lesson_tells_the_truth_about_its_pictures(tmp_path: Path) -> None:
     write_truth(tmp_path, 0)
-    lesson = next(lessons(truth_files(tmp_path)[0], EstimatorConfig(), 3, np.random.default_rng(0), spoil=False))
+    lesson = next(lessons(taught_and_kept_back(files_of(tmp_path))[0], EstimatorConfig(), 3, np.random.default_rng(0), spoil=False))
     assert lesson.pictures.shape == (3, 5, 5, 96, 128)
     assert lesson.log_depth.mean().exp() == pytest.approx(0.5, abs=1e-3)
     assert lesson.place.isfinite().all()  # the thing is always in sight
@@ -133,7 +134,7 @@ def test_every_reader_of_the_network_learns(tmp_path: Path) -> None:
     write_truth(tmp_path, 0)
     torch.manual_seed(0)
     network = EstimatorNetwork()
-    loss = sum_of(losses(network, next(lessons(truth_files(tmp_path)[0], network.config, 2, np.random.default_rng(0)))))
+    loss = sum_of(losses(network, next(lessons(taught_and_kept_back(files_of(tmp_path))[0], network.config, 2, np.random.default_rng(0)))))
     loss.backward()
     still = [name for name, parameter in network.named_parameters() if parameter.grad is None or not parameter.grad.abs().sum() > 0]
     assert still == []

@@ -8,6 +8,7 @@ import pytest
 
 from h2w_ros.camera import Resize
 from h2w_ros.condition import Camera
+from h2w_ros.conditioning import SceneSeen
 from h2w_ros.evaluation.things import things_of
 from h2w_ros.generator.presets import preset
 from h2w_ros.geometry import apply, look_at, transform
@@ -161,6 +162,19 @@ def test_over_a_render_of_the_untouched_scene_only_what_moved_is_drawn() -> None
     assert (drawn[was[1], was[0]] == 90).all()
     assert (drawn[is_now[1], is_now[0]] == RED).all()
     assert (drawn[rests[1], rests[0]] == 10).all()
+
+
+def test_holes_of_a_render_show_the_table_with_its_things() -> None:
+    untouched, known = np.full((128, 128, 3), 10, np.uint8), np.ones((128, 128), bool)
+    at_rest = pixel_of((0.0, 0.17, 0.01)).round().astype(int)
+    known[at_rest[1] - 12 : at_rest[1] + 12, at_rest[0] - 12 : at_rest[0] + 12] = False
+    scene = scene_of(block_at(-0.06, 0.05), block_at(0.0, 0.17))
+    scene.advance(*NO_HANDS)
+    shown = SceneSeen(untouched, known, TABLE).by_now(scene, VIEW)
+    is_now = pixel_of((0.06, 0.05, 0.01)).round().astype(int)
+    assert (shown[at_rest[1], at_rest[0]] == RED).all()
+    assert (shown[is_now[1], is_now[0]] == RED).all()
+    assert (shown[5, 5] == 10).all()
 
 
 def test_what_hands_hide_in_a_new_picture_stays_as_it_was_known() -> None:

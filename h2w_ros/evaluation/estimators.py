@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -20,8 +19,7 @@ from h2w_ros.condition import Camera, Image
 from h2w_ros.evaluation.camera_motion import solve_motion
 from h2w_ros.evaluation.estimator_input import CELL_PX, cell_slopes, slopes_of, with_slopes
 from h2w_ros.evaluation.estimator_network import EstimatorConfig, EstimatorNetwork, Seen, mean_place
-from h2w_ros.generator.config import from_json
-from h2w_ros.generator.tensors import fill, read_file, write_file
+from h2w_ros.generator.small_files import load_small, save_small
 from h2w_ros.geometry import Transform
 from h2w_ros.paths import models_dir
 
@@ -102,23 +100,12 @@ class Estimators:
 
 def load_estimators(folder: Path | None = None) -> Estimators:
     """The shipped estimators, or those of a folder; FileNotFoundError tells how to make them."""
-    path = (folder or models_dir() / "estimators") / FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"No estimators at {path}; `h2w train estimators --out {path.parent}` makes them")
-    state, metadata = read_file(path)
-    with torch.device("meta"):
-        network = EstimatorNetwork(from_json(EstimatorConfig, metadata.get("config", "{}"), str(path)))
-    fill(network, {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}, str(path))
-    return Estimators(network)
+    return Estimators(load_small((folder or models_dir() / "estimators") / FILE, EstimatorConfig, EstimatorNetwork, "h2w train estimators"))
 
 
 def save_estimators(folder: Path, network: EstimatorNetwork, training: dict[str, object]) -> Path:
-    """Writes weights (half precision) with their config and what made them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    metadata = {"config": json.dumps(asdict(network.config)), "training": json.dumps(training)}
-    state = {name: tensor.half() if tensor.ndim == 4 else tensor for name, tensor in network.state_dict().items()}
-    write_file(folder / FILE, state, metadata)
-    return folder / FILE
+    """Writes weights with their config and what made them; the file's path."""
+    return save_small(folder / FILE, network, network.config, training)
 
 
 def _sharpened(likely: Float[ndarray, "hw hw"], slopes: Float[ndarray, "2 h w"]) -> Float[ndarray, "hw 2"]:

@@ -14,9 +14,8 @@ from h2w_ros.condition import Condition
 from h2w_ros.evaluation.episodes import HeldOutEpisode
 from h2w_ros.evaluation.estimator_input import SMALLEST_THING_PX, mean_place
 from h2w_ros.geometry import apply, invert
+from h2w_ros.world.spec import FIRST_OBJECT
 
-FIRST_THING = 3
-"""Ids below are background and hands (`world.truth`)."""
 NEAREST_M = 0.01
 
 
@@ -38,7 +37,7 @@ def things_of(episode: HeldOutEpisode) -> list[Thing]:
     if episode.truth is None or episode.object_masks is None:
         return []
     ids, moving = episode.truth.ids, episode.object_masks
-    parts = [(moves, (ids == k) & (moving == moves)) for k in range(FIRST_THING, int(ids.max()) + 1) for moves in (True, False)]
+    parts = [(moves, (ids == k) & (moving == moves)) for k in range(FIRST_OBJECT, int(ids.max()) + 1) for moves in (True, False)]
     depth_m = episode.truth.depth_m[0]
     return [_thing(moves, part, depth_m, episode.conditions) for moves, part in parts if part[0].sum() >= SMALLEST_THING_PX]
 

@@ -47,8 +47,9 @@ def hidden_by_hands(
 
 
 def with_margin(mask: Bool[ndarray, "H W"], margin_px: int = MARGIN_PX) -> Bool[ndarray, "H W"]:
-    """The mask and what is this near: outlines show a little of both sides."""
-    return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((2 * margin_px + 1, 2 * margin_px + 1), np.uint8)) > 0)
+    """The mask and what is this near, in pixels of a picture that is WIDTH_PX wide: outlines show a little of both sides."""
+    side = 2 * max(1, round(margin_px * mask.shape[1] / WIDTH_PX)) + 1
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0)
 
 
 def _guess(is_hand: Bool[ndarray, "h w"], T_camera_grips: Float[ndarray, "2 4 4"], camera: Camera) -> ndarray:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from h2w_ros.generator.config import from_json
-from h2w_ros.generator.tensors import fill, read_file, write_file
+from h2w_ros.generator.small_files import load_small, save_small
 from h2w_ros.geometry import Transform, apply, axis_angle_from_rotation, invert, rotation_from_axis_angle, transform
 from h2w_ros.paths import models_dir
 from h2w_ros.things.handling_network import NEAR_M, HandlingConfig, HandlingNetwork, Moment, level_axes
@@ -34,7 +32,7 @@ REST, HOLD, PUSH = 0, (1, 2), (3, 4)
 
 
 class Handling:
-    """The trained network; one thread uses it at a time."""
+    """The trained network; streams keep what they have seen, this does not."""
 
     def __init__(self, network: HandlingNetwork) -> None:
         self.network = network.eval().requires_grad_(False)
@@ -202,21 +200,12 @@ class HandledParts:
 
 def load_handling(folder: Path | None = None) -> Handling:
     """The shipped handling, or that of a folder; FileNotFoundError tells how to make it."""
-    path = (folder or models_dir() / "things") / FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"No handling at {path}; `h2w train things --out {path.parent}` makes it")
-    state, metadata = read_file(path)
-    network = HandlingNetwork(from_json(HandlingConfig, metadata.get("config", "{}"), str(path)))
-    fill(network, {name: tensor.float() for name, tensor in state.items()}, str(path))
-    return Handling(network)
+    return Handling(load_small((folder or models_dir() / "things") / FILE, HandlingConfig, HandlingNetwork, "h2w train things"))
 
 
 def save_handling(folder: Path, network: HandlingNetwork, training: dict[str, object]) -> Path:
-    """Writes weights (half precision) with their config and what made them; the file's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    metadata = {"config": json.dumps(asdict(network.config)), "training": json.dumps(training)}
-    write_file(folder / FILE, {name: tensor.half() for name, tensor in network.state_dict().items()}, metadata)
-    return folder / FILE
+    """Writes weights with their config and what made them; the file's path."""
+    return save_small(folder / FILE, network, network.config, training)
 
 
 def body_of_links(points: Float[ndarray, "m n 3"], is_link: Bool[ndarray, "m"]) -> Int[ndarray, "m"]:

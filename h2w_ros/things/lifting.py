@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -14,8 +13,7 @@ from numpy import ndarray
 
 from h2w_ros.camera import scaled, unit_rays_camera
 from h2w_ros.condition import Camera, Image
-from h2w_ros.generator.config import from_json
-from h2w_ros.generator.tensors import fill, read_file, write_file
+from h2w_ros.generator.small_files import load_small, save_small
 from h2w_ros.geometry import Transform
 from h2w_ros.paths import models_dir
 from h2w_ros.things.lifting_network import LiftingConfig, LiftingNetwork, Surfaces
@@ -43,7 +41,7 @@ class Look:
 
 
 class Lifter:
-    """The trained network; one thread uses it at a time."""
+    """The trained network; it keeps nothing of what it has seen."""
 
     def __init__(self, network: LiftingNetwork) -> None:
         self.config = network.config
@@ -119,20 +117,9 @@ def points_of(
 
 def load_lifter(folder: Path | None = None) -> Lifter:
     """The shipped network, or that of a folder; FileNotFoundError tells how to make it."""
-    path = (folder or models_dir() / "things") / FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"No network that lifts things at {path}; `h2w train things --out {path.parent}` makes it")
-    state, metadata = read_file(path)
-    with torch.device("meta"):
-        network = LiftingNetwork(from_json(LiftingConfig, metadata.get("config", "{}"), str(path)))
-    fill(network, {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}, str(path))
-    return Lifter(network)
+    return Lifter(load_small((folder or models_dir() / "things") / FILE, LiftingConfig, LiftingNetwork, "h2w train things"))
 
 
 def save_lifter(folder: Path, network: LiftingNetwork, training: dict[str, object]) -> Path:
-    """Writes weights (half precision) with their config and what made them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    metadata = {"config": json.dumps(asdict(network.config)), "training": json.dumps(training)}
-    state = {name: tensor.half() if tensor.ndim == 4 else tensor for name, tensor in network.state_dict().items()}
-    write_file(folder / FILE, state, metadata)
-    return folder / FILE
+    """Writes weights with their config and what made them; the file's path."""
+    return save_small(folder / FILE, network, network.config, training)

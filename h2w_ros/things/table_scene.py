@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -16,10 +18,11 @@ from numpy import ndarray
 from h2w_ros.condition import Camera, Image
 from h2w_ros.geometry import Transform, apply, invert, transform
 from h2w_ros.hands.cover import with_margin
+from h2w_ros.paths import models_dir
 from h2w_ros.scene.splat import splat
 from h2w_ros.scene.view import SceneView
-from h2w_ros.things.handling import HandledParts, Handling
-from h2w_ros.things.lifting import Lifter, Look
+from h2w_ros.things.handling import HandledParts, Handling, load_handling
+from h2w_ros.things.lifting import Lifter, Look, load_lifter
 from h2w_ros.things.parts import Part
 
 MARGIN_PX = 1
@@ -52,6 +55,11 @@ class TableScene:
         self._lifter, self._handling = lifter, handling
         self._T_table_world = transform(np.eye(3), np.array([0.0, 0.0, -table_height_m]))
         self._now: _Moment | None = None
+
+    @classmethod
+    def at(cls, table_height_m: float) -> TableScene:
+        """One with the shipped networks, which a process reads once."""
+        return cls(*_networks(models_dir() / "things"), table_height_m)
 
     def begin(self) -> TableScene:
         """The same for a new stream."""
@@ -137,6 +145,11 @@ class TableScene:
         white = None if marked is None else np.repeat(marked, [len(part.points_world) for part in parts])
         colors = np.concatenate([part.colors for part in parts]) if white is None else np.repeat(255 * white[:, None].astype(np.uint8), 3, axis=1)
         return splat(points, colors, np.concatenate([part.radii_m for part in parts]), camera)
+
+
+@cache
+def _networks(folder: Path) -> tuple[Lifter, Handling]:
+    return load_lifter(folder), load_handling(folder)
 
 
 def _is_of(view: SceneView) -> Bool[ndarray, "H W"]:

@@ -35,8 +35,6 @@ from h2w_ros.hands.render import HandRenderer
 from h2w_ros.hands.shoulders import followed, seen_shoulders
 from h2w_ros.scene.behind import without
 from h2w_ros.scene.table_photo import TablePhoto
-from h2w_ros.things.handling import load_handling
-from h2w_ros.things.lifting import load_lifter
 from h2w_ros.things.table_scene import TableScene
 from h2w_ros.training.carried import moments_of, num_carried_frames
 from h2w_ros.training.mixture import mixed, read_weights, sources
@@ -197,7 +195,7 @@ def _encoded(codec: PictureCodec, model: GeneratorConfig, pixels: Mapping[str, n
     pictures = {name: pixels[name] for name in PICTURES if name in pixels}
     camera = _camera(pixels["camera"])
     if knows_scene or model.dressed or model.forearms:
-        first = _FirstPicture(pixels, TableScene(load_lifter(), load_handling(), TABLE_HEIGHT_M) if knows_scene and model.things else None)
+        first = _FirstPicture(pixels, TableScene.at(TABLE_HEIGHT_M) if knows_scene and model.things else None)
         pictures |= first.scenes() if knows_scene else {}
         pictures |= {"dressed": first.dressed_hands(model.forearms)} if model.dressed else {}
         pictures |= {"hand": first.hands_and_forearms()} if model.forearms else {}

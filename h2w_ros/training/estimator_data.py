@@ -6,12 +6,10 @@ Their pictures come from seeds that neither the generator's training nor the eva
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
-from tqdm import tqdm
 
-from h2w_ros.world.dataset import simulate_many
+from h2w_ros.training.truth_files import seeds_from, simulate_files
 from h2w_ros.world.simulate import WorldEpisode
 from h2w_ros.world.spec import EVALUATION_SEEDS_FROM, WorldSpec
 
@@ -21,16 +19,9 @@ SPEC = WorldSpec(num_frames=13, rate_hz=4.0, substeps=40, ground_truth=True)
 """Three seconds in few pictures: neighbouring pictures teach an estimator little that is new. Physics keeps its step."""
 
 
-def simulate_truth(folder: Path, episodes: int, workers: int) -> None:
-    """Fills `folder` with SEED.npz files of seeds 700000, 700001, ...; those already there are kept."""
-    if not 0 < episodes <= EVALUATION_SEEDS_FROM - SEEDS_FROM:
-        raise ValueError(f"episodes must be in 1..{EVALUATION_SEEDS_FROM - SEEDS_FROM}, or they run into evaluation's seeds, got {episodes}")
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [seed for seed in range(SEEDS_FROM, SEEDS_FROM + episodes) if not (folder / f"{seed}.npz").exists()]
-    for seed, episode in tqdm(simulate_many(missing, SPEC, workers), total=len(missing), desc="simulate", unit="episode", disable=None):
-        part = folder / f"{seed}.part.npz"
-        np.savez(part, **cast(dict[str, Any], truth_arrays(episode)))  # NumPy's stubs take the names for options
-        part.rename(folder / f"{seed}.npz")
+def simulate_truth(folder: Path, episodes: int, workers: int) -> list[Path]:
+    """Fills `folder` with SEED.npz files of seeds 700000, 700001, ...; those already there are kept. The files, in order."""
+    return simulate_files(folder, seeds_from(SEEDS_FROM, episodes, EVALUATION_SEEDS_FROM, "evaluation's"), SPEC, workers, truth_arrays)
 
 
 def truth_arrays(episode: WorldEpisode) -> dict[str, np.ndarray]:

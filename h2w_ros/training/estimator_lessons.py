@@ -21,9 +21,8 @@ from h2w_ros.evaluation.estimator_input import CELL_PX, SMALLEST_THING_PX, cell_
 from h2w_ros.evaluation.estimator_network import EstimatorConfig
 from h2w_ros.geometry import axis_angle_from_rotation, invert
 from h2w_ros.training.augment import MIRROR, colour_matrix
+from h2w_ros.world.spec import FIRST_OBJECT
 
-FIRST_THING = 3
-"""Ids below are background and hands (`world.truth`)."""
 GRID = (3, 4)
 """Rows and columns in which a window's contents are told."""
 FARTHEST_M, NEAREST_M = 5.0, 0.05
@@ -130,7 +129,7 @@ def _coarse(picture: ndarray) -> ndarray:
 
 def _thing(ids: ndarray, moving: ndarray, rng: np.random.Generator) -> ndarray:
     """(M, H, W): one of the things, or moving parts of things, that the clean picture shows; empty when it shows none."""
-    parts = [(k, moves) for k in range(FIRST_THING, ids[0].max() + 1) for moves in (True, False)]
+    parts = [(k, moves) for k in range(FIRST_OBJECT, ids[0].max() + 1) for moves in (True, False)]
     shown = [(k, moves) for k, moves in parts if ((ids[0] == k) & (moving[0] == moves)).sum() >= SMALLEST_THING_PX]
     if not shown:
         return np.zeros_like(moving)

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from h2w_ros.evaluation.estimator_network import EstimatorNetwork, Seen, mean_place
 from h2w_ros.evaluation.estimators import save_estimators
-from h2w_ros.training.cache import VALIDATION_EVERY
 from h2w_ros.training.estimator_data import SEEDS_FROM, simulate_truth
 from h2w_ros.training.estimator_lessons import Lesson, lessons
 from h2w_ros.training.precision import mixed_precision
 from h2w_ros.training.run import Budget, RunFolder, optimisers, train
+from h2w_ros.training.truth_files import taught_and_kept_back
 from h2w_ros.world.spec import WORLD_VERSION
 
 BATCH_EPISODES = 4
@@ -34,11 +34,11 @@ MATCH_WEIGHT, LEAST_LIKELY = 0.2, 1e-5
 
 def train_estimators(folder: Path, episodes: int, workers: int, budget: Budget, out: Path, seed: int = 0, device: str = "cpu") -> Path:
     """Simulates what is missing of `folder/truth`, goes on with the run in `folder`, and ships its averaged weights; the file's path."""
-    simulate_truth(folder / "truth", episodes, workers)
+    files = simulate_truth(folder / "truth", episodes, workers)
     torch.manual_seed(seed)
     network, run = EstimatorNetwork().to(device, memory_format=torch.channels_last), RunFolder(folder)  # type: ignore[call-overload]
     run.begin_session({"stage": "estimators", "seed": seed, "device": device, "episodes": episodes, "world_version": WORLD_VERSION})
-    taught, kept_back = truth_files(folder / "truth")
+    taught, kept_back = taught_and_kept_back(files)
     source = lessons(taught, network.config, BATCH_EPISODES, np.random.default_rng((seed, run.progress().step)))
 
     def loss(_step: int, _spent: float) -> Tensor:
@@ -69,13 +69,6 @@ def _exam(network: EstimatorNetwork, files: Sequence[Path], seed: int) -> Callab
         return float(mean)
 
     return loss
-
-
-def truth_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Files to learn from, and those that are kept back to test with."""
-    files = sorted(path for path in folder.glob("*.npz") if path.stem.isdecimal())
-    kept_back = [path for path in files if int(path.stem) % VALIDATION_EVERY == VALIDATION_EVERY - 1]
-    return [path for path in files if path not in set(kept_back)], kept_back
 
 
 def sum_of(parts: dict[str, Tensor]) -> Tensor:

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from h2w_ros.things.handling import FINGERTIPS, save_handling
 from h2w_ros.things.handling_network import HandlingNetwork, Moment, level_axes
-from h2w_ros.training.cache import VALIDATION_EVERY
 from h2w_ros.training.handling_lessons import GOES_M, HandledEpisode, T_body_link, acts_of, opening_axis, steps_of
 from h2w_ros.training.run import Budget, RunFolder, optimisers, train
+from h2w_ros.training.truth_files import files_of, taught_and_kept_back
 from h2w_ros.world.spec import WORLD_VERSION
 
 BATCH, BATCH_OPENINGS = 512, 48
@@ -150,7 +150,7 @@ class Lessons:
 
 def train_handling(folder: Path, budget: Budget, out: Path, seed: int = 0) -> Path:
     """Learns from `folder/handled` (npz of HandledEpisode), goes on with the run in `folder`, and ships its averaged weights; the file's path."""
-    taught, kept_back = handled_files(folder / "handled")
+    taught, kept_back = taught_and_kept_back(files_of(folder / "handled"))
     torch.manual_seed(seed)
     network, run = HandlingNetwork(), RunFolder(folder)
     run.begin_session({"stage": "handling", "seed": seed, "episodes": len(taught), "world_version": WORLD_VERSION})
@@ -164,13 +164,6 @@ def train_handling(folder: Path, budget: Budget, out: Path, seed: int = 0) -> Pa
     progress = train(network, run, loss, chosen, budget, WARMUP_STEPS, EMA_DECAY, _exam(network, kept_back, seed))
     network.load_state_dict(load_file(folder / "average.safetensors"))
     return save_handling(out, network, {"episodes": len(taught), "world_version": WORLD_VERSION, **asdict(progress)})
-
-
-def handled_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Files to learn from, and those that are kept back to test with."""
-    files = sorted(path for path in folder.glob("*.npz") if path.stem.isdecimal())
-    kept_back = [path for path in files if int(path.stem) % VALIDATION_EVERY == VALIDATION_EVERY - 1]
-    return [path for path in files if path not in set(kept_back)], kept_back
 
 
 def _exam(network: HandlingNetwork, files: Sequence[Path], seed: int) -> Callable[[], float] | None:

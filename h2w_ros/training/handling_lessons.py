@@ -10,11 +10,12 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from numpy import ndarray
 
 from h2w_ros.condition import Camera
-from h2w_ros.geometry import Transform, apply, invert
+from h2w_ros.geometry import Transform, invert
+from h2w_ros.scene.depth import points_of
 from h2w_ros.things.handling import FINGERTIPS, body_of_links
+from h2w_ros.things.parts import MIN_PIXELS
+from h2w_ros.world.spec import FIRST_OBJECT
 
-LEAST_PIXELS = 12
-"""Parts of which less is seen are nothing to learn from."""
 POINTS = 128
 GOES_M = 5e-4
 """What moves less within a frame rests."""
@@ -63,10 +64,8 @@ class FirstLook:
 
     def points_world(self, mask: Bool[ndarray, "H W"]) -> Float[ndarray, "n 3"]:
         """The surface under a mask [m]."""
-        v, u = np.nonzero(mask)
-        depth = self.depth_m[mask].astype(np.float64)
-        x, y = (u + 0.5 - self.camera.cx) / self.camera.fx, (v + 0.5 - self.camera.cy) / self.camera.fy
-        return apply(self.T_world_camera, np.stack([x * depth, y * depth, depth], axis=1))
+        known = np.where(mask, self.depth_m, 0.0).astype(np.float32)
+        return points_of(known, self.camera, self.T_world_camera)[mask]
 
 
 def parts_of(
@@ -78,8 +77,8 @@ def parts_of(
     is_link: list[bool] = []
     for thing in range(T_world_object.shape[1]):
         for link, poses in ((False, T_world_object), (True, T_world_link)):
-            mask = (look.ids == thing + 3) & (look.links == link) & np.isfinite(look.depth_m)
-            if mask.sum() < LEAST_PIXELS:
+            mask = (look.ids == FIRST_OBJECT + thing) & (look.links == link) & np.isfinite(look.depth_m)
+            if mask.sum() < MIN_PIXELS:
                 continue
             seen = look.points_world(mask)
             points.append(seen[rng.choice(len(seen), POINTS, replace=len(seen) < POINTS)][None])

@@ -19,16 +19,13 @@ from h2w_ros.things.lifting import FARTHEST_M, network_input, rays_of, save_lift
 from h2w_ros.things.lifting_network import KINDS, OFFSET_PX, LiftingNetwork
 from h2w_ros.things.parts import MIN_PIXELS
 from h2w_ros.training.augment import colour_matrix
-from h2w_ros.training.cache import VALIDATION_EVERY
 from h2w_ros.training.precision import mixed_precision
 from h2w_ros.training.run import Budget, RunFolder, optimisers, train
-from h2w_ros.training.things_data import camera_of
-from h2w_ros.world.spec import WORLD_VERSION
+from h2w_ros.training.truth_files import camera_of, taught_and_kept_back
+from h2w_ros.world.spec import FIRST_OBJECT, WORLD_VERSION
 
 BATCH = 16
 LEARNING_RATE, WARMUP_STEPS, WEIGHT_DECAY, EMA_DECAY = 1.5e-3, 50, 1e-3, 0.995
-FIRST_OBJECT = 3
-"""Ids below are background and hands (`world.truth`)."""
 UNTOLD = 255
 """The kind of pixels that teach nothing: of what too little is seen."""
 KIND_WEIGHTS = (1.0, 2.0, 3.0, 1.0)
@@ -60,8 +57,7 @@ def train_lifting(folder: Path, files: Sequence[Path], budget: Budget, out: Path
     torch.manual_seed(seed)
     network, run = LiftingNetwork().to(device, memory_format=torch.channels_last), RunFolder(folder)  # type: ignore[call-overload]  # forgotten in stubs
     run.begin_session({"stage": "lifting", "seed": seed, "device": device, "episodes": len(files), "world_version": WORLD_VERSION})
-    kept_back = [path for path in files if int(path.stem) % VALIDATION_EVERY == VALIDATION_EVERY - 1]
-    taught = [path for path in files if path not in set(kept_back)]
+    taught, kept_back = taught_and_kept_back(files)
     source = batches(taught, np.random.default_rng((seed, run.progress().step)))
 
     def loss(_step: int, _spent: float) -> Tensor:
@@ -133,7 +129,7 @@ def _picture_arrays(path: Path) -> dict[str, ndarray]:
 def _drawn(arrays: dict[str, ndarray], rng: np.random.Generator) -> Pictures:
     """One picture of an episode."""
     index = 0 if rng.random() < FIRST_PICTURE else int(rng.integers(len(arrays["image"])))
-    picture, T_world_camera, camera = arrays["image"][index], arrays["T_world_camera"][index], camera_of(arrays)
+    picture, T_world_camera, camera = arrays["image"][index], arrays["T_world_camera"][index], camera_of(arrays["camera"])
     if rng.random() < RECOLOURED:
         picture = cv2.transform(picture, 0.5 * np.eye(3) + 0.5 * colour_matrix(rng))
     is_hand = arrays["is_hand"][index] & (rng.random() < HANDS_KNOWN)

@@ -6,17 +6,14 @@ Their seeds are neither the generator's, nor the estimators', nor the evaluation
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
-from tqdm import tqdm
 
-from h2w_ros.condition import Camera
 from h2w_ros.hands.grip import grips_world, joints_world
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.training.estimator_data import SEEDS_FROM as ESTIMATORS_SEEDS_FROM
 from h2w_ros.training.handling_lessons import FirstLook, HandledEpisode, parts_of
-from h2w_ros.world.dataset import simulate_many
+from h2w_ros.training.truth_files import camera_of, seeds_from, simulate_files
 from h2w_ros.world.simulate import WorldEpisode
 from h2w_ros.world.spec import WorldSpec
 
@@ -28,15 +25,8 @@ PICTURE_EVERY = 6
 
 def simulate_things(folder: Path, episodes: int, workers: int) -> list[Path]:
     """Fills `folder` with SEED.npz files of seeds 600000, 600001, ...; those already there are kept. The files, in order."""
-    if not 0 < episodes <= ESTIMATORS_SEEDS_FROM - SEEDS_FROM:
-        raise ValueError(f"episodes must be in 1..{ESTIMATORS_SEEDS_FROM - SEEDS_FROM}, or they run into the estimators' seeds, got {episodes}")
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [seed for seed in range(SEEDS_FROM, SEEDS_FROM + episodes) if not (folder / f"{seed}.npz").exists()]
-    for seed, episode in tqdm(simulate_many(missing, SPEC, workers), total=len(missing), desc="simulate", unit="episode", disable=None):
-        part = folder / f"{seed}.part.npz"
-        np.savez(part, **cast(dict[str, Any], things_arrays(episode)))  # NumPy's stubs take the names for options
-        part.rename(folder / f"{seed}.npz")
-    return sorted((path for path in folder.glob("*.npz") if path.stem.isdecimal()), key=lambda path: int(path.stem))
+    seeds = seeds_from(SEEDS_FROM, episodes, ESTIMATORS_SEEDS_FROM, "the estimators'")
+    return simulate_files(folder, seeds, SPEC, workers, things_arrays)
 
 
 def things_arrays(episode: WorldEpisode) -> dict[str, np.ndarray]:
@@ -60,16 +50,10 @@ def things_arrays(episode: WorldEpisode) -> dict[str, np.ndarray]:
     }
 
 
-def camera_of(arrays: dict[str, np.ndarray]) -> Camera:
-    """The camera of a file's pictures."""
-    width_px, height_px, *focal_and_centre = arrays["camera"].tolist()
-    return Camera(int(width_px), int(height_px), *focal_and_centre)
-
-
 def handled_episode(path: Path, rng: np.random.Generator) -> HandledEpisode:
     """What a file tells of hands and the parts that they move."""
     with np.load(path) as file:
         arrays = dict(file)
-    look = FirstLook(arrays["ids"][0], arrays["links"][0], arrays["depth_m"][0], camera_of(arrays), arrays["T_world_camera"][0])
+    look = FirstLook(arrays["ids"][0], arrays["links"][0], arrays["depth_m"][0], camera_of(arrays["camera"]), arrays["T_world_camera"][0])
     parts = parts_of(look, arrays["T_world_object"], arrays["T_world_link"], rng)
     return HandledEpisode(**parts, joints=arrays["joints"], T_world_grips=arrays["T_world_grips"])

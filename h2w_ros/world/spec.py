@@ -10,6 +10,9 @@ WORLD_VERSION = 6
 TABLE_HEIGHT_M = 0.0
 """The table top, in the world's frame (z up)."""
 
+FIRST_OBJECT = 3
+"""Ids of what pixels show (`truth.GroundTruth`) are below it for the background and the two hands."""
+
 EVALUATION_SEEDS_FROM = 900_000
 """Seeds from here on are for evaluation, never for training."""
 

@@ -15,6 +15,7 @@ from h2w_ros.geometry import Transform
 from h2w_ros.world.hand_bodies import HAND_PARTS
 from h2w_ros.world.physics import World
 from h2w_ros.world.render import HandVertices, SceneRenderer
+from h2w_ros.world.spec import FIRST_OBJECT
 
 BACKGROUND = "background"
 HANDS = tuple(f"{side}_hand" for side in SIDES)
@@ -79,7 +80,7 @@ def ground_truth(world: World, frames: Sequence[FrameTruth]) -> GroundTruth:
     return GroundTruth(
         names,
         ids,
-        is_link[bodies] & (ids > len(HANDS)),
+        is_link[bodies] & (ids >= FIRST_OBJECT),
         np.stack([frame.depth_m for frame in frames]),
         np.stack([frame.complete_hands for frame in frames]),
         np.stack([frame.T_world_object for frame in frames]),

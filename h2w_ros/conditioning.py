@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from h2w_ros.camera import PluckerMap, Resize, ResizePolicy, intrinsics
@@ -18,11 +18,12 @@ from h2w_ros.generator.motion import Moment
 from h2w_ros.generator.rays import RayTrack
 from h2w_ros.geometry import Transform
 from h2w_ros.hands.cover import hidden_by_hands, with_margin
-from h2w_ros.hands.dress import dress_by_seed, dressed, parts_of, renewed_dress
-from h2w_ros.hands.forearms import Shoulders, brightness, segments, with_forearms
+from h2w_ros.hands.dress import dress_by_seed, dressed, renewed_dress
+from h2w_ros.hands.forearms import Shoulders, brightness, forearm_surface, with_forearms
 from h2w_ros.hands.grip import grips_world, joints_world
-from h2w_ros.hands.render import HandRenderer
+from h2w_ros.hands.render import HandRenderer, Normals
 from h2w_ros.hands.shoulders import followed, seen_shoulders
+from h2w_ros.hands.surface import HandSurface
 from h2w_ros.scene.behind import without
 from h2w_ros.scene.table_photo import TablePhoto
 from h2w_ros.things.table_scene import TableScene
@@ -111,18 +112,26 @@ class ConditionDrawer:
 
     def draw_within(self, around: Surroundings, condition: Condition, things: TableScene | None) -> DrawnCondition:
         """The condition whose surroundings are drawn already, its hands acting on these things."""
-        hands, view, T_world_grips = self.hands(condition), self.view_of(condition), grips_world(condition.hands)
+        (hands, normals), view, T_world_grips = self._drawn_hands(condition), self.view_of(condition), grips_world(condition.hands)
         control = with_forearms(hands, T_world_grips, *view, around.shoulders_world) if self._has_forearms else hands
-        coloured = dressed(hands, self._parts(hands, T_world_grips, view, around.shoulders_world), self._dress) if self._is_dressed else None
+        coloured = None
+        if self._is_dressed:
+            coloured = dressed(hands, self._surface(hands, normals, T_world_grips, view, around.shoulders_world), self._dress)
         if things is not None:
             things.advance(joints_world(condition.hands), T_world_grips)
         return DrawnCondition(hands, control, around.plucker, self._moment(view, T_world_grips), around.scene.by_now(things, view), coloured)
 
     def hands(self, condition: Condition) -> Image:
         """The hands alone; a ready-made hand render is taken as it is."""
+        return self._drawn_hands(condition)[0]
+
+    def _drawn_hands(self, condition: Condition) -> tuple[Image, Normals | None]:
+        """The hands alone, and which way they face, for those who draw them in their colours; nobody knows that of a ready-made render."""
         if condition.hand_render is not None:
-            return self.resize.picture(condition.hand_render)
-        return self._renderer.render(condition.hands, *self.view_of(condition))
+            return self.resize.picture(condition.hand_render), None
+        if self._is_dressed:
+            return self._renderer.render_with_normals(condition.hands, *self.view_of(condition))
+        return self._renderer.render(condition.hands, *self.view_of(condition)), None
 
     def surroundings(self, condition: Condition) -> Surroundings:
         """Rays and static scene of the stream's next condition."""
@@ -139,14 +148,15 @@ class ConditionDrawer:
         """
         if self._table_height_m is None and not self._is_dressed and not self._has_forearms:
             return
-        hands, view, T_world_grips = self.hands(condition), self.view_of(condition), grips_world(condition.hands)
+        (hands, normals), view, T_world_grips = self._drawn_hands(condition), self.view_of(condition), grips_world(condition.hands)
         look = None if self.things is None else self.things.look(picture, brightness(hands) > 0, view)
         is_hand = hidden_by_hands(picture, hands, T_world_grips, *view) if look is None else look.is_hand
         if self._has_forearms:
             self._shoulders_world = seen_shoulders(self._shoulders_world, is_hand, hands, T_world_grips, *view)
         hidden = with_margin(is_hand)
         if self._is_dressed:
-            self._dress = renewed_dress(self._dress, picture, self._parts(hands, T_world_grips, view, self._shoulders_world), hidden)
+            surface = self._surface(hands, normals, T_world_grips, view, self._shoulders_world)
+            self._dress = renewed_dress(self._dress, picture, surface, hidden)
         if self._table_height_m is not None:
             shown = None if self.things is None or look is None else self.things.take(look, view, joints_world(condition.hands), T_world_grips)
             self._photo = TablePhoto(self._bare(picture, hidden, shown, condition), *view, self._table_height_m)
@@ -162,10 +172,10 @@ class ConditionDrawer:
         """The camera at the generator's size, and where it is."""
         return self.resize.camera(condition.camera), condition.T_world_camera
 
-    def _parts(self, hands: Image, T_world_grips: Grips, view: View, shoulders_world: Shoulders | None) -> UInt8[ndarray, "H W"]:
-        """Which part of a hand or forearm each pixel may show."""
-        shape = hands.shape[0], hands.shape[1]
-        return parts_of(hands, segments(shape, T_world_grips, *view, shoulders_world) if self._has_forearms else np.zeros(shape, np.uint8))
+    def _surface(self, hands: Image, normals: Normals | None, T_world_grips: Grips, view: View, shoulders_world: Shoulders | None) -> HandSurface:
+        """What of hands and forearms each pixel may show."""
+        forearms = forearm_surface(T_world_grips, *view, shoulders_world) if self._has_forearms else None
+        return HandSurface.of(hands, normals, forearms, view[1])
 
     def _moment(self, view: View, T_world_grips: Grips) -> Moment:
         """Where the camera and the hands are."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 
 # An edge that passes this close to a pixel's centre [px] belongs to both its triangles: rounding leaves no cracks.
@@ -111,7 +111,7 @@ def covered(starts_px: Float[ndarray, "E 2"], ends_px: Float[ndarray, "E 2"], co
     return np.cumsum(steps, axis=1)[:, :width_px] != 0
 
 
-def painted(runs: Runs, values: Float[ndarray, "T"], window: Window, order: Int[ndarray, "T"]) -> Float[ndarray, "h w"]:
+def painted(runs: Runs, values: Shaped[ndarray, "T"], window: Window, order: Int[ndarray, "T"]) -> Shaped[ndarray, "h w"]:
     """The value of the triangle that comes last in `order` at each pixel of the window, zero where there is none."""
     picture = np.zeros((window.bottom - window.top) * (window.right - window.left), dtype=values.dtype)
     triangles, pixels = pixels_of(_sorted(runs, order), window)

@@ -19,9 +19,10 @@ from h2w_ros.generator.folded_codec import FoldedCodec
 from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.generator.rollout import Rollout
 from h2w_ros.geometry import transform
-from h2w_ros.hands.dress import HAND, Dress, dress_by_seed, dressed, parts_of, seen_dress, shows_hands
-from h2w_ros.hands.forearms import SEGMENTS, forearm_camera, segments, with_forearms
+from h2w_ros.hands.dress import Dress, dress_by_seed, dressed, seen_dress, shows_hands
+from h2w_ros.hands.forearms import SEGMENTS, ForearmSurface, forearm_camera, forearm_surface, with_forearms
 from h2w_ros.hands.styles import AMBIENT
+from h2w_ros.hands.surface import HAND, HandSurface
 
 CAMERA = Camera(128, 96, 100.0, 100.0, 64.0, 48.0)
 SIZE = (96, 128)
@@ -37,47 +38,55 @@ def grips(*sides: str) -> np.ndarray:
     return there
 
 
-def scene() -> tuple[np.ndarray, np.ndarray]:
-    """A picture of a right hand with a sleeve from the second segment on, and its parts."""
+def surface_of(hands: np.ndarray, segments: np.ndarray | None = None) -> HandSurface:
+    """Of a hand picture that does not say which way anything faces."""
+    forearms = None if segments is None else ForearmSurface(segments, np.zeros((*SIZE, 3), np.float32))
+    return HandSurface.of(hands, None, forearms, np.eye(4))
+
+
+def scene() -> tuple[np.ndarray, HandSurface]:
+    """A flat picture of a right hand with a sleeve from the second segment on, and its parts."""
     hands = np.zeros((*SIZE, 3), np.uint8)
     hands[30:60, 70:95, 0] = 200
-    parts = parts_of(hands, segments(SIZE, grips("right"), CAMERA, np.eye(4)))
+    surface = surface_of(hands, forearm_surface(grips("right"), CAMERA, np.eye(4)).segments)
+    parts = surface.parts
     picture = np.full((*SIZE, 3), TABLE, np.uint8)
     picture[(parts == 1) | (parts == HAND)] = SKIN
     picture[(parts > 1) & (parts < HAND)] = SLEEVE
-    return picture, parts
+    return picture, surface
 
 
 def test_segments_fill_the_forearm_from_the_wrist_on() -> None:
-    numbers = segments(SIZE, grips("right"), CAMERA, np.eye(4))
+    numbers = forearm_surface(grips("right"), CAMERA, np.eye(4)).segments
     drawn = with_forearms(np.zeros((*SIZE, 3), np.uint8), grips("right"), CAMERA, np.eye(4)).any(-1)
     assert ((numbers > 0) == drawn).mean() > 0.995
     wrist, end = forearm_camera("right", grips("right")[1])
     along = [(np.argwhere(numbers == k).mean(0) - (48, 64)) @ ((end - wrist)[1::-1]) for k in range(1, SEGMENTS + 1) if (numbers == k).sum() > 20]
     assert len(along) >= 2
     assert np.all(np.diff(along) > 0)
-    assert not segments(SIZE, grips(), CAMERA, np.eye(4)).any()
+    assert not forearm_surface(grips(), CAMERA, np.eye(4)).segments.any()
 
 
 def test_colours_are_those_that_the_picture_shows() -> None:
-    picture, parts = scene()
-    dress = seen_dress(picture, parts, np.ones(SIZE, bool), NOBODY)
+    picture, surface = scene()
+    dress = seen_dress(picture, surface, np.ones(SIZE, bool), NOBODY)
     assert tuple(dress.skin) == SKIN
     assert tuple(dress.forearm[0]) == SKIN
     assert tuple(dress.forearm[1]) == SLEEVE
 
 
 def test_what_is_not_shown_stays_what_it_was() -> None:
-    picture, parts = scene()
-    seen = seen_dress(picture, parts, np.ones(SIZE, bool), NOBODY)
-    later = seen_dress(np.zeros_like(picture), parts, parts == HAND, seen)
+    picture, surface = scene()
+    seen = seen_dress(picture, surface, np.ones(SIZE, bool), NOBODY)
+    later = seen_dress(np.zeros_like(picture), surface, surface.parts == HAND, seen)
     assert tuple(later.skin) == (0.0, 0.0, 0.0)
     np.testing.assert_array_equal(later.forearm, seen.forearm)
-    assert tuple(seen_dress(picture, parts, np.zeros(SIZE, bool), NOBODY).skin) == tuple(NOBODY.skin)
+    assert tuple(seen_dress(picture, surface, np.zeros(SIZE, bool), NOBODY).skin) == tuple(NOBODY.skin)
 
 
 def test_a_scene_without_hands_is_told_from_one_with_them() -> None:
-    picture, parts = scene()
+    picture, surface = scene()
+    parts = surface.parts
     assert shows_hands(picture, parts)
     assert not shows_hands(np.full_like(picture, TABLE), parts)
     assert not shows_hands(picture, np.zeros_like(parts))
@@ -87,19 +96,19 @@ def test_a_scene_without_hands_is_told_from_one_with_them() -> None:
     ("colour", "is_seen"), [((110, 80, 66), True), ((90, 110, 90), False), ((20, 30, 200), True)], ids=["skin", "faint", "glove"]
 )
 def test_what_is_not_skin_must_stand_out_to_be_a_hand(colour: tuple[int, int, int], is_seen: bool) -> None:
-    picture, parts = scene()
-    picture[parts == HAND] = colour
-    assert shows_hands(picture, parts) == is_seen
+    picture, surface = scene()
+    picture[surface.parts == HAND] = colour
+    assert shows_hands(picture, surface.parts) == is_seen
 
 
 def test_the_noise_of_a_compressed_hand_picture_is_no_hand() -> None:
     hands = np.zeros((*SIZE, 3), np.uint8)
     hands[40:60, 40:60, 0] = 200
     noisy = np.maximum(hands, np.random.default_rng(0).integers(0, 12, hands.shape, dtype=np.uint8))
-    parts = parts_of(hands, np.zeros(SIZE, np.uint8))
-    np.testing.assert_array_equal(parts_of(noisy, np.zeros(SIZE, np.uint8)), parts)
+    surface = surface_of(hands)
+    np.testing.assert_array_equal(surface_of(noisy).parts, surface.parts)
     dress = replace(NOBODY, skin=np.array(SKIN))
-    assert np.abs(dressed(noisy, parts, dress).astype(int) - dressed(hands, parts, dress)).max() <= 3
+    assert np.abs(dressed(noisy, surface, dress).astype(int) - dressed(hands, surface, dress)).max() <= 3
 
 
 def test_a_segment_that_was_never_seen_continues_the_one_before_it() -> None:
@@ -118,9 +127,10 @@ def test_a_seed_is_a_skin() -> None:
 
 
 def test_drawn_hands_have_their_colours_up_to_their_edges() -> None:
-    picture, parts = scene()
+    picture, surface = scene()
+    parts = surface.parts
     hands = np.where((parts == HAND)[..., None], np.uint8(180), np.uint8(0)) * np.array([1, 0, 0], np.uint8)
-    drawn = dressed(hands, parts, seen_dress(picture, parts, np.ones(SIZE, bool), NOBODY))
+    drawn = dressed(hands, surface, seen_dress(picture, surface, np.ones(SIZE, bool), NOBODY))
     shown = parts > 0
     assert np.abs(drawn[shown].astype(int) - picture[shown]).max() <= 1
     sleeve = ((parts > 1) & (parts < HAND)).astype(np.uint8)
@@ -134,8 +144,7 @@ def test_drawn_hands_have_their_colours_up_to_their_edges() -> None:
 def test_a_shaded_hand_is_shaded_in_its_colour() -> None:
     hands = np.zeros((*SIZE, 3), np.uint8)
     hands[40:60, 40:60, 2], hands[40:60, 60:80, 2] = 100, 200
-    parts = parts_of(hands, np.zeros(SIZE, np.uint8))
-    drawn = dressed(hands, parts, replace(NOBODY, skin=np.array(SKIN)))
+    drawn = dressed(hands, surface_of(hands), replace(NOBODY, skin=np.array(SKIN)))
     dark, light = drawn[50, 50].astype(float), drawn[50, 70].astype(float)
     assert np.all(dark < light)
     np.testing.assert_allclose(dark / light, dark[0] / light[0], atol=0.02)
@@ -143,9 +152,10 @@ def test_a_shaded_hand_is_shaded_in_its_colour() -> None:
 
 def test_the_layer_shows_hands_where_they_are_and_what_rests_elsewhere() -> None:
     codec, refiner = FoldedCodec(MODEL.codec), MODEL.transformer.refiner
-    picture, parts = scene()
+    picture, surface = scene()
+    parts = surface.parts
     hands = np.where((parts > 0)[..., None], np.uint8(round(AMBIENT * 255)), np.uint8(0)) * np.array([1, 0, 0], np.uint8)  # the darkest there is
-    coloured = dressed(hands, parts, Dress(np.array(SKIN), np.tile(SKIN, (SEGMENTS, 1))))
+    coloured = dressed(hands, surface, Dress(np.array(SKIN), np.tile(SKIN, (SEGMENTS, 1))))
     encoded = [codec.encode(to_tensor(x[None], torch.float32))[:, :, None] for x in (coloured, hands, picture)]
     layer = dressed_layer(refiner, *encoded)
     blank = dressed_layer(refiner, encoded[0], torch.full_like(encoded[1], -2.0), encoded[2])

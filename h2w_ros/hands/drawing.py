@@ -89,11 +89,21 @@ class HandView:
         return covered(self.vertices_px[edges[outline, 0]], self.vertices_px[edges[outline, 1]], counts[outline], self.window)
 
     @cached_property
-    def facing(self) -> Float[ndarray, "F"]:
-        """How squarely each face looks along the optical axis, |n.z| in 0..1."""
+    def normals_camera(self) -> Float[ndarray, "F 3"]:
+        """Every face's unit normal, out of the hand."""
         a, b, c = (self.vertices_camera[self.faces[:, k]] for k in range(3))
         normals = np.cross(b - a, c - a)
-        return np.abs(normals[:, 2]) / np.maximum(np.linalg.norm(normals, axis=1), 1e-12)
+        return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+
+    @cached_property
+    def facing(self) -> Float[ndarray, "F"]:
+        """How squarely each face looks along the optical axis, |n.z| in 0..1."""
+        return np.abs(self.normals_camera[:, 2])
+
+    @cached_property
+    def shows_outside(self) -> Bool[ndarray, "F"]:
+        """Faces whose outer side is turned to the camera; through the open wrist some show their inner one."""
+        return (self.normals_camera * self.vertices_camera[self.faces[:, 0]]).sum(axis=1) < 0
 
     @cached_property
     def far_to_near(self) -> Int[ndarray, "F"]:

@@ -6,7 +6,7 @@ into that frame by frame. So hands are drawn for it in colours that stay, and it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -15,15 +15,13 @@ from numpy import ndarray
 
 from h2w_ros.condition import Image
 from h2w_ros.hands.forearms import SEGMENTS, brightness
+from h2w_ros.hands.lighting import OVERHEAD, Direction, seen_light, shades
+from h2w_ros.hands.surface import HAND, HandSurface
 
-HAND = SEGMENTS + 1
-"""In a picture of parts; the forearms' segments have 1 .. SEGMENTS, from the wrist on."""
 LEAST_SHARE = 0.002
 """A part that covers less of a picture is not seen well enough to tell its colour."""
-LEAST_BRIGHTNESS = 32
-"""What is darker in a hand picture is the noise of its compression."""
 SHADING, MOST_SHADED = 0.3, 1.3
-"""How far colours follow the shades of the hand's render, and the most by which they are lighter or darker for it."""
+"""How far colours follow the shades of a ready-made hand picture, and the most by which they are lighter or darker for it."""
 EDGE_PX = 5
 LIGHTEST_RGB, DARKEST_RGB = np.array([242.0, 196.0, 168.0]), np.array([64.0, 40.0, 28.0])
 """Ends of a scale of human skin, as cameras show it in ordinary light."""
@@ -41,10 +39,12 @@ Colour = Float[ndarray, "3"]
 
 @dataclass(frozen=True, eq=False)
 class Dress:
-    """RGB in 0..255 of the hands and of the segments of forearms; NaN for a segment that was never seen."""
+    """RGB of the hands and of the segments of forearms where their shade is 1 (`lighting`), NaN for a segment that was never seen; and a unit
+    vector to where the light comes from, in the world."""
 
     skin: Colour
     forearm: Float[ndarray, "s 3"]
+    light_from: Direction = field(default_factory=OVERHEAD.copy)
 
     @property
     def palette(self) -> Float[ndarray, "p 3"]:
@@ -59,11 +59,6 @@ def dress_by_seed(seed: int) -> Dress:
     """Bare arms with a skin from somewhere on its scale."""
     lightness = np.random.default_rng(seed).uniform()
     return Dress(lightness * LIGHTEST_RGB + (1.0 - lightness) * DARKEST_RGB, np.full((SEGMENTS, 3), np.nan))
-
-
-def parts_of(hands: Image, forearms: UInt8[ndarray, "H W"]) -> UInt8[ndarray, "H W"]:
-    """Which part each pixel may show, 0 for none: a hand picture before the segments that `forearms.segments` drew."""
-    return np.where(brightness(hands) >= LEAST_BRIGHTNESS, np.uint8(HAND), forearms)
 
 
 def shows_hands(picture: Image, parts: UInt8[ndarray, "H W"]) -> bool:
@@ -82,29 +77,48 @@ def _is_skin(colour: Colour) -> bool:
     return bool(red >= green >= blue and RED_SHARE[0] <= red <= RED_SHARE[1])
 
 
-def renewed_dress(before: Dress, picture: Image, parts: UInt8[ndarray, "H W"], shown: Bool[ndarray, "H W"]) -> Dress:
-    """The dress as a picture shows it, if it shows the hands; see `seen_dress`."""
-    return seen_dress(picture, parts, shown, before) if shows_hands(picture, parts) else before
+def renewed_dress(before: Dress, picture: Image, surface: HandSurface, shown: Bool[ndarray, "H W"]) -> Dress:
+    """The dress, and its light, as a picture shows them, if it shows the hands; see `seen_dress`."""
+    if not shows_hands(picture, surface.parts):
+        return before
+    seen = shown & (surface.parts > 0)
+    light_from = seen_light(picture[seen].astype(np.float64), surface.parts[seen], surface.normals_world[seen], before.light_from)
+    return seen_dress(picture, surface, shown, replace(before, light_from=light_from))
 
 
-def seen_dress(pictures: UInt8[ndarray, "*T H W 3"], parts: Parts, shown: Bool[ndarray, "*T H W"], before: Dress) -> Dress:
-    """The dress with its colours renewed where these pictures, of one or more moments, show them. `shown`: pixels that show hands or forearms."""
-    least = LEAST_SHARE * parts.shape[-2] * parts.shape[-1]
+def seen_dress(pictures: UInt8[ndarray, "*T H W 3"], surface: HandSurface, shown: Bool[ndarray, "*T H W"], before: Dress) -> Dress:
+    """The dress with its colours renewed where these pictures, of one or more moments, show them in the light as it is known before.
+
+    `shown`: pixels that show hands or forearms.
+    """
+    least = LEAST_SHARE * surface.parts.shape[-2] * surface.parts.shape[-1]
 
     def seen(part: int, otherwise: Colour) -> Colour:
-        pixels = pictures[shown & (parts == part)]
-        return np.median(pixels, axis=0) if len(pixels) >= least else otherwise
+        pixels = shown & (surface.parts == part)
+        if pixels.sum() < least:
+            return otherwise
+        return np.asarray(np.median(pictures[pixels] / shades(surface.normals_world[pixels], before.light_from)[:, None], axis=0))
 
     forearm = [seen(segment + 1, colour) for segment, colour in enumerate(before.forearm)]
-    return Dress(seen(HAND, before.skin), np.stack(forearm))
+    return replace(before, skin=seen(HAND, before.skin), forearm=np.stack(forearm))
 
 
-def dressed(hands: Image, parts: UInt8[ndarray, "H W"], dress: Dress) -> Image:
-    """Hands and forearms in their colours. What surrounds them continues these, so that their edges are nobody else's."""
-    grown = np.where(parts > 0, parts, cv2.dilate(parts, np.ones((EDGE_PX, EDGE_PX), np.uint8)))
-    picture = dress.palette.astype(np.float32)[grown]
-    is_hand = parts == HAND
-    if is_hand.any():
-        shade = brightness(hands)[is_hand].astype(np.float32)
-        picture[is_hand] *= (1.0 + SHADING * (shade / np.median(shade) - 1.0)).clip(1.0 / MOST_SHADED, MOST_SHADED)[:, None]
+def dressed(hands: Image, surface: HandSurface, dress: Dress) -> Image:
+    """Hands and forearms in their colours and light. What surrounds them continues these, so that their edges are nobody else's."""
+    parts, edge = surface.parts, np.ones((EDGE_PX, EDGE_PX), np.uint8)
+    is_drawn = (parts > 0).astype(np.float32)
+    shade = is_drawn * np.where(parts == HAND, _hand_shades(hands, surface, dress), shades(surface.normals_world, dress.light_from))
+    around, share = (cv2.boxFilter(image, -1, edge.shape) for image in (shade, is_drawn))
+    shade = np.where(parts > 0, shade, np.where(share > 0, around / np.maximum(share, 1e-3), 1.0))
+    grown = np.where(parts > 0, parts, cv2.dilate(parts, edge))
+    picture = dress.palette.astype(np.float32)[grown] * shade[..., None]
     return np.clip(picture + 0.5, 0.0, 255.0).astype(np.uint8)
+
+
+def _hand_shades(hands: Image, surface: HandSurface, dress: Dress) -> Float[ndarray, "H W"]:
+    """By the light; a ready-made picture, which does not say which way its hands face, keeps its own shades."""
+    is_hand = surface.parts == HAND
+    if surface.normals_world[is_hand].any() or not is_hand.any():
+        return shades(surface.normals_world, dress.light_from)
+    bright = brightness(hands).astype(np.float32)
+    return (1.0 + SHADING * (bright / np.median(bright[is_hand]) - 1.0)).clip(1.0 / MOST_SHADED, MOST_SHADED)

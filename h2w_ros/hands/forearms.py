@@ -8,13 +8,14 @@ the head moves, the direction is 10 degrees off at the median; going straight on
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 from numpy import ndarray
 
-from h2w_ros.camera import project
+from h2w_ros.camera import project, unit_rays_camera
 from h2w_ros.condition import SIDES, Camera, Image, Side
 from h2w_ros.geometry import Transform, apply, invert
 from h2w_ros.hands.grip import middle
@@ -52,21 +53,44 @@ def with_forearms(
     return np.where(brightness(hands)[..., None] > 0, hands, arms)
 
 
-def segments(
-    shape: tuple[int, int],
-    T_world_grips: Float[ndarray, "2 4 4"],
-    camera: Camera,
-    T_world_camera: Transform,
-    shoulders_world: Shoulders | None = None,
-) -> UInt8[ndarray, "H W"]:
-    """Which segment of a probable forearm each pixel of a picture of this height and width shows, 1 .. SEGMENTS from the wrist on; 0 for none."""
-    numbers = np.zeros(shape, np.uint8)
-    shares = np.linspace(0.0, 1.0, SEGMENTS + 1)[:, None]
+@dataclass(frozen=True, eq=False)
+class ForearmSurface:
+    """What of probable forearms each pixel shows: a segment, 1 .. SEGMENTS from the wrist on, 0 for none; and unit normals, zero for none."""
+
+    segments: UInt8[ndarray, "H W"]
+    normals_camera: Float32[ndarray, "H W 3"]
+
+
+def forearm_surface(
+    T_world_grips: Float[ndarray, "2 4 4"], camera: Camera, T_world_camera: Transform, shoulders_world: Shoulders | None = None
+) -> ForearmSurface:
+    """Probable forearms as `with_forearms` draws them, in parts and round."""
+    size = camera.height_px, camera.width_px
+    segments, normals = np.zeros(size, np.uint8), np.zeros((*size, 3), np.float32)
+    shares = np.linspace(0.0, 1.0, SEGMENTS + 1)
+    radii_m = RADII_M[0] + shares * (RADII_M[1] - RADII_M[0])
     for _, (wrist, end) in _forearms_camera(T_world_grips, T_world_camera, shoulders_world):
-        joints, radii_m = wrist + shares * (end - wrist), RADII_M[0] + shares[:, 0] * (RADII_M[1] - RADII_M[0])
+        joints, own = wrist + shares[:, None] * (end - wrist), np.zeros(size, np.uint8)
         for k in reversed(range(SEGMENTS)):  # what is nearer to the hand hides the rest
-            fill_limb(numbers, joints[k : k + 2], (radii_m[k], radii_m[k + 1]), camera, k + 1)
-    return numbers
+            fill_limb(own, joints[k : k + 2], (radii_m[k], radii_m[k + 1]), camera, k + 1)
+        shown = np.flatnonzero(own)
+        segments.ravel()[shown] = own.ravel()[shown]
+        normals.reshape(-1, 3)[shown] = _round_normals(unit_rays_camera(camera)[shown], wrist, end)
+    return ForearmSurface(segments, normals)
+
+
+def _round_normals(rays: Float32[ndarray, "n 3"], wrist: Float[ndarray, "3"], end: Float[ndarray, "3"]) -> Float[ndarray, "n 3"]:
+    """Which way a round forearm faces where these rays meet it. The farther a ray passes its axis, the more it faces sideways."""
+    axis = _unit(end - wrist)
+    along = rays @ axis
+    nearest_m = (along * (rays @ wrist) - axis @ wrist) / np.maximum(1.0 - along * along, 1e-9)  # from the wrist
+    radii_m = np.interp(nearest_m, (0.0, LENGTH_M), RADII_M)
+    sideways = np.cross(rays, axis)
+    sideways /= np.maximum(np.linalg.norm(sideways, axis=1, keepdims=True), 1e-9)
+    off = np.clip(-(sideways @ wrist) / radii_m, -1.0, 1.0)[:, None]
+    forward = np.cross(sideways, axis)
+    forward *= -np.sign((forward * rays).sum(axis=1, keepdims=True))
+    return off * sideways + np.sqrt(1.0 - off * off) * forward
 
 
 def brightness(picture: Image) -> UInt8[ndarray, "H W"]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32
 from numpy import ndarray
 
 from h2w_ros.condition import Camera, HandPose, Image, Side
@@ -19,11 +19,13 @@ from h2w_ros.geometry import Transform
 from h2w_ros.hands.drawing import HandView, hand_view
 from h2w_ros.hands.model import HandModel, load_hand_model
 from h2w_ros.hands.styles import STYLES, coloured
+from h2w_ros.rasterize import painted
 
 # Where the pictures of a batch are made: name -> module with `render_batch`. Imported on use, as pytorch3d is optional.
 BACKENDS: Mapping[str, str] = {"opencv": "h2w_ros.hands.render", "pytorch3d": "h2w_ros.hands.render_pytorch3d"}
 
 Moment = tuple[Sequence[HandPose], Camera, Transform]
+Normals = Float32[ndarray, "H W 3"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,16 @@ class HandRenderer:
         pictures: list[Image] = importlib.import_module(BACKENDS[self.backend]).render_batch(self, moments)
         return pictures
 
+    def render_with_normals(self, hands: Sequence[HandPose], camera: Camera, T_world_camera: Transform) -> tuple[Image, Normals]:
+        """The picture, and which way the surface at each pixel faces in the camera's frame: unit vectors out of the hand that is nearer.
+
+        Zero where there is no hand, or where one sees into it through its open wrist.
+        """
+        moment = hands, camera, T_world_camera
+        views = self.views(moment)
+        picture = _picture(self.style, camera, views) if self.backend == "opencv" else self.render_batch([moment])[0]
+        return picture, _normals(camera, views)
+
     def silhouette(self, hands: Sequence[HandPose], camera: Camera, T_world_camera: Transform) -> Bool[ndarray, "H W"]:
         """The pixels whose centres any of these hands covers, drawn on the CPU."""
         mask = np.zeros((camera.height_px, camera.width_px), dtype=bool)
@@ -83,3 +95,13 @@ def _picture(style: str, camera: Camera, views: Sequence[HandView]) -> Image:
         part = picture[view.window.slices]
         np.maximum(part, coloured(style, view), out=part)
     return picture
+
+
+def _normals(camera: Camera, views: Sequence[HandView]) -> Normals:
+    normals = np.zeros((camera.height_px, camera.width_px, 3), dtype=np.float32)
+    for view in sorted(views, key=lambda view: -float(view.vertices_camera[:, 2].mean())):
+        faces = painted(view.runs, np.arange(1, len(view.faces) + 1), view.window, view.far_to_near)  # 0 where there is none
+        own = np.concatenate([np.zeros((1, 3)), view.normals_camera * view.shows_outside[:, None]]).astype(np.float32)
+        part = normals[view.window.slices]
+        np.copyto(part, own[faces], where=faces[..., None] > 0)
+    return normals

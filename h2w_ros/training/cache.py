@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -28,11 +28,12 @@ from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.motion import Moment, places_since
 from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.hands.cover import hidden_by_hands, with_margin
-from h2w_ros.hands.dress import Dress, dress_by_seed, dressed, parts_of, renewed_dress, seen_dress
-from h2w_ros.hands.forearms import brightness, segments, with_forearms
+from h2w_ros.hands.dress import Dress, dress_by_seed, dressed, renewed_dress, seen_dress
+from h2w_ros.hands.forearms import brightness, forearm_surface, with_forearms
 from h2w_ros.hands.grip import grips_world, joints_world
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.hands.shoulders import followed, seen_shoulders
+from h2w_ros.hands.surface import HandSurface
 from h2w_ros.scene.behind import without
 from h2w_ros.scene.table_photo import TablePhoto
 from h2w_ros.things.table_scene import TableScene
@@ -48,6 +49,7 @@ UNTOLD = {"knows_scene": torch.tensor(True), "num_carried": torch.tensor(0)}
 """What latent files of earlier versions do not say."""
 DRESS_EVERY, SURELY = 6, 0.9
 """Frames that are looked at for colours, and the share of a latent that hands cover where it shows nothing else."""
+NORMAL_SCALE = 127.0
 VALIDATION_EVERY = 64
 """One seed of so many is never trained on: its loss tells when the others are learned by heart."""
 
@@ -109,11 +111,12 @@ def episode_pixels(
 ) -> dict[str, np.ndarray]:
     """The arrays of one pixel file; conditions must carry their image and static render."""
     camera = conditions[0].camera
-    hands = [renderer.render(c.hands, c.camera, c.T_world_camera) for c in conditions]
+    hands, normals = zip(*(renderer.render_with_normals(c.hands, c.camera, c.T_world_camera) for c in conditions), strict=True)
     return {
         "image": np.stack([np.asarray(c.image) for c in conditions]),
         "static": np.stack([np.asarray(c.static_render) for c in conditions]),
         "hand": np.stack(hands),
+        "hand_normals": _packed_normals(normals),
         "hand_share": _shares(hand_masks, latent_stride),
         "object_share": _shares(object_masks, latent_stride),
         "T_world_camera": np.stack([c.T_world_camera for c in conditions]),
@@ -126,11 +129,14 @@ def episode_pixels(
 def recorded_pixels(conditions: list[Condition], renderer: HandRenderer, latent_stride: int) -> dict[str, np.ndarray]:
     """The arrays of a recorded clip's pixel file, which has no static scene; conditions must carry their image."""
     camera = conditions[0].camera
-    ready_made = [c.hand_render if c.hand_render is not None else renderer.render(c.hands, c.camera, c.T_world_camera) for c in conditions]
-    hand = np.stack(ready_made)
+    drawn = [renderer.render_with_normals(c.hands, c.camera, c.T_world_camera) for c in conditions]
+    unknown = np.zeros_like(drawn[0][1])
+    shown = [own if c.hand_render is None else (c.hand_render, unknown) for c, own in zip(conditions, drawn, strict=True)]
+    hand = np.stack([picture for picture, _ in shown])
     return {
         "image": np.stack([np.asarray(c.image) for c in conditions]),
         "hand": hand,
+        "hand_normals": _packed_normals([normals for _, normals in shown]),
         "hand_share": _shares(hand.max(axis=-1) > 0, latent_stride),
         "object_share": _shares(np.zeros(hand.shape[:3], bool), latent_stride),
         "T_world_camera": np.stack([c.T_world_camera for c in conditions]),
@@ -138,6 +144,11 @@ def recorded_pixels(conditions: list[Condition], renderer: HandRenderer, latent_
         "hand_joints_world": np.stack([joints_world(c.hands) for c in conditions]).astype(np.float32),
         "camera": np.array([camera.width_px, camera.height_px, camera.fx, camera.fy, camera.cx, camera.cy]),
     }
+
+
+def _packed_normals(normals: Iterable[np.ndarray]) -> np.ndarray:
+    """Unit vectors in the camera's frame as int8, (T, H, W, 3)."""
+    return np.stack([np.round(NORMAL_SCALE * each).astype(np.int8) for each in normals])
 
 
 def _shares(masks: np.ndarray, stride: int) -> np.ndarray:
@@ -164,7 +175,7 @@ def _by_seed(files: Iterable[Path]) -> list[Path]:
 def encode_pixels(codec: PictureCodec, model: GeneratorConfig, files: Iterable[Path], folder: Path) -> Iterator[Path]:
     """Writes the latents that pixel files do not have yet, or have for a model that is shown other things; yields each file as it is done."""
     (folder / "latents").mkdir(parents=True, exist_ok=True)
-    shown = {"shown": json.dumps({"size": model.size, "forearms": model.forearms, "dressed": model.dressed, "things": model.things})}
+    shown = {"shown": json.dumps({"size": model.size, "forearms": model.forearms, "dressed": model.dressed and "lit", "things": model.things})}
     for path in files:
         out = path.parent.parent / "latents" / f"{path.stem}.safetensors"
         out.parent.mkdir(exist_ok=True)
@@ -245,23 +256,24 @@ class _FirstPicture:
 
     def dressed_hands(self, with_arms: bool) -> np.ndarray:
         """Hands in the colours that frame 0 shows, or else in those that they will have: a session draws these by seed."""
-        hands = self._pixels["hand"]
-        size = hands.shape[1], hands.shape[2]
-        arms = np.zeros(hands.shape[:3], np.uint8)
-        for frame, (pose, shoulders) in enumerate(zip(self._poses, self._shoulders, strict=True)):
-            if with_arms:
-                arms[frame] = segments(size, self._grips[frame], self._camera, pose, shoulders)
-        parts = np.stack([parts_of(*drawn) for drawn in zip(hands, arms, strict=True)])
-        dress = renewed_dress(_worn(self._pixels, parts), self._pixels["image"][0], parts[0], self._hidden)
-        return np.stack([dressed(*drawn, dress) for drawn in zip(hands, parts, strict=True)])
+        surfaces = [self._surface(frame, with_arms) for frame in range(len(self._poses))]
+        dress = renewed_dress(_worn(self._pixels, surfaces), self._pixels["image"][0], surfaces[0], self._hidden)
+        return np.stack([dressed(*drawn, dress) for drawn in zip(self._pixels["hand"], surfaces, strict=True)])
+
+    def _surface(self, frame: int, with_arms: bool) -> HandSurface:
+        """What of hands and forearms each pixel may show."""
+        view = self._camera, self._poses[frame]
+        normals = self._pixels["hand_normals"][frame].astype(np.float32) / np.float32(NORMAL_SCALE)
+        forearms = forearm_surface(self._grips[frame], *view, self._shoulders[frame]) if with_arms else None
+        return HandSurface.of(self._pixels["hand"][frame], normals if normals.any() else None, forearms, view[1])
 
 
-def _worn(pixels: Mapping[str, np.ndarray], parts: np.ndarray) -> Dress:
-    """The colours of hands and forearms over the whole episode, where they surely are."""
-    size = parts.shape[2], parts.shape[1]
+def _worn(pixels: Mapping[str, np.ndarray], surfaces: Sequence[HandSurface]) -> Dress:
+    """The colours of hands and forearms over the whole episode, where they surely are, in light from above."""
+    size = pixels["hand"].shape[2], pixels["hand"].shape[1]
     looked_at = slice(None, None, DRESS_EVERY)
     surely = [cv2.resize(share.astype(np.float32), size, interpolation=cv2.INTER_NEAREST) > SURELY for share in pixels["hand_share"][looked_at]]
-    return seen_dress(pixels["image"][looked_at], parts[looked_at], np.stack(surely), dress_by_seed(0))
+    return seen_dress(pixels["image"][looked_at], HandSurface.stacked(surfaces[looked_at]), np.stack(surely), dress_by_seed(0))
 
 
 def _camera(numbers: np.ndarray) -> Camera:

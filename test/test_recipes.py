@@ -16,11 +16,10 @@ from test_training import MODEL, NUM_FRAMES, moments, steps, write_pixels
 from h2w_ros.generator.checkpoint import load_generator, save_generator
 from h2w_ros.generator.folded_codec import FoldedCodec
 from h2w_ros.generator.presets import preset
-from h2w_ros.generator.rollout import BlockConditions, Rollout, roll_out
 from h2w_ros.generator.tensors import PIECE_BYTES, read_state, weight_files, write_pieces
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.session import Session
-from h2w_ros.training.ablations import ARMS
+from h2w_ros.training.cache import load_clips
 from h2w_ros.training.config import RECIPES, Plan
 from h2w_ros.training.run import RunFolder, write_json
 from h2w_ros.training.stages import TRAINED, Stages
@@ -176,41 +175,27 @@ def test_an_arm_trains_ships_and_streams(name: str, tmp_path: Path) -> None:
     assert sum(len(session.push(condition)) for condition in moments(0, 3)) == 3
 
 
-def random_stream(name: str, shift_m: float) -> torch.Tensor:
-    """Two latents of an arm's network before a camera that has moved so far."""
-    model = ARMS[name].model(MODEL, name)
-    network = random_transformer(model.transformer)
-    generator = torch.Generator().manual_seed(0)
-    control = torch.randn(1, MODEL.codec.latent_channels, 2, *MODEL.latent_size, generator=generator)
-    plucker = torch.full((1, 6, 2, MODEL.height_px, MODEL.width_px), shift_m)
-    return roll_out(Rollout(network, model.rollout), control[:, :, :1], BlockConditions(control, plucker))
-
-
-def test_without_rays_nothing_tells_the_camera_and_with_them_something_does() -> None:
-    assert torch.equal(random_stream("no_rays", 0.0), random_stream("no_rays", 1.0))
-    assert not torch.allclose(random_stream("no_rays_reference", 0.0), random_stream("no_rays_reference", 1.0))
-
-
-def test_a_refiner_by_itself_is_told_the_camera_by_rays() -> None:
-    """As it is trained first: without a transformer."""
-    model = ARMS["no_rays_reference"].model(MODEL, "arm")
-    network = random_transformer(replace(model.transformer, num_layers=0, add_control_adapter=False))
-    assert network.config.asks_for_rays
-    streams = []
-    for shift_m in (0.0, 1.0):
-        control = torch.zeros(1, MODEL.codec.latent_channels, 2, *MODEL.latent_size)
-        rays = torch.full((1, 6, 2, MODEL.height_px, MODEL.width_px), shift_m)
-        streams.append(roll_out(Rollout(network, model.rollout), control[:, :, :1], BlockConditions(control, rays)))
-    assert not torch.allclose(*streams)
+def test_without_rays_nothing_tells_how_the_camera_moves(tmp_path: Path) -> None:
+    stages = Stages(tmp_path, "debug", ablation="no_rays")
+    write_pixels(tmp_path, (0, 1))
+    stages.codec(steps(1))
+    stages.encode()
+    seen, told = load_clips(tmp_path), stages._clips()
+    assert np.ptp(seen.T_world_camera, axis=1).max() > 0
+    assert np.ptp(told.T_world_camera, axis=1).max() == 0
+    assert torch.equal(told.hand, seen.hand)
+    T_camera_grips = [np.linalg.inv(x.T_world_camera)[:, :, None] @ x.T_world_grips.double().numpy() for x in (seen, told)]
+    assert np.isfinite(T_camera_grips[0]).any()
+    np.testing.assert_allclose(*T_camera_grips, atol=1e-6)
+    assert Stages(tmp_path, "debug", ablation="no_rays_reference")._clips().T_world_camera is not told.T_world_camera
 
 
 def test_arms_that_are_compared_differ_in_one_thing(tmp_path: Path) -> None:
     blind, seeing = (Stages(tmp_path, "debug", ablation=name) for name in ("no_rays", "no_rays_reference"))
     assert blind.recipe == seeing.recipe
     assert blind.recipe.causal.scene_shares == (0.0, 0.0, 1.0)
-    refiner = replace(blind.model.transformer.refiner, rays=True)
-    told = replace(blind.model, name="", transformer=replace(blind.model.transformer, add_control_adapter=True, refiner=refiner))
-    assert told == replace(seeing.model, name="")
+    assert replace(blind.model, name="") == replace(seeing.model, name="") == replace(preset("debug"), name="")
+    assert (blind.arm.rays, seeing.arm.rays) == (False, True)
     cut, complete = (Stages(tmp_path, "debug", ablation=name) for name in ("cut_masks", "cut_masks_reference"))
     assert cut.recipe == complete.recipe == RECIPES["debug"]
     assert replace(cut.model, name="", hand_style="solid") == replace(complete.model, name="")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from h2w_ros.evaluation.claims import claims, losses
-from h2w_ros.evaluation.contenders import parse_ablation
+from h2w_ros.evaluation.contenders import Ablation, parse_ablation
 from h2w_ros.evaluation.frechet import bootstrap_interval, frechet_distance
 from h2w_ros.evaluation.over_time import OverTime
 from h2w_ros.evaluation.report import KEPT_BELOW, write_report
@@ -141,8 +141,9 @@ def test_drift_is_what_the_last_quarter_loses() -> None:
 
 
 def test_an_ablation_is_a_name_a_model_and_what_it_is_told() -> None:
-    assert parse_ablation("no_rays=runs/a:without_table").knows_table is False
-    assert parse_ablation("no_rays=runs/a").path == "runs/a"
+    assert parse_ablation("no_rays=runs/a:without_table") == Ablation("no_rays", "runs/a", "no_table")
+    assert parse_ablation("no_rays=runs/a:camera_still") == Ablation("no_rays", "runs/a", "no_camera")
+    assert parse_ablation("no_rays=runs/a") == Ablation("no_rays", "runs/a", "everything")
     with pytest.raises(ValueError, match="NAME=MODEL"):
         parse_ablation("no_rays")
 

@@ -9,7 +9,7 @@ from generators import CHANNELS, random_conditions, random_latents, random_trans
 
 from h2w_ros.generator.attention import causal_mask
 from h2w_ros.generator.cache import KeyValueCache
-from h2w_ros.generator.config import Riflex, RolloutConfig
+from h2w_ros.generator.config import RefinerConfig, Riflex, RolloutConfig
 from h2w_ros.generator.rollout import Rollout, condition_channels, roll_out
 from h2w_ros.generator.schedule import block_steps, shifted, steps, with_released_steps
 
@@ -207,3 +207,18 @@ def test_the_released_schedule_is_shifted_and_starts_longer():
     assert len(block_steps(with_released_steps(config, 2), 2)) == 2
     assert len(block_steps(with_released_steps(config, 1), 1)) == 2
     assert shifted(0.3, 1.0) == 0.3
+
+
+def test_a_silent_network_is_not_computed_and_streams_the_same():
+    transformer = random_transformer(small_config(refiner=RefinerConfig(8, 2)))
+    torch.nn.init.zeros_(transformer.head.head.weight)
+    torch.nn.init.zeros_(transformer.head.head.bias)
+    reference, conditions = random_latents(1), random_conditions(4)
+    with torch.no_grad():
+        computed = _stream(Rollout(transformer, RELATIVE), reference, conditions)
+        transformer.pack()
+        assert transformer.is_silent
+        transformer.patch_embedding.weight.fill_(torch.nan)  # would show wherever it were used
+        torch.testing.assert_close(_stream(Rollout(transformer, RELATIVE), reference, conditions), computed)
+        transformer.head.head.bias[0] = 1.0
+    assert not transformer.pack().is_silent

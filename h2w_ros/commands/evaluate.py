@@ -43,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME=MODEL",
-        help="other models beside this one; MODEL:without_table is not told the table's height; NAME is held against NAME_reference, where given",
+        help="other models beside this one; MODEL:without_table is not told the table's height, MODEL:camera_still neither that nor how the "
+        "camera moves; NAME is held against NAME_reference, where given",
     )
     parser.add_argument("--estimators", type=Path, help="folder of the estimators (default: the shipped ones)")
     for name, what in (("lpips", "LPIPS"), ("fvd", "FVD's video"), ("dino", "DINO")):

@@ -14,6 +14,7 @@ from h2w_ros.condition import Image
 from h2w_ros.evaluation.episodes import HeldOutEpisode, picture_of
 from h2w_ros.evaluation.fused_scenes import with_fused_scene
 from h2w_ros.generator.checkpoint import Generator, load_generator
+from h2w_ros.geometry import invert
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.scene.table_photo import TablePhoto
 from h2w_ros.session import Session
@@ -22,27 +23,31 @@ Contender = Callable[[HeldOutEpisode], Iterator[Image]]
 
 EXTRAS = ("model_grounded", "model_without_table", "model_with_static_scene", "model_with_fused_scene", "static_scene", "fused_scene")
 """What may stand beside the model and its baselines."""
-WITHOUT_TABLE = "without_table"
+TOLD = {"": "everything", ":without_table": "no_table", ":camera_still": "no_camera"}
+"""What the end of an ablation's name says that its model is told."""
 GROUND_EVERY_S = 2.0
 """How often `model_grounded` is shown what the camera really sees, after it has answered."""
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """Another model beside the one that is evaluated, under a name; told the table's height, or not."""
+    """Another model beside the one that is evaluated, under a name.
+
+    `told`: "everything"; "no_table", not the table's height; or "no_camera", neither that nor how the camera moves (`as_if_still`).
+    """
 
     name: str
     path: str
-    knows_table: bool = True
+    told: str = "everything"
 
 
 def parse_ablation(text: str) -> Ablation:
-    """Of NAME=MODEL or NAME=MODEL:without_table."""
+    """Of NAME=MODEL, NAME=MODEL:without_table or NAME=MODEL:camera_still."""
     name, equals, path = text.partition("=")
     if not (name and equals and path):
-        raise ValueError(f"an ablation must be NAME=MODEL or NAME=MODEL:{WITHOUT_TABLE}, got {text!r}")
-    knows_table = not path.endswith(f":{WITHOUT_TABLE}")
-    return Ablation(name, path.removesuffix(f":{WITHOUT_TABLE}"), knows_table)
+        raise ValueError(f"an ablation must be {', '.join('NAME=MODEL' + end for end in TOLD)}, got {text!r}")
+    end = next(end for end in sorted(TOLD, key=len, reverse=True) if path.endswith(end))
+    return Ablation(name, path.removesuffix(end), TOLD[end])
 
 
 def ablated(ablations: Sequence[Ablation], generator: Generator, seed: int) -> dict[str, Contender]:
@@ -62,7 +67,9 @@ def _ablated(ablation: Ablation, generator: Generator, seed: int) -> Contender:
         wanted, got = getattr(generator.config, rule), getattr(other.config, rule)
         if wanted != got:
             raise ValueError(f"{ablation.path} must have {rule} {wanted} as {generator.config.name} has, got {got}")
-    return lambda episode: _stream(other, _without_static(episode), seed, episode.table_height_m if ablation.knows_table else None)
+    if ablation.told == "no_camera":
+        return lambda episode: _stream(other, as_if_still(_without_static(episode)), seed, None)
+    return lambda episode: _stream(other, _without_static(episode), seed, episode.table_height_m if ablation.told == "everything" else None)
 
 
 def contenders(generator: Generator, seed: int, extras: Sequence[str] = ()) -> dict[str, Contender]:
@@ -145,6 +152,17 @@ def _stream(
 
 def _without_static(episode: HeldOutEpisode) -> HeldOutEpisode:
     return replace(episode, conditions=[replace(condition, static_render=None) for condition in episode.conditions])
+
+
+def as_if_still(episode: HeldOutEpisode) -> HeldOutEpisode:
+    """The episode as if its camera stayed where it was first: hands are where they are in each picture, and nothing tells how the camera moves."""
+    first = episode.conditions[0].T_world_camera
+    conditions = []
+    for condition in episode.conditions:
+        T_still_world = first @ invert(condition.T_world_camera)
+        hands = tuple(replace(hand, T_world_wrist=T_still_world @ hand.T_world_wrist) for hand in condition.hands)
+        conditions.append(replace(condition, T_world_camera=first, hands=hands))
+    return replace(episode, conditions=conditions)
 
 
 def _static_scenes(episode: HeldOutEpisode) -> list[Image]:

@@ -129,7 +129,7 @@ class Clip(nn.Module):
         self.features = nn.Linear(24 * cells, config.clip_features)
         self.answers = nn.Sequential(nn.ReLU(), nn.Linear(config.clip_features, 96), nn.ReLU(), nn.Linear(96, config.clip_answers))
         self.register_buffer("mean", torch.zeros(config.clip_features))
-        self.register_buffer("whitening", torch.eye(config.clip_features))
+        self.register_buffer("whitening", torch.zeros(config.clip_features, config.clip_features).fill_diagonal_(1.0))  # eye would load a compiler
 
     def forward(self, pictures: Sequence[Float[Tensor, "n c h w"]]) -> Float[Tensor, "n f"]:
         """The features of n windows, given as their first, second, ... pictures."""

@@ -224,7 +224,8 @@ class Rollout:
             raise ValueError(f"block {self.num_blocks} has {expected} latents, got conditions for {conditions.num_latents}")
         self.cache.open_block(conditions.num_latents)
         channels = condition_channels(conditions, reference, self.transformer.config.in_dim).to(self.device, self.dtype)
-        plucker = conditions.plucker if self.transformer.config.add_control_adapter else None
+        hears_rays = self.transformer.config.add_control_adapter and not self.transformer.is_silent
+        plucker = conditions.plucker if hears_rays else None
         rays = None if plucker is None else self.transformer.embed_rays(plucker.to(self.device, self.dtype))
         return _Block(channels, rays)
 

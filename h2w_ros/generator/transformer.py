@@ -111,6 +111,8 @@ class Transformer(nn.Module):
         if config.add_control_adapter:
             self.control_adapter = CameraAdapter(config)
         self.refiner = None if config.refiner is None else Refiner(config, config.refiner)
+        self.is_silent = False
+        """Whether its output is zero whatever it sees, so that a block's need not be computed; `pack` finds out."""
         # Weights that will be loaded need no beginning, and random numbers on the meta device import torch's compiler: a second of a core.
         if not self.head.modulation.is_meta:
             self.reset_parameters()
@@ -134,7 +136,7 @@ class Transformer(nn.Module):
             self.refiner.reset_parameters()
 
     def pack(self) -> Transformer:
-        """Lays the matrices out for fast inference where that is possible (bfloat16 on a CPU); returns itself.
+        """Lays the matrices out for fast inference where that is possible (bfloat16 on a CPU), finds out whether it is silent; returns itself.
 
         Call it last: after loading, merging and conversion, and again after any change of the weights.
         """
@@ -143,6 +145,7 @@ class Transformer(nn.Module):
                 module.pack()
             elif isinstance(module, nn.Conv2d):
                 module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
+        self.is_silent = not any(parameter.any() for parameter in self.head.head.parameters())
         return self
 
     def forward(
@@ -183,6 +186,8 @@ class Transformer(nn.Module):
 
         `modulation` is that of one timestep for the whole block: `self.modulation(t)` with a scalar t.
         """
+        if self.is_silent:
+            return latents.new_zeros(latents.shape[0], self.config.out_dim, *latents.shape[2:])
         x = self.embed(latents, ray_tokens)
         return self.unpatchify(self.run(x, modulation, cache.attend, text), self.grid(latents))
 
@@ -216,8 +221,11 @@ class Transformer(nn.Module):
         ray_tokens: Float[Tensor, "B L C"] | None = None,
         text: TextKeys | None = None,
     ) -> None:
-        """Writes the open block's keys and values without computing an output: the last block stops at its projections."""
-        if not self.blocks:
+        """Writes the open block's keys and values without computing an output: the last block stops at its projections.
+
+        A silent network has no use for them.
+        """
+        if not self.blocks or self.is_silent:
             return
         x = self.embed(latents, ray_tokens)
         *before, last = enumerate(self._blocks())

@@ -15,14 +15,13 @@ from h2w_ros.training.config import Recipe
 class Arm:
     """What is changed.
 
-    `rays` False: the network is told nothing of the camera. `moves_past` False: the last frame isn't moved along with the camera and the hands
-    either, which would tell it the same; the output adds to the last frame as it was, and the refiner sees rays instead. `scene_shares`: those
-    of lessons with the photo and with the true static scene. `hand_style` and `cut_hands`: hand pictures, and whether what hides hands cuts
-    them. `contact_only`: lessons from episodes in which something is moved.
+    `rays` False: the network is told everything as if the camera stayed where it was first (`ClipSource.as_if_still`): hands are where they are in
+    each picture, and neither rays nor the last frame's way tell how the camera moves. `scene_shares`: those of lessons with the photo and with the
+    true static scene. `hand_style` and `cut_hands`: hand pictures, and whether what hides hands cuts them. `contact_only`: lessons from episodes
+    in which something is moved.
     """
 
     rays: bool = True
-    moves_past: bool = True
     scene_shares: tuple[float, float] | None = None
     hand_style: str | None = None
     cut_hands: bool = False
@@ -30,10 +29,7 @@ class Arm:
 
     def model(self, model: GeneratorConfig, name: str) -> GeneratorConfig:
         """The arm's model."""
-        model = replace(model, name=f"{model.name}-{name}", hand_style=self.hand_style or model.hand_style)
-        if not self.moves_past:
-            model = _adding(model)
-        return model if self.rays else _camera_blind(model)
+        return replace(model, name=f"{model.name}-{name}", hand_style=self.hand_style or model.hand_style)
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """The arm's lessons."""
@@ -43,31 +39,19 @@ class Arm:
         return replace(recipe, causal=replace(recipe.causal, photo_share=photo_share, static_share=static_share))
 
 
-def _adding(model: GeneratorConfig) -> GeneratorConfig:
-    """A model whose output is added to what is known, and whose refiner keeps nothing in mind that would have to be moved."""
-    refiner = model.transformer.refiner
-    plain = None if refiner is None else replace(refiner, memory=0, traced=False, dressed=False, rays=True)
-    network = replace(model.transformer, out_dim=model.codec.latent_channels, refiner=plain)
-    return replace(model, transformer=network, rollout=replace(model.rollout, prediction="residual"))
-
-
-def _camera_blind(model: GeneratorConfig) -> GeneratorConfig:
-    refiner = None if model.transformer.refiner is None else replace(model.transformer.refiner, rays=False)
-    return replace(model, transformer=replace(model.transformer, add_control_adapter=False, refiner=refiner))
-
-
-CAMERA_BLIND = Arm(moves_past=False, scene_shares=(0.0, 0.0))
+NO_SCENE = Arm(scene_shares=(0.0, 0.0))
 CONTACT = Arm(contact_only=True)
 
 ARMS = {
-    "no_rays": replace(CAMERA_BLIND, rays=False),
-    "no_rays_reference": CAMERA_BLIND,
+    "no_rays": replace(NO_SCENE, rays=False),
+    "no_rays_reference": NO_SCENE,
     "cut_masks": replace(CONTACT, hand_style="silhouette", cut_hands=True),
     "cut_masks_reference": CONTACT,
     "static_scene": Arm(scene_shares=(0.0, 0.5)),
 }
-"""`no_rays`: camera rays, without a static scene to tell the camera (Hand2World's). `cut_masks`: 2D masks of what is seen of hands, as CosHand has
-them, against complete hands. `static_scene`: the true scene in half of the lessons and none in the others (DWM's): one model runs with and without.
+"""`no_rays`: nothing tells how the camera moves, and there is no static scene to tell it (Hand2World's). `cut_masks`: 2D masks of what is seen of
+hands, as CosHand has them, against complete hands. `static_scene`: the true scene in half of the lessons and none in the others (DWM's): one model
+runs with and without.
 """
 
 

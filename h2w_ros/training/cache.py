@@ -84,6 +84,14 @@ class ClipSource:
         tensors = {f.name: value.to(device) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
         return replace(self, **cast(dict[str, Any], tensors))
 
+    def as_if_still(self) -> ClipSource:
+        """The same as if every camera stayed where it was first: hands are where they are in each picture, and nothing tells how cameras move."""
+        first = self.T_world_camera[:, :1]
+        T_still_world = torch.from_numpy(first @ np.linalg.inv(self.T_world_camera)).to(self.T_world_grips)
+        return replace(
+            self, T_world_camera=np.repeat(first, self.T_world_camera.shape[1], axis=1), T_world_grips=T_still_world[:, :, None] @ self.T_world_grips
+        )
+
     def camera(self, episode: int) -> Camera:
         """The episode's camera, corner origin."""
         return _camera(self.cameras[episode])

@@ -294,13 +294,17 @@ class Stages:
 
     def _clips(self) -> ClipSource:
         """What is trained on. The stages of one process share it: a large cache takes minutes to load."""
-        return loaded_clips(self.folder, self.torch_device, tuple(latent_files(self.folder, validation=False)))
+        return self._as_told(loaded_clips(self.folder, self.torch_device, tuple(latent_files(self.folder, validation=False))))
 
     def _kept_back(self) -> ClipSource | None:
         """The episodes that are never trained on; None while there are none, and in processes that don't validate."""
         if not self.processes.is_main or not latent_files(self.folder, validation=True):
             return None
-        return load_clips(self.folder, validation=True).to(self.torch_device)
+        return self._as_told(load_clips(self.folder, validation=True).to(self.torch_device))
+
+    def _as_told(self, source: ClipSource) -> ClipSource:
+        """What the arm is told of these episodes."""
+        return source if self.arm.rays else source.as_if_still()
 
     def _run(self, stage: str, config: object, start_from: Path | None = None) -> RunFolder:
         """The folder of a stage, with this session noted in it; a stage that has begun may not be given other weights to start from."""

@@ -3,8 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
 from h2w_ros.camera import Resize
 from h2w_ros.condition import Camera
@@ -101,6 +103,32 @@ def test_pixels_that_vote_for_one_middle_are_one_part() -> None:
     assert set(np.unique(groups)) == {-1, 0, 1}
     assert (groups[~wanted] == -1).all()
     assert {int(np.median(groups[20:40, 5:25])), int(np.median(groups[20:40, 26:50]))} == {0, 1}
+
+
+def test_a_piece_in_the_midst_of_a_part_belongs_to_it_and_one_beside_it_does_not() -> None:
+    wanted, offsets = np.zeros((64, 64), bool), np.zeros((2, 64, 64), np.float32)
+    wanted[20:40, 10:30] = wanted[20:40, 30:36] = True
+    rows, columns = np.mgrid[:64, :64]
+    whole, piece, beside = (slice(20, 40), slice(10, 30)), (slice(26, 32), slice(12, 18)), (slice(20, 40), slice(30, 36))
+    for part, (middle_row, middle_column) in ((whole, (30, 20)), (piece, (29, 8)), (beside, (30, 33))):
+        offsets[0][part], offsets[1][part] = (middle_column - columns)[part], (middle_row - rows)[part]
+    groups = grouped(wanted, offsets)
+    assert len(np.unique(groups[whole])) == 1
+    assert len(np.unique(groups[beside])) == 1
+    assert sorted(np.unique(groups)) == [-1, 0, 1]
+
+
+def test_a_mirrored_picture_is_lifted_to_the_mirrored_parts() -> None:
+    rng = np.random.default_rng(0)
+    lifter = load_lifter()
+    size = lifter.config.width_px
+    camera, here = Camera(size, size, 100.0, 100.0, size / 2, size / 2), HERE
+    picture = cv2.GaussianBlur(rng.integers(0, 255, (size, size, 3), dtype=np.uint8), (0, 0), 6)
+    no_hand = np.zeros((size, size), bool)
+    one = lifter.surfaces(picture, no_hand, camera, here)
+    other = lifter.surfaces(np.ascontiguousarray(picture[:, ::-1]), no_hand, camera, here).mirrored()
+    torch.testing.assert_close(one.kinds, other.kinds, atol=1e-3, rtol=0)
+    torch.testing.assert_close(one.offsets_px, other.offsets_px, atol=1e-2, rtol=0)
 
 
 def test_too_few_pixels_are_no_part() -> None:

@@ -16,7 +16,7 @@ from h2w_ros.condition import Camera, Image
 from h2w_ros.generator.small_files import load_small, save_small
 from h2w_ros.geometry import Transform
 from h2w_ros.paths import models_dir
-from h2w_ros.things.lifting_network import LiftingConfig, LiftingNetwork, Surfaces
+from h2w_ros.things.lifting_network import LiftingConfig, LiftingNetwork, Surfaces, mirrored
 from h2w_ros.things.outlines import outlined
 from h2w_ros.things.parts import MIN_PIXELS, Part, grouped
 
@@ -70,9 +70,12 @@ class Lifter:
 
     @torch.inference_mode()
     def surfaces(self, picture: Image, is_hand: Bool[ndarray, "H W"], camera: Camera, T_table_camera: Transform) -> Surfaces:
-        """What the network makes of a picture of its own size."""
-        shown = network_input(picture, is_hand, camera, T_table_camera)
-        return self._network(torch.from_numpy(shown)[None].contiguous(memory_format=torch.channels_last))
+        """What the network makes of a picture of its own size, and of the mirrored one: their mean is better than either."""
+        shown = torch.from_numpy(network_input(picture, is_hand, camera, T_table_camera))[None]
+        one, other = (self._network(x.contiguous(memory_format=torch.channels_last)) for x in (shown, mirrored(shown)))
+        other = other.mirrored()
+        pairs = ((one.kinds, other.kinds), (one.log_nearer, other.log_nearer), (one.offsets_px, other.offsets_px))
+        return Surfaces(*((a + b) / 2.0 for a, b in pairs))
 
 
 def _things(logits: Float32[ndarray, "4 H W"], picture: Image, hands: Bool[ndarray, "H W"]) -> Int[ndarray, "H W"]:

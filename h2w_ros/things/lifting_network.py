@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -48,6 +49,17 @@ class Surfaces:
     """Natural logarithm of the depth over the table's depth at that pixel: 0 on the table, negative on what stands there."""
     offsets_px: Float[Tensor, "n 2 H W"]
     """From each pixel of a thing to the middle (u, v) of what is seen of it."""
+
+    def mirrored(self) -> Surfaces:
+        """Those of the mirrored pictures."""
+        kinds, log_nearer, offsets = (x.flip(-1) for x in (self.kinds, self.log_nearer, self.offsets_px))
+        return Surfaces(kinds, log_nearer, torch.stack([-offsets[:, 0], offsets[:, 1]], dim=1))
+
+
+def mirrored(pictures: Float[Tensor, "n 8 H W"]) -> Float[Tensor, "n 8 H W"]:
+    """The pictures in a world whose x points the other way."""
+    flipped = pictures.flip(-1)
+    return torch.cat([flipped[:, :3], -flipped[:, 3:4], flipped[:, 4:]], dim=1)
 
 
 class LiftingNetwork(Trunk):

@@ -16,6 +16,8 @@ NEAR_PX = 6.0
 """Pixels whose votes are within this of a peak belong to it; the others go to the nearest peak within FAR_PX, or to none."""
 FAR_PX = 14.0
 MOST_PARTS = 16
+ONE_PX, ONE_TOUCH = 20.0, 0.6
+"""Two groups whose middles are this near, and of whose smaller one's outline this much touches the other, are one thing that was taken for two."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,9 @@ def grouped(wanted: Bool[ndarray, "H W"], offsets_px: Float32[ndarray, "2 H W"])
             break
         chosen[near] = group
     labels[v, u] = _joined(votes, chosen)
-    return labels
+    while (pair := _same(labels, votes, labels[v, u])) is not None:
+        labels[labels == pair[1]] = pair[0]
+    return _numbered(labels)
 
 
 def _peak(votes: ndarray, shape: tuple[int, ...]) -> ndarray:
@@ -73,3 +77,24 @@ def _joined(votes: ndarray, chosen: ndarray) -> ndarray:
     nearest = apart.argmin(axis=1)
     chosen[stray] = np.where(apart[np.arange(len(stray)), nearest] < FAR_PX, nearest, -1)
     return chosen
+
+
+def _same(labels: Int32[ndarray, "H W"], votes: ndarray, chosen: ndarray) -> tuple[int, int] | None:
+    """Two groups that are one, the larger first; None where all stand by themselves."""
+    groups = [int(group) for group in np.unique(chosen) if group >= 0]
+    middles = {group: votes[chosen == group].mean(axis=0) for group in groups}
+    by_size = sorted(groups, key=lambda group: int((chosen == group).sum()))
+    for index, smaller in enumerate(by_size):
+        mask = (labels == smaller).astype(np.uint8)
+        outline = (mask > 0) & (cv2.erode(mask, np.ones((3, 3), np.uint8)) == 0)
+        for larger in reversed(by_size[index + 1 :]):
+            near = np.linalg.norm(middles[smaller] - middles[larger]) < ONE_PX
+            if near and (cv2.dilate((labels == larger).astype(np.uint8), np.ones((3, 3), np.uint8))[outline] > 0).mean() > ONE_TOUCH:
+                return larger, smaller
+    return None
+
+
+def _numbered(labels: Int32[ndarray, "H W"]) -> Int32[ndarray, "H W"]:
+    """The same groups with numbers 0, 1, ..."""
+    groups = np.unique(labels[labels >= 0])
+    return np.where(labels >= 0, np.searchsorted(groups, labels), -1).astype(np.int32)

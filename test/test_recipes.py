@@ -222,7 +222,8 @@ def simulated(stages: Stages, monkeypatch: pytest.MonkeyPatch, moves: bool) -> N
     episode = WorldEpisode(moments(0), hands, hands & moves, {})
     monkeypatch.setattr("h2w_ros.training.stages.simulate_many", lambda seeds, *_: ((seed, episode) for seed in seeds))
     everywhere = np.full((MODEL.height_px, MODEL.width_px, 3), 200, np.uint8)
-    monkeypatch.setattr("h2w_ros.training.cache.HandRenderer.render", lambda *_: everywhere)
+    drawn = everywhere, np.zeros(everywhere.shape, np.float32)
+    monkeypatch.setattr("h2w_ros.training.cache.HandRenderer.render_with_normals", lambda *_: drawn)
     stages.simulate(1, 0)
 
 

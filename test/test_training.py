@@ -372,6 +372,16 @@ def test_latents_are_made_anew_for_a_model_that_is_shown_other_things(tmp_path: 
     assert written.stat().st_mtime_ns > made
 
 
+def test_pixels_that_do_not_say_which_way_hands_face_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    write_pixels(tmp_path, (0,))
+    (file,) = pixel_files(tmp_path)
+    arrays = dict(np.load(file))
+    del arrays["hand_normals"]
+    np.savez(file, **arrays)
+    with pytest.raises(ValueError, match=r"got no hand_normals in .*0\.npz: .*simulate again"):
+        list(encode_pixels(FoldedCodec(MODEL.codec), MODEL, [file], tmp_path))
+
+
 def test_pixels_of_another_size_are_refused_with_the_remedy(tmp_path: Path) -> None:
     write_pixels(tmp_path, (0,))
     larger = replace(MODEL, height_px=2 * MODEL.height_px)

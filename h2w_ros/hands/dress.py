@@ -107,7 +107,7 @@ def dressed(hands: Image, surface: HandSurface, dress: Dress) -> Image:
     """Hands and forearms in their colours and light. What surrounds them continues these, so that their edges are nobody else's."""
     parts, edge = surface.parts, np.ones((EDGE_PX, EDGE_PX), np.uint8)
     is_drawn = (parts > 0).astype(np.float32)
-    shade = is_drawn * np.where(parts == HAND, _hand_shades(hands, surface, dress), shades(surface.normals_world, dress.light_from))
+    shade = is_drawn * _shades(hands, surface, dress)
     around, share = (cv2.boxFilter(image, -1, edge.shape) for image in (shade, is_drawn))
     shade = np.where(parts > 0, shade, np.where(share > 0, around / np.maximum(share, 1e-3), 1.0))
     grown = np.where(parts > 0, parts, cv2.dilate(parts, edge))
@@ -115,10 +115,11 @@ def dressed(hands: Image, surface: HandSurface, dress: Dress) -> Image:
     return np.clip(picture + 0.5, 0.0, 255.0).astype(np.uint8)
 
 
-def _hand_shades(hands: Image, surface: HandSurface, dress: Dress) -> Float[ndarray, "H W"]:
-    """By the light; a ready-made picture, which does not say which way its hands face, keeps its own shades."""
-    is_hand = surface.parts == HAND
+def _shades(hands: Image, surface: HandSurface, dress: Dress) -> Float[ndarray, "H W"]:
+    """By the light; the hands of a ready-made picture, which does not say which way they face, keep their own shades."""
+    lit, is_hand = shades(surface.normals_world, dress.light_from), surface.parts == HAND
     if surface.normals_world[is_hand].any() or not is_hand.any():
-        return shades(surface.normals_world, dress.light_from)
+        return lit
     bright = brightness(hands).astype(np.float32)
-    return (1.0 + SHADING * (bright / np.median(bright[is_hand]) - 1.0)).clip(1.0 / MOST_SHADED, MOST_SHADED)
+    own = (1.0 + SHADING * (bright / np.median(bright[is_hand]) - 1.0)).clip(1.0 / MOST_SHADED, MOST_SHADED)
+    return np.where(is_hand, own, lit)

@@ -137,9 +137,7 @@ def episode_pixels(
 def recorded_pixels(conditions: list[Condition], renderer: HandRenderer, latent_stride: int) -> dict[str, np.ndarray]:
     """The arrays of a recorded clip's pixel file, which has no static scene; conditions must carry their image."""
     camera = conditions[0].camera
-    drawn = [renderer.render_with_normals(c.hands, c.camera, c.T_world_camera) for c in conditions]
-    unknown = np.zeros_like(drawn[0][1])
-    shown = [own if c.hand_render is None else (c.hand_render, unknown) for c, own in zip(conditions, drawn, strict=True)]
+    shown = [_hands_of(condition, renderer) for condition in conditions]
     hand = np.stack([picture for picture, _ in shown])
     return {
         "image": np.stack([np.asarray(c.image) for c in conditions]),
@@ -152,6 +150,13 @@ def recorded_pixels(conditions: list[Condition], renderer: HandRenderer, latent_
         "hand_joints_world": np.stack([joints_world(c.hands) for c in conditions]).astype(np.float32),
         "camera": np.array([camera.width_px, camera.height_px, camera.fx, camera.fy, camera.cx, camera.cy]),
     }
+
+
+def _hands_of(condition: Condition, renderer: HandRenderer) -> tuple[np.ndarray, np.ndarray]:
+    """The hand picture, and which way its hands face: nobody knows that of a ready-made one."""
+    if condition.hand_render is not None:
+        return condition.hand_render, np.zeros(condition.hand_render.shape, np.float32)
+    return renderer.render_with_normals(condition.hands, condition.camera, condition.T_world_camera)
 
 
 def _packed_normals(normals: Iterable[np.ndarray]) -> np.ndarray:
@@ -191,6 +196,7 @@ def encode_pixels(codec: PictureCodec, model: GeneratorConfig, files: Iterable[P
             with np.load(path) as file:
                 pixels = dict(file)
             _check_size(path, pixels["image"], model)
+            _check_normals(path, pixels, model)
             save_file(_encoded(codec, model, pixels), out.with_suffix(".part"), metadata=shown)
             out.with_suffix(".part").replace(out)
         yield out
@@ -201,6 +207,12 @@ def _check_size(path: Path, pictures: np.ndarray, model: GeneratorConfig) -> Non
         (height, width), (asked_height, asked_width) = pictures.shape[1:3], model.size
         rule = f"pixels must be of the model's {asked_width}x{asked_height}, got {width}x{height} in {path}"
         raise ValueError(f"{rule}: they are another model's; choose another --run, or remove {path.parent} and its latents")
+
+
+def _check_normals(path: Path, pixels: Mapping[str, np.ndarray], model: GeneratorConfig) -> None:
+    if model.dressed and "hand_normals" not in pixels:
+        rule = f"pixels for {model.name}, which is shown lit hands, must say which way hands face, got no hand_normals in {path}"
+        raise ValueError(f"{rule}: an earlier version made them; remove {path.parent} and simulate again")
 
 
 def _metadata(path: Path) -> dict[str, str]:

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from h2w_ros.camera import PluckerMap, Resize, ResizePolicy, intrinsics
+from h2w_ros.camera import Resize, ResizePolicy, intrinsics
 from h2w_ros.condition import Camera, Condition, Image
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.drawn import DrawnCondition
 from h2w_ros.generator.motion import Moment
-from h2w_ros.generator.rays import RayTrack
+from h2w_ros.generator.rays import FrameRays, RayTrack
 from h2w_ros.geometry import Transform
 from h2w_ros.hands.cover import hidden_by_hands, with_margin
 from h2w_ros.hands.dress import dress_by_seed, dressed, renewed_dress
@@ -66,7 +66,7 @@ class SceneSeen:
 class Surroundings:
     """What does not depend on the hands."""
 
-    plucker: PluckerMap
+    rays: FrameRays
     scene: SceneSeen
     shoulders_world: Shoulders
 
@@ -119,7 +119,7 @@ class ConditionDrawer:
             coloured = dressed(hands, self._surface(hands, normals, T_world_grips, view, around.shoulders_world), self._dress)
         if things is not None:
             things.advance(joints_world(condition.hands), T_world_grips)
-        return DrawnCondition(hands, control, around.plucker, self._moment(view, T_world_grips), around.scene.by_now(things, view), coloured)
+        return DrawnCondition(hands, control, around.rays, self._moment(view, T_world_grips), around.scene.by_now(things, view), coloured)
 
     def hands(self, condition: Condition) -> Image:
         """The hands alone; a ready-made hand render is taken as it is."""

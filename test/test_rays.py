@@ -22,7 +22,7 @@ def walk(num_poses: int, turn_rad: float = 0.02) -> list[np.ndarray]:
 
 def rays_of(config: RaysConfig, poses: list[np.ndarray]) -> list[PluckerMap]:
     track = RayTrack(config, CAMERA.width_px, CAMERA.height_px)
-    return [track.push(CAMERA, pose) for pose in poses]
+    return [track.push(CAMERA, pose).plucker for pose in poses]
 
 
 @pytest.mark.parametrize("config", [RaysConfig(), RaysConfig(anchor_lag=1), RaysConfig(anchor_lag=3, motion_gain=8.0)])
@@ -69,6 +69,6 @@ def test_sliding_rays_stay_bounded_on_an_endless_walk() -> None:
 def test_focal_lengths_follow_the_configs_aspect_rule() -> None:
     wide = Camera(64, 24, 50.0, 25.0, 32.0, 12.0)
     for aspect, rule in (("per_axis", scaled), ("released", scaled_as_released)):
-        rays = RayTrack(RaysConfig(aspect=aspect), 32, 24).push(wide, np.eye(4))
+        rays = RayTrack(RaysConfig(aspect=aspect), 32, 24).push(wide, np.eye(4)).plucker
         np.testing.assert_array_equal(rays, plucker_rays(rule(wide, 32, 24), np.eye(4)))
     assert scaled(wide, 32, 24) != scaled_as_released(wide, 32, 24)

@@ -65,7 +65,7 @@ def test_the_stream_equals_the_batch_rollout(generator: Generator) -> None:
     streamed = run(session, conditions(7))
     control = generator.codec.encoder_stream()(np.stack([d.control for d in drawn]))
     dressed = generator.codec.encoder_stream()(np.stack([d.dressed for d in drawn]))
-    plucker = torch.from_numpy(np.stack([d.plucker for d in drawn])).permute(3, 0, 1, 2)[None]
+    plucker = torch.from_numpy(np.stack([d.rays.plucker for d in drawn])).permute(3, 0, 1, 2)[None]
     reference = generator.codec.encoder_stream()(scene[None])
     rollout = Rollout(generator.transformer, generator.config.rollout, seeds=(0,))
     pairs = zip(drawn[:1] + drawn, drawn, strict=False)
@@ -109,7 +109,7 @@ def test_a_session_without_a_picture_says_what_is_missing(generator: Generator) 
 
 def test_rays_anchored_to_the_first_frame_grow_with_the_way(generator: Generator) -> None:
     session = Session(Generator(replace(generator.config, rays=RaysConfig(anchor_lag=None)), generator.transformer, generator.codec))
-    moments = [session._draw(condition).plucker[..., :3] for condition in conditions(4)]
+    moments = [session._draw(condition).rays.plucker[..., :3] for condition in conditions(4)]
     assert not moments[0].any()
     assert np.abs(moments[3]).max() == pytest.approx(3 * np.abs(moments[1]).max(), rel=1e-3)
 

@@ -82,7 +82,7 @@ def test_the_stream_equals_the_batch_rollout(generator: Generator) -> None:
     hands = np.stack([d.hands for d in drawn])
     encode = generator.codec.encoder_stream()
     control = torch.cat([encode(hands[:1]), encode(hands[1:])], dim=2)
-    rays = torch.from_numpy(pack_plucker(np.stack([d.plucker for d in drawn]), 4))[None]
+    rays = torch.from_numpy(pack_plucker(np.stack([d.rays.plucker for d in drawn]), 4))[None]
     rollout = Rollout(generator.transformer, generator.config.rollout, seeds=(0,), text=generator.text)
     latents = roll_out(rollout, generator.codec.encoder_stream()(picture(0)[None]), BlockConditions(control, rays))
     expected = generator.codec.decoder_stream()(latents)
@@ -96,7 +96,7 @@ def test_rays_of_a_cropped_picture_are_those_of_the_part_that_is_kept(generator:
     session = Session(replace(generator, config=config), resize_policy="crop")
     wide = Condition(0, Camera(120, 64, 80.0, 80.0, 60.0, 32.0), np.eye(4), image=np.zeros((64, 120, 3), np.uint8))
     kept = Camera(48, 32, 40.0, 40.0, 24.0, 16.0)
-    np.testing.assert_allclose(session._draw(wide).plucker, plucker_rays(kept, np.eye(4)), atol=1e-6)
+    np.testing.assert_allclose(session._draw(wide).rays.plucker, plucker_rays(kept, np.eye(4)), atol=1e-6)
 
 
 def test_branches_are_what_single_sessions_answer(generator: Generator) -> None:

@@ -54,9 +54,9 @@ class StreamBranches:
         """What is drawn and encoded once a candidate, for all its seeds."""
         control = self._codec.encode_hands(_stacked([[drawn.control for drawn in block] for block in blocks]))
         last, self._last_drawn = self._last_drawn, [block[-1] for block in blocks]
-        maps = [[drawn.plucker for drawn in block] for block in blocks]
-        stride = self._config.codec.temporal_stride
-        rays = torch.cat([packed_rays(own, before, stride) for own, before in zip(maps, [drawn.plucker for drawn in last], strict=True)])
+        rays, stride = None, self._config.codec.temporal_stride
+        if self._rollout.hears_rays:
+            rays = torch.cat([packed_rays(block, before, stride) for block, before in zip(blocks, last, strict=True)])
         scenes = [static_scenes(block) for block in blocks] if self._config.static_scene else []
         known = [scene for scene in scenes if scene is not None]
         static = self._codec.encode_static(_stacked(known)) if len(known) == len(blocks) else None

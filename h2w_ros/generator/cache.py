@@ -42,6 +42,7 @@ class KeyValueCache:
         self.num_latents = 0
         self._slots: list[int] = []
         self._visible = 0
+        self._opened: range | None = None  # latents that are still to be placed
         self._rotation: Rotation | None = None
 
     @property
@@ -61,16 +62,14 @@ class KeyValueCache:
         return twin
 
     def open_block(self, num_latents: int) -> None:
-        """Makes room for the streams' next latents and places everything that they will see.
+        """Makes room for the streams' next latents; what they will see is placed when they first look, which a silent network never does.
 
         Until it is closed, a block may be opened again: nothing that its own context needs is lost.
         """
         latents = range(self.num_latents, self.num_latents + num_latents)
         self._slots = [self.slot(latent) for latent in latents]
         self._visible = min(latents.stop, self.rollout.capacity)
-        self._rotation = self._rotation_at(latents)
-        if self.rollout.keys == "relative" and latents.stop > self.rollout.capacity:
-            self._place_sink(self.sink_positions(latents.stop))
+        self._opened, self._rotation = latents, None
 
     def close_block(self) -> None:
         """Keeps what was written last; the streams advance. Until the next block opens, writing still goes to this one."""
@@ -78,8 +77,7 @@ class KeyValueCache:
 
     def write(self, layer: int, k: Tensor, v: Tensor) -> None:
         """Keeps the open block's keys, before RoPE, and values, (B, L, H, D)."""
-        assert self._rotation is not None
-        for store, x in ((self.keys, rotate(k, self._rotation)), (self.values, v), (self.sink_keys, k)):
+        for store, x in ((self.keys, rotate(k, self._placed())), (self.values, v), (self.sink_keys, k)):
             for slot, frame in zip(self._slots, x.unflatten(1, (len(self._slots), -1)).unbind(1), strict=True):
                 if slot < store.shape[2]:
                     store[layer, :, slot] = frame
@@ -89,12 +87,12 @@ class KeyValueCache:
 
         Gradients flow through the open block, never into what was written before it.
         """
-        assert self._rotation is not None
         self.write(layer, k.detach(), v.detach())
+        rotation = self._placed()
         if k.requires_grad:
-            return attention(rotate(q, self._rotation), *self._with_gradient(layer, rotate(k, self._rotation), v))
+            return attention(rotate(q, rotation), *self._with_gradient(layer, rotate(k, rotation), v))
         keys, values = (x[layer, :, : self._visible].flatten(1, 2) for x in (self.keys, self.values))
-        return attention(rotate(q, self._rotation), keys, values)
+        return attention(rotate(q, rotation), keys, values)
 
     def _with_gradient(self, layer: int, rotated_k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """All visible keys and values (B, L, H, D): the open block's own, and copies of the others."""
@@ -111,6 +109,15 @@ class KeyValueCache:
         """Where the sink stands when the newest latent is stop - 1."""
         moved = max(0, stop - self.rollout.capacity) if self.rollout.keys == "relative" else 0
         return range(moved, moved + self.rollout.sink)
+
+    def _placed(self) -> Rotation:
+        """The open block's rotation; the sink is placed before it the first time that anybody asks."""
+        if self._rotation is None:
+            assert self._opened is not None
+            self._rotation = self._rotation_at(self._opened)
+            if self.rollout.keys == "relative" and self._opened.stop > self.rollout.capacity:
+                self._place_sink(self.sink_positions(self._opened.stop))
+        return self._rotation
 
     def _place_sink(self, positions: range) -> None:
         placed = rotate(self.sink_keys.flatten(2, 3), self._rotation_at(positions))

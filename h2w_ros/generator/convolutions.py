@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from itertools import chain
 
 import torch
@@ -84,7 +85,7 @@ class Refiner(nn.Module):
 
     def __init__(self, network: TransformerConfig, config: RefinerConfig) -> None:
         super().__init__()
-        self.memory_channels = config.memory_channels
+        self.memory_channels, self.num_drafted = config.memory_channels, network.out_dim
         num_noted = GATES * self.memory_channels
         own_layers = (WAYS if config.traced else 0) + (1 if config.dressed else 0)
         num_rays = network.in_dim_control_adapter * config.fold**2 if config.rays else 0
@@ -94,6 +95,7 @@ class Refiner(nn.Module):
         self.blocks = _residual_blocks(config.width, config.depth)
         self.conv_out = nn.Conv2d(config.width, num_out, 3, padding=1)
         self.detail = Detail(num_out + num_seen + config.width, num_out, config) if config.detail_width else None
+        self._undrafted_weight: Tensor | None = None
 
     def reset_parameters(self) -> None:
         """Weights to start training from: every sum begins as its first term."""
@@ -107,25 +109,37 @@ class Refiner(nn.Module):
         for layer in [*layers_that_end_a_sum, *outputs]:
             nn.init.zeros_(layer.weight)
 
+    def pack(self) -> None:
+        """Keeps the weights for drafts of zero apart; call it again after any change of the weights."""
+        self._undrafted_weight = self.conv_in.weight.detach()[:, self.num_drafted :].contiguous(memory_format=torch.channels_last)
+
     def forward(
         self,
-        draft: Float[Tensor, "B Z F h w"],
+        draft: Float[Tensor, "B Z F h w"] | None,
         inputs: Float[Tensor, "B C F h w"],
         previous: Float[Tensor, "B C F h w"],
         beside: Float[Tensor, "B M F h w"] | None = None,
     ) -> tuple[Float[Tensor, "B Z F h w"], Float[Tensor, "B g F h w"]]:
-        """The refined output, and the outputs of the memory (g = 0 without one); see `Transformer.refine`."""
+        """The refined output, and the outputs of the memory (g = 0 without one); see `Transformer.refine`. No draft is one of zeros."""
         if beside is None:
-            beside = draft.new_zeros(draft.shape[0], self.num_beside, *draft.shape[2:])
-        drafted = _frames(draft)
+            beside = inputs.new_zeros(inputs.shape[0], self.num_beside, *inputs.shape[2:])
         seen = torch.cat([_frames(inputs), _frames(previous), _frames(beside)], dim=1)
-        features = F.relu(normalised(self.blocks(self.conv_in(torch.cat([drafted, seen], dim=1)))))
+        drafted = None if draft is None else _frames(draft)
+        features = F.relu(normalised(self.blocks(self._entered(drafted, seen))))
         output = self.conv_out(features)
-        output = output + F.pad(drafted, (0, 0, 0, 0, 0, output.shape[1] - drafted.shape[1]))
+        if drafted is not None:
+            output = output + F.pad(drafted, (0, 0, 0, 0, 0, output.shape[1] - drafted.shape[1]))
         if self.detail is not None:
             output = output + self.detail(torch.cat([output, seen, features], dim=1))
-        refined, noted = output.unflatten(0, (draft.shape[0], -1)).transpose(1, 2).split([draft.shape[1], GATES * self.memory_channels], dim=1)
+        refined, noted = output.unflatten(0, (inputs.shape[0], -1)).transpose(1, 2).split([self.num_drafted, GATES * self.memory_channels], dim=1)
         return refined, noted
+
+    def _entered(self, drafted: Float[Tensor, "n Z h w"] | None, seen: Float[Tensor, "n C h w"]) -> Float[Tensor, "n c h w"]:
+        """The first convolution. That of a draft of zero is not computed: a sixth of the channels of `tiny`."""
+        if drafted is not None:
+            return typing.cast(Tensor, self.conv_in(torch.cat([drafted, seen], dim=1)))
+        weight = self.conv_in.weight[:, self.num_drafted :] if self._undrafted_weight is None else self._undrafted_weight
+        return F.conv2d(seen, weight, self.conv_in.bias, padding=1)
 
 
 class Detail(nn.Module):

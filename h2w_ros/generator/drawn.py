@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from h2w_ros.camera import PluckerMap, pack_plucker
+from h2w_ros.camera import pack_plucker
 from h2w_ros.condition import Image
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.motion import Moment, places_since
+from h2w_ros.generator.rays import FrameRays
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,16 +23,16 @@ class DrawnCondition:
 
     hands: Image
     control: Image
-    plucker: PluckerMap
+    rays: FrameRays
     moment: Moment
     static: Image | None = None
     dressed: Image | None = None
 
 
-def packed_rays(maps: Sequence[PluckerMap], before: PluckerMap | None, temporal_stride: int) -> Tensor:
+def packed_rays(block: Sequence[DrawnCondition], before: DrawnCondition | None, temporal_stride: int) -> Tensor:
     """A block's rays as the camera adapter takes them, (1, c, n, H, W); all but a stream's first are packed behind the frame `before`."""
     history = [] if before is None else [before]
-    packed = pack_plucker(np.stack([*history, *maps]), temporal_stride)[:, len(history) :]
+    packed = pack_plucker(np.stack([drawn.rays.plucker for drawn in (*history, *block)]), temporal_stride)[:, len(history) :]
     return torch.from_numpy(packed)[None]
 
 

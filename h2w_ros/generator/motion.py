@@ -52,16 +52,20 @@ class Moment:
 
 def places_before(now: Moment, before: Moment, size: tuple[int, int]) -> Float[Tensor, "B V h w 2"]:
     """For every place of a picture of this size, where it stood in the picture before, in [-1, 1] from edge to edge."""
-    rays = _rays_camera(now.intrinsics, size)
-    resting = _resting_points_world(now, rays)
-    carried = _carried_points_world(now, before, rays, resting)
-    return torch.stack([_places(before, resting), _places(before, carried)], 1).unflatten(2, size)
+    return torch.stack(_places_before(now, before, size)[0], 1).unflatten(2, size)
 
 
 def places_since(now: Moment, before: Moment, first: Moment, size: tuple[int, int]) -> Float[Tensor, "B N h w 2"]:
     """`places_before`, and after them (N = V + 1) where each place stood in the first picture, had all rested since."""
-    resting = _resting_points_world(now, _rays_camera(now.intrinsics, size))
-    return torch.cat([places_before(now, before, size), _places(first, resting).unflatten(1, size)[:, None]], 1)
+    places, resting = _places_before(now, before, size)
+    return torch.stack([*places, _places(first, resting)], 1).unflatten(2, size)
+
+
+def _places_before(now: Moment, before: Moment, size: tuple[int, int]) -> tuple[list[Tensor], Float[Tensor, "B N 3"]]:
+    """The places of all ways, and the resting points in the world."""
+    rays = _rays_camera(now.intrinsics, size)
+    resting = _resting_points_world(now, rays)
+    return [_places(before, points) for points in (resting, _carried_points_world(now, before, rays, resting))], resting
 
 
 def moved(latents: Float[Tensor, "B Z n h w"], places: Float[Tensor, "B n N H W 2"], fold: int) -> Float[Tensor, "V B Z n h w"]:

@@ -134,7 +134,7 @@ class GoldenFolder:
         track = RayTrack(RaysConfig(aspect="released"), self._of_meta("width"), self._of_meta("height"))
         num_frames = 1 + self._temporal_stride * (self._input("plucker_latent").shape[2] - 1)
         poses = [(frame["intrinsics"], _pose(frame)) for frame in recorded["frames"][:num_frames]]
-        return np.stack([track.push(Camera(*size, k["fx"], k["fy"], k["cx"], k["cy"]), T) for k, T in poses])
+        return np.stack([track.push(Camera(*size, k["fx"], k["fy"], k["cx"], k["cy"]), T).plucker for k, T in poses])
 
     @property
     def _temporal_stride(self) -> int:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -20,6 +22,21 @@ from h2w_ros.generator.config import RaysConfig
 from h2w_ros.geometry import Transform, interpolate
 
 ASPECT_RULES = {"per_axis": scaled, "released": scaled_as_released}
+
+
+@dataclass(frozen=True, eq=False)
+class FrameRays:
+    """One frame's rays, computed when somebody asks: not every network does."""
+
+    camera: Camera
+    T_world_anchor: Transform
+    T_world_camera: Transform
+    gain: float
+
+    @cached_property
+    def plucker(self) -> PluckerMap:
+        """Moment [m] and direction through every pixel, (H, W, 6)."""
+        return plucker_rays(self.camera, amplified(relative_to(self.T_world_anchor, self.T_world_camera), self.gain))
 
 
 class RayTrack:
@@ -41,15 +58,19 @@ class RayTrack:
         """A track that goes on from here by itself."""
         return RayTrack(self._config, *self._size, self._anchors)
 
-    def push(self, camera: Camera, T_world_camera: Transform) -> PluckerMap:
-        """Rays of the next frame at the generator's picture size, (H, W, 6); the first frame has moment zero."""
-        return plucker_rays(self.resized(camera), self.anchored(T_world_camera))
+    def push(self, camera: Camera, T_world_camera: Transform) -> FrameRays:
+        """Rays of the next frame at the generator's picture size; the first frame has moment zero."""
+        return FrameRays(self.resized(camera), self._anchor(T_world_camera), T_world_camera, self._config.motion_gain)
 
     def anchored(self, T_world_camera: Transform) -> Transform:
         """The next frame's T_anchor_camera, with the gain."""
+        return amplified(relative_to(self._anchor(T_world_camera), T_world_camera), self._config.motion_gain)
+
+    def _anchor(self, T_world_camera: Transform) -> Transform:
+        """What the next frame is anchored to."""
         if self._config.anchor_lag is not None or not self._anchors:
             self._anchors.append(T_world_camera)
-        return amplified(relative_to(self._anchors[0], T_world_camera), self._config.motion_gain)
+        return self._anchors[0]
 
     def resized(self, camera: Camera) -> Camera:
         """The camera at the generator's picture size."""

@@ -192,6 +192,16 @@ class Rollout:
         self._recall = None if self._recall is None else self._recall.detached()
 
     @property
+    def hears_rays(self) -> bool:
+        """Whether rays make a difference to this network."""
+        refiner = self.transformer.config.refiner
+        return self._embeds_rays or (refiner is not None and refiner.rays)
+
+    @property
+    def _embeds_rays(self) -> bool:
+        return self.transformer.config.add_control_adapter and not self.transformer.is_silent
+
+    @property
     def previous(self) -> Tensor:
         """What the next block's refinement sees of the newest clean latent, (B, C_in, 1, h, w); a ValueError before `start`."""
         if self._previous is None:
@@ -224,8 +234,7 @@ class Rollout:
             raise ValueError(f"block {self.num_blocks} has {expected} latents, got conditions for {conditions.num_latents}")
         self.cache.open_block(conditions.num_latents)
         channels = condition_channels(conditions, reference, self.transformer.config.in_dim).to(self.device, self.dtype)
-        hears_rays = self.transformer.config.add_control_adapter and not self.transformer.is_silent
-        plucker = conditions.plucker if hears_rays else None
+        plucker = conditions.plucker if self._embeds_rays else None
         rays = None if plucker is None else self.transformer.embed_rays(plucker.to(self.device, self.dtype))
         return _Block(channels, rays)
 

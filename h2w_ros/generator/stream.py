@@ -111,7 +111,7 @@ class GeneratorStream:
         known = static_scenes(block) if self.config.static_scene else None
         static = None if known is None else self._encode_static(np.stack(known))
         last, self._last_drawn = self._last_drawn, block[-1]
-        rays = packed_rays([drawn.plucker for drawn in block], None if last is None else last.plucker, self.config.codec.temporal_stride)
+        rays = packed_rays(block, last, self.config.codec.temporal_stride) if self._rollout.hears_rays else None
         places = None if last is None or self._first_drawn is None else moved_places(self.config, block[:1], [last], [self._first_drawn])
         coloured = dressed_hands(block)
         dressed = None if coloured is None else self._encode_hands(np.stack(coloured))  # such networks' codecs keep nothing in mind

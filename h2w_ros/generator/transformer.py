@@ -146,6 +146,8 @@ class Transformer(nn.Module):
             elif isinstance(module, nn.Conv2d):
                 module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
         self.is_silent = not any(parameter.any() for parameter in self.head.head.parameters())
+        if self.refiner is not None:
+            self.refiner.pack()
         return self
 
     def forward(
@@ -211,7 +213,8 @@ class Transformer(nn.Module):
         num_channels = reference_control.shape[1]
         filled = inputs.clone()
         filled[:, 2 * num_channels : 3 * num_channels] = reference_control
-        return self.refiner(output, filled, previous.to(inputs.dtype).expand_as(inputs), None if beside is None else beside.to(inputs.dtype))
+        draft = None if self.is_silent else output
+        return self.refiner(draft, filled, previous.to(inputs.dtype).expand_as(inputs), None if beside is None else beside.to(inputs.dtype))
 
     def write_block(
         self,

@@ -14,7 +14,7 @@ from h2w_ros.condition import Camera, HandPose, Side
 from h2w_ros.geometry import Transform, apply, invert
 from h2w_ros.hands.model import HandModel
 from h2w_ros.hands.skinning import skin
-from h2w_ros.rasterize import Runs, Window, covered, pixel_runs, window_around
+from h2w_ros.rasterize import Runs, Window, covered, painted, pixel_runs, window_around
 
 # Faces with a vertex nearer than this are not drawn: their projection runs away (Hand2World's release does the same).
 NEAR_M = 0.05
@@ -109,6 +109,11 @@ class HandView:
     def far_to_near(self) -> Int[ndarray, "F"]:
         """The order in which a painter lays the faces."""
         return np.argsort(-self.vertices_camera[:, 2][self.faces].sum(axis=1), kind="stable")
+
+    @cached_property
+    def nearest(self) -> Int[ndarray, "h w"]:
+        """The face that is seen at each pixel of the window, counted from 1 in the order of `faces`; 0 where there is none."""
+        return painted(self.runs, np.arange(1, len(self.faces) + 1), self.window, self.far_to_near)
 
     @cached_property
     def ink(self) -> Float32[ndarray, "h w 1"]:

@@ -117,7 +117,9 @@ def dressed(hands: Image, surface: HandSurface, dress: Dress) -> Image:
 
 def _shades(hands: Image, surface: HandSurface, dress: Dress) -> Float[ndarray, "H W"]:
     """By the light; the hands of a ready-made picture, which does not say which way they face, keep their own shades."""
-    lit, is_hand = shades(surface.normals_world, dress.light_from), surface.parts == HAND
+    covered, is_hand = surface.parts > 0, surface.parts == HAND
+    lit = np.ones(surface.parts.shape, np.float32)
+    lit[covered] = shades(surface.normals_world[covered], dress.light_from)
     if surface.normals_world[is_hand].any() or not is_hand.any():
         return lit
     bright = brightness(hands).astype(np.float32)

@@ -17,7 +17,7 @@ from numpy import ndarray
 
 from h2w_ros.camera import project, unit_rays_camera
 from h2w_ros.condition import SIDES, Camera, Image, Side
-from h2w_ros.geometry import Transform, apply, invert
+from h2w_ros.geometry import Transform, apply, cross_matrix, invert
 from h2w_ros.hands.grip import middle
 
 SHOULDERS_CAMERA_M: Mapping[Side, tuple[float, float, float]] = {"left": (-0.25, 0.37, 0.13), "right": (0.25, 0.37, 0.13)}
@@ -33,6 +33,8 @@ SEGMENTS = 4
 """Parts of a forearm from the wrist on, which may differ in colour: skin, then a sleeve."""
 NEAREST_M = 0.05
 SUBPIXEL_BITS = 4
+RIM = np.stack([wave(np.linspace(0.0, 2.0 * np.pi, 16, endpoint=False)) for wave in (np.cos, np.sin, np.zeros_like)], axis=1)
+"""Points on the edge of a disc that faces the camera."""
 
 Ends = Float[ndarray, "2 3"]
 Shoulders = Float[ndarray, "2 3"]
@@ -50,7 +52,8 @@ def with_forearms(
         arm = np.zeros_like(arms)
         fill_limb(arm, ends, RADII_M, camera, COLOURS[side])
         np.maximum(arms, arm, out=arms)
-    return np.where(brightness(hands)[..., None] > 0, hands, arms)
+    cv2.copyTo(hands, brightness(hands), arms)
+    return arms
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +88,11 @@ def _round_normals(rays: Float32[ndarray, "n 3"], wrist: Float[ndarray, "3"], en
     along = rays @ axis
     nearest_m = (along * (rays @ wrist) - axis @ wrist) / np.maximum(1.0 - along * along, 1e-9)  # from the wrist
     radii_m = np.interp(nearest_m, (0.0, LENGTH_M), RADII_M)
-    sideways = np.cross(rays, axis)
+    cross_axis = cross_matrix(axis)  # v x axis = v @ cross_axis
+    sideways = rays @ cross_axis
     sideways /= np.maximum(np.linalg.norm(sideways, axis=1, keepdims=True), 1e-9)
     off = np.clip(-(sideways @ wrist) / radii_m, -1.0, 1.0)[:, None]
-    forward = np.cross(sideways, axis)
+    forward = sideways @ cross_axis
     forward *= -np.sign((forward * rays).sum(axis=1, keepdims=True))
     return off * sideways + np.sqrt(1.0 - off * off) * forward
 
@@ -140,10 +144,8 @@ def fill_limb(
 
 
 def _rim_px(centre: Float[ndarray, "3"], radius_m: float, camera: Camera) -> Float[ndarray, "16 2"]:
-    """A disc's edge that faces the camera, in pixel indices: the centre of the first pixel is (0, 0)."""
-    turn = np.linspace(0.0, 2.0 * np.pi, 16, endpoint=False)
-    rim = centre + radius_m * np.stack([np.cos(turn), np.sin(turn), np.zeros(16)], axis=1)
-    return project(camera, rim) - 0.5
+    """The edge of a disc that faces the camera, in pixel indices: the centre of the first pixel is (0, 0)."""
+    return project(camera, centre + radius_m * RIM) - 0.5
 
 
 def _unit(vector: Float[ndarray, "3"]) -> Float[ndarray, "3"]:

@@ -19,7 +19,6 @@ from h2w_ros.geometry import Transform
 from h2w_ros.hands.drawing import HandView, hand_view
 from h2w_ros.hands.model import HandModel, load_hand_model
 from h2w_ros.hands.styles import STYLES, coloured
-from h2w_ros.rasterize import painted
 
 # Where the pictures of a batch are made: name -> module with `render_batch`. Imported on use, as pytorch3d is optional.
 BACKENDS: Mapping[str, str] = {"opencv": "h2w_ros.hands.render", "pytorch3d": "h2w_ros.hands.render_pytorch3d"}
@@ -100,8 +99,7 @@ def _picture(style: str, camera: Camera, views: Sequence[HandView]) -> Image:
 def _normals(camera: Camera, views: Sequence[HandView]) -> Normals:
     normals = np.zeros((camera.height_px, camera.width_px, 3), dtype=np.float32)
     for view in sorted(views, key=lambda view: -float(view.vertices_camera[:, 2].mean())):
-        faces = painted(view.runs, np.arange(1, len(view.faces) + 1), view.window, view.far_to_near)  # 0 where there is none
         own = np.concatenate([np.zeros((1, 3)), view.normals_camera * view.shows_outside[:, None]]).astype(np.float32)
         part = normals[view.window.slices]
-        np.copyto(part, own[faces], where=faces[..., None] > 0)
+        np.copyto(part, own[view.nearest], where=view.nearest[..., None] > 0)
     return normals

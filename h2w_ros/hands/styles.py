@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from h2w_ros.condition import Side
 from h2w_ros.hands.drawing import HandView
-from h2w_ros.rasterize import painted, pixel_layers
+from h2w_ros.rasterize import pixel_layers
 
 # RGB of the paper's pictures.
 FLAT_COLOURS: Mapping[Side, tuple[int, int, int]] = {"right": (200, 0, 0), "left": (0, 0, 200)}
@@ -48,9 +48,8 @@ def wireframe(view: HandView) -> Pixels:
 
 def solid(view: HandView) -> Pixels:
     """The shaded hand as an opaque surface."""
-    order = view.far_to_near
-    shade = painted(view.runs, (AMBIENT + (1.0 - AMBIENT) * view.facing).astype(np.float32), view.window, order)
-    return shade[..., None] * np.array(FULL_COLOURS[view.side], dtype=np.float32)
+    shades = np.concatenate([[0.0], AMBIENT + (1.0 - AMBIENT) * view.facing]).astype(np.float32)
+    return shades[view.nearest][..., None] * np.array(FULL_COLOURS[view.side], dtype=np.float32)
 
 
 def xray(view: HandView) -> Pixels:

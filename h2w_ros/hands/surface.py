@@ -32,15 +32,16 @@ class HandSurface:
     ) -> HandSurface:
         """Of a hand picture before forearms. `normals_camera`: None for a ready-made picture. Where one sees into the open wrist, a forearm is."""
         is_hand = brightness(hands) >= LEAST_BRIGHTNESS
-        own = np.zeros((*is_hand.shape, 3), np.float32) if normals_camera is None else normals_camera
-        if forearms is None:
-            parts, normals = np.where(is_hand, np.uint8(HAND), np.uint8(0)), own
-        else:
-            if normals_camera is not None:
-                is_hand = is_hand & (own.any(axis=-1) | (forearms.segments == 0))
-            parts = np.where(is_hand, np.uint8(HAND), forearms.segments)
-            normals = np.where(is_hand[..., None], own, forearms.normals_camera)
-        return cls(parts, np.where(parts[..., None] > 0, normals, np.float32(0.0)) @ T_world_camera[:3, :3].T.astype(np.float32))
+        parts = np.zeros(is_hand.shape, np.uint8) if forearms is None else forearms.segments.copy()
+        normals = np.zeros((parts.size, 3), np.float32) if forearms is None else forearms.normals_camera.reshape(-1, 3).copy()
+        shown = np.flatnonzero(is_hand)
+        if normals_camera is not None and forearms is not None:
+            shown = shown[normals_camera.reshape(-1, 3)[shown].any(axis=-1) | (parts.ravel()[shown] == 0)]
+        parts.ravel()[shown] = HAND
+        normals[shown] = 0.0 if normals_camera is None else normals_camera.reshape(-1, 3)[shown]
+        covered = np.flatnonzero(parts)
+        normals[covered] = normals[covered] @ T_world_camera[:3, :3].T.astype(np.float32)
+        return cls(parts, normals.reshape(*parts.shape, 3))
 
     @classmethod
     def stacked(cls, surfaces: Sequence[HandSurface]) -> HandSurface:

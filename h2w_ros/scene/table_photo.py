@@ -43,9 +43,10 @@ class TablePhoto:
         T_photo_world = invert(self.T_world_camera)
         points_photo = points @ T_photo_world[:3, :3].T.astype(np.float32) + T_photo_world[:3, 3].astype(np.float32)
         depth = np.maximum(points_photo[:, 2], NEAREST_M)
-        pixels = (points_photo[:, :2] / depth[:, None]) * (self.camera.fx, self.camera.fy) + (self.camera.cx - 0.5, self.camera.cy - 0.5)
-        places = pixels.clip(-FARTHEST_PX, FARTHEST_PX).astype(np.float32).reshape(camera.height_px, camera.width_px, 2)
-        return cv2.remap(self.photo, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        centres = ((self.camera.fx, self.camera.cx), (self.camera.fy, self.camera.cy))
+        x, y = (points_photo[:, axis] / depth * np.float32(focal) + np.float32(centre - 0.5) for axis, (focal, centre) in enumerate(centres))
+        places = (axis.clip(-FARTHEST_PX, FARTHEST_PX).reshape(camera.height_px, camera.width_px) for axis in (x, y))
+        return cv2.remap(self.photo, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     def _where_rays_end(self, camera: Camera, T_world_camera: Transform) -> Float[ndarray, "HW 3"]:
         """For every pixel, row by row: where its ray meets the table, or the point at reach when it meets none before."""

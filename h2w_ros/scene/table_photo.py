@@ -45,8 +45,8 @@ class TablePhoto:
         depth = np.maximum(points_photo[:, 2], NEAREST_M)
         centres = ((self.camera.fx, self.camera.cx), (self.camera.fy, self.camera.cy))
         x, y = (points_photo[:, axis] / depth * np.float32(focal) + np.float32(centre - 0.5) for axis, (focal, centre) in enumerate(centres))
-        places = (axis.clip(-FARTHEST_PX, FARTHEST_PX).reshape(camera.height_px, camera.width_px) for axis in (x, y))
-        return cv2.remap(self.photo, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        columns, rows = (axis.clip(-FARTHEST_PX, FARTHEST_PX).reshape(camera.height_px, camera.width_px) for axis in (x, y))
+        return cv2.remap(self.photo, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     def _where_rays_end(self, camera: Camera, T_world_camera: Transform) -> Float[ndarray, "HW 3"]:
         """For every pixel, row by row: where its ray meets the table, or the point at reach when it meets none before."""

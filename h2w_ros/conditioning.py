@@ -19,14 +19,14 @@ from h2w_ros.generator.rays import FrameRays, RayTrack
 from h2w_ros.geometry import Transform
 from h2w_ros.hands.cover import hidden_by_hands, with_margin
 from h2w_ros.hands.dress import dress_by_seed, dressed, renewed_dress
-from h2w_ros.hands.forearms import Shoulders, brightness, forearm_surface, with_forearms
+from h2w_ros.hands.forearms import Shoulders, brightness, forearm_surface, forearms_world, with_forearms
 from h2w_ros.hands.grip import grips_world, joints_world
 from h2w_ros.hands.render import HandRenderer, Normals
 from h2w_ros.hands.shoulders import followed, seen_shoulders
 from h2w_ros.hands.surface import HandSurface
 from h2w_ros.scene.behind import without
 from h2w_ros.scene.table_photo import TablePhoto
-from h2w_ros.things.table_scene import TableScene
+from h2w_ros.things.table_scene import NO_FOREARMS, TableScene
 
 View = tuple[Camera, Transform]
 Grips = Float[ndarray, "2 4 4"]
@@ -118,7 +118,7 @@ class ConditionDrawer:
         if self._is_dressed:
             coloured = dressed(hands, self._surface(hands, normals, T_world_grips, view, around.shoulders_world), self._dress)
         if things is not None:
-            things.advance(joints_world(condition.hands), T_world_grips)
+            things.advance(joints_world(condition.hands), T_world_grips, self._forearms(T_world_grips, view, around.shoulders_world))
         return DrawnCondition(hands, control, around.rays, self._moment(view, T_world_grips), around.scene.by_now(things, view), coloured)
 
     def hands(self, condition: Condition) -> Image:
@@ -153,13 +153,18 @@ class ConditionDrawer:
         is_hand = hidden_by_hands(picture, hands, T_world_grips, *view) if look is None else look.is_hand
         if self._has_forearms:
             self._shoulders_world = seen_shoulders(self._shoulders_world, is_hand, hands, T_world_grips, *view)
-        hidden = with_margin(is_hand)
+        hidden, things, light_from = with_margin(is_hand), None, None
+        if self.things is not None and look is not None:
+            arms = self._forearms(T_world_grips, view, self._shoulders_world)
+            things = self.things.take(look, view, joints_world(condition.hands), T_world_grips, arms)
+            picture_of_table, unsure = self.things.without_shadows(picture, hidden | things, view)
+            things, light_from = things | unsure, self.things.light_from
         if self._is_dressed:
             surface = self._surface(hands, normals, T_world_grips, view, self._shoulders_world)
-            self._dress = renewed_dress(self._dress, picture, surface, hidden)
+            self._dress = renewed_dress(self._dress, picture, surface, hidden, light_from)
         if self._table_height_m is not None:
-            shown = None if self.things is None or look is None else self.things.take(look, view, joints_world(condition.hands), T_world_grips)
-            self._photo = TablePhoto(self._bare(picture, hidden, shown, condition), *view, self._table_height_m)
+            bare = self._bare(picture if things is None else picture_of_table, hidden, things, condition)
+            self._photo = TablePhoto(bare, *view, self._table_height_m)
 
     def _bare(self, picture: Image, hidden: Mask, things: Mask | None, condition: Condition) -> Image:
         """The picture without hands, and where things are drawn by themselves, without these: as it was known before, or guessed from around it."""
@@ -167,6 +172,10 @@ class ConditionDrawer:
         if things is None:
             return without(picture, hidden, scene.by_now(None, self.view_of(condition)))
         return without(picture, hidden | things, scene.table)
+
+    def _forearms(self, T_world_grips: Grips, view: View, shoulders_world: Shoulders | None) -> Float[ndarray, "n 2 3"]:
+        """What of forearms casts shadows, for networks that know them."""
+        return forearms_world(T_world_grips, view[1], shoulders_world) if self._has_forearms else NO_FOREARMS
 
     def view_of(self, condition: Condition) -> View:
         """The camera at the generator's size, and where it is."""

@@ -103,7 +103,7 @@ def test_rays_of_many_frames_at_once_are_those_of_a_stream(model: GeneratorConfi
     together = ClipRays(source, model)(np.array([2, 0]), index)
     for clip, episode, frames in zip(together, (2, 0), index, strict=True):
         track = RayTrack(model.rays, model.width_px, model.height_px)
-        streamed = [track.push(source.camera(episode), pose) for pose in source.T_world_camera[episode]]
+        streamed = [track.push(source.camera(episode), pose).plucker for pose in source.T_world_camera[episode]]
         expected = torch.from_numpy(np.stack([streamed[frame] for frame in frames])).permute(3, 0, 1, 2)
         torch.testing.assert_close(clip, expected.float(), atol=1e-6, rtol=1e-5)
 

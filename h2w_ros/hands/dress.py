@@ -77,12 +77,17 @@ def _is_skin(colour: Colour) -> bool:
     return bool(red >= green >= blue and RED_SHARE[0] <= red <= RED_SHARE[1])
 
 
-def renewed_dress(before: Dress, picture: Image, surface: HandSurface, shown: Bool[ndarray, "H W"]) -> Dress:
-    """The dress, and its light, as a picture shows them, if it shows the hands; see `seen_dress`."""
+def renewed_dress(before: Dress, picture: Image, surface: HandSurface, shown: Bool[ndarray, "H W"], light_from: Direction | None = None) -> Dress:
+    """The dress, and its light, as a picture shows them, if it shows the hands; see `seen_dress`.
+
+    `light_from`: where shadows say that light comes from, which hands then need not tell.
+    """
+    known = before if light_from is None else replace(before, light_from=light_from)
     if not shows_hands(picture, surface.parts):
-        return before
+        return known
     seen = shown & (surface.parts > 0)
-    light_from = seen_light(picture[seen].astype(np.float64), surface.parts[seen], surface.normals_world[seen], before.light_from)
+    if light_from is None:
+        light_from = seen_light(picture[seen].astype(np.float64), surface.parts[seen], surface.normals_world[seen], before.light_from)
     return seen_dress(picture, surface, shown, replace(before, light_from=light_from))
 
 

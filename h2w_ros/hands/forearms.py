@@ -114,6 +114,14 @@ def _forearms_camera(
             yield side, forearm_camera(side, T_camera_grip, shoulder)
 
 
+def forearms_world(
+    T_world_grips: Float[ndarray, "2 4 4"], T_world_camera: Transform, shoulders_world: Shoulders | None = None
+) -> Float[ndarray, "n 2 3"]:
+    """Both ends of the probable forearm of every hand that is known [m]."""
+    ends = [apply(T_world_camera, own) for _, own in _forearms_camera(T_world_grips, T_world_camera, shoulders_world)]
+    return np.array(ends).reshape(-1, 2, 3)
+
+
 def forearm_camera(side: Side, T_camera_grip: Transform, shoulder: Float[ndarray, "3"] | None = None) -> Ends:
     """Wrist and the other end of the probable forearm in the camera's frame [m]; `shoulder`, where it is known, in that frame, too."""
     wrist = wrist_camera(side, T_camera_grip)

@@ -29,14 +29,14 @@ from h2w_ros.generator.motion import Moment, places_since
 from h2w_ros.generator.pixels import to_tensor
 from h2w_ros.hands.cover import hidden_by_hands, with_margin
 from h2w_ros.hands.dress import Dress, dress_by_seed, dressed, renewed_dress, seen_dress
-from h2w_ros.hands.forearms import brightness, forearm_surface, with_forearms
+from h2w_ros.hands.forearms import brightness, forearm_surface, forearms_world, with_forearms
 from h2w_ros.hands.grip import grips_world, joints_world
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.hands.shoulders import followed, seen_shoulders
 from h2w_ros.hands.surface import HandSurface
 from h2w_ros.scene.behind import without
 from h2w_ros.scene.table_photo import TablePhoto
-from h2w_ros.things.table_scene import TableScene
+from h2w_ros.things.table_scene import NO_FOREARMS, TableScene
 from h2w_ros.training.carried import moments_of, num_carried_frames
 from h2w_ros.training.mixture import mixed, read_weights, sources
 from h2w_ros.world.spec import TABLE_HEIGHT_M
@@ -188,7 +188,8 @@ def _by_seed(files: Iterable[Path]) -> list[Path]:
 def encode_pixels(codec: PictureCodec, model: GeneratorConfig, files: Iterable[Path], folder: Path) -> Iterator[Path]:
     """Writes the latents that pixel files do not have yet, or have for a model that is shown other things; yields each file as it is done."""
     (folder / "latents").mkdir(parents=True, exist_ok=True)
-    shown = {"shown": json.dumps({"size": model.size, "forearms": model.forearms, "dressed": model.dressed and "lit", "things": model.things})}
+    looks = {"dressed": model.dressed and "lit", "things": model.things and "shaded"}
+    shown = {"shown": json.dumps({"size": model.size, "forearms": model.forearms, **looks})}
     for path in files:
         out = path.parent.parent / "latents" / f"{path.stem}.safetensors"
         out.parent.mkdir(exist_ok=True)
@@ -226,7 +227,7 @@ def _encoded(codec: PictureCodec, model: GeneratorConfig, pixels: Mapping[str, n
     pictures = {name: pixels[name] for name in PICTURES if name in pixels}
     camera = _camera(pixels["camera"])
     if knows_scene or model.dressed or model.forearms:
-        first = _FirstPicture(pixels, TableScene.at(TABLE_HEIGHT_M) if knows_scene and model.things else None)
+        first = _FirstPicture(pixels, TableScene.at(TABLE_HEIGHT_M) if knows_scene and model.things else None, model.forearms)
         pictures |= first.scenes() if knows_scene else {}
         pictures |= {"dressed": first.dressed_hands(model.forearms)} if model.dressed else {}
         pictures |= {"hand": first.hands_and_forearms()} if model.forearms else {}
@@ -241,7 +242,8 @@ def _encoded(codec: PictureCodec, model: GeneratorConfig, pixels: Mapping[str, n
 class _FirstPicture:
     """What frame 0 tells of an episode: as a session knows it (`ConditionDrawer.take_picture`)."""
 
-    def __init__(self, pixels: Mapping[str, np.ndarray], things: TableScene | None) -> None:
+    def __init__(self, pixels: Mapping[str, np.ndarray], things: TableScene | None, has_forearms: bool) -> None:
+        self._has_forearms = has_forearms
         self._pixels, self._camera, self._poses = pixels, _camera(pixels["camera"]), pixels["T_world_camera"]
         self._grips = pixels["T_world_grips"].astype(np.float64)
         picture, hands, view = pixels["image"][0], pixels["hand"][0], (self._camera, self._poses[0])
@@ -251,23 +253,29 @@ class _FirstPicture:
         self._shoulders = [seen_shoulders(None, is_hand, hands, self._grips[0], *view)]
         for pose in self._poses[1:]:
             self._shoulders.append(followed(self._shoulders[-1], pose))
+        bare, hidden, self._light_from = picture, self._hidden, None
+        if things is not None and self._look is not None:
+            self._joints = pixels["hand_joints_world"].astype(np.float64)
+            hidden = hidden | things.take(self._look, view, self._joints[0], self._grips[0], self._forearms(0))
+            bare, unsure = things.without_shadows(picture, hidden, view)
+            hidden, self._light_from = hidden | unsure, things.light_from
+        self._photo = TablePhoto(without(bare, hidden), *view, TABLE_HEIGHT_M)
 
     def scenes(self) -> dict[str, np.ndarray]:
         """The scene without hands, known from frame 0, laid on the world's table, or from a render; moved things where they are by now."""
-        view = self._camera, self._poses[0]
-        if self._things is None or self._look is None:
-            photo = TablePhoto(without(self._pixels["image"][0], self._hidden), *view, TABLE_HEIGHT_M)
-            return {"photo": np.stack([photo.render(self._camera, pose) for pose in self._poses])}
-        joints = self._pixels["hand_joints_world"].astype(np.float64)
-        shown = self._things.take(self._look, view, joints[0], self._grips[0])
-        bare = TablePhoto(without(self._pixels["image"][0], self._hidden | shown), *view, TABLE_HEIGHT_M)
+        if self._things is None:
+            return {"photo": np.stack([self._photo.render(self._camera, pose) for pose in self._poses])}
         photos, statics = [], []
         for frame, (untouched, pose) in enumerate(zip(self._pixels["static"], self._poses, strict=True)):
-            self._things.advance(joints[frame], self._grips[frame])
-            table = bare.render(self._camera, pose)
+            self._things.advance(self._joints[frame], self._grips[frame], self._forearms(frame))
+            table = self._photo.render(self._camera, pose)
             photos.append(self._things.over_bare_table(table, (self._camera, pose)))
             statics.append(self._things.over_untouched(untouched, table, (self._camera, pose)))
         return {"photo": np.stack(photos), "static": np.stack(statics)}
+
+    def _forearms(self, frame: int) -> np.ndarray:
+        """What of forearms casts shadows."""
+        return forearms_world(self._grips[frame], self._poses[frame], self._shoulders[frame]) if self._has_forearms else NO_FOREARMS
 
     def hands_and_forearms(self) -> np.ndarray:
         """What a network that is shown forearms sees of the hands."""
@@ -277,7 +285,7 @@ class _FirstPicture:
     def dressed_hands(self, with_arms: bool) -> np.ndarray:
         """Hands in the colours that frame 0 shows, or else in those that they will have: a session draws these by seed."""
         surfaces = [self._surface(frame, with_arms) for frame in range(len(self._poses))]
-        dress = renewed_dress(_worn(self._pixels, surfaces), self._pixels["image"][0], surfaces[0], self._hidden)
+        dress = renewed_dress(_worn(self._pixels, surfaces), self._pixels["image"][0], surfaces[0], self._hidden, self._light_from)
         return np.stack([dressed(*drawn, dress) for drawn in zip(self._pixels["hand"], surfaces, strict=True)])
 
     def _surface(self, frame: int, with_arms: bool) -> HandSurface:

@@ -136,6 +136,23 @@ def test_opening_a_bag_repairs_it(whole: tuple[Path, list[Row]], tmp_path: Path,
     assert "was cut off and is repaired" in caplog.text
 
 
+def test_what_a_repair_cuts_away_is_put_aside(whole: tuple[Path, list[Row]], tmp_path: Path) -> None:
+    file = cut(whole[0], tmp_path / "cut", 2000)
+    with file.open("rb") as stream:
+        end = scan(stream).end
+    torn = file.read_bytes()[end:]
+    assert repair_bag(file).num_cut_bytes == len(torn) > 0
+    assert file.with_name("bag.mcap.torn").read_bytes() == torn
+    assert mcap_files(file.parent) == [file]
+
+
+def test_a_bag_without_a_whole_chunk_is_said_to_hold_nothing_and_left_as_it_is(whole: tuple[Path, list[Row]], tmp_path: Path) -> None:
+    file = cut(whole[0], tmp_path / "cut", 120)
+    with pytest.raises(ValueError, match="before its first whole chunk"):
+        bag_file(file)
+    assert file.stat().st_size == 120
+
+
 def test_a_bag_that_is_being_recorded_is_not_touched(whole: tuple[Path, list[Row]], tmp_path: Path) -> None:
     file = cut(whole[0], tmp_path / "cut", 2000)
     before = file.read_bytes()

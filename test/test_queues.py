@@ -78,6 +78,15 @@ def test_a_flood_of_poses_neither_grows_a_queue_nor_keeps_pictures_from_coming(r
     assert max(len(track.samples) for track in (timeline._poses, timeline._hands, timeline._images)) <= timeline.config.buffer_length
 
 
+@pytest.mark.parametrize("frames_per_block", [1, 4])
+def test_by_default_as_many_conditions_wait_as_one_block_answers(ros: Ros, frames_per_block: int) -> None:
+    node = generator(ros, EchoSession(frames_per_block, delay_s=0.2), inbox_length=0)
+    for moment in (Moment(condition) for condition in conditions(40)):
+        node.accept(moment)
+    assert node._worker.num_waiting == frames_per_block
+    assert wait_until(lambda: node._worker.num_waiting == 0)
+
+
 def test_conditions_that_come_faster_than_they_are_answered_wait_in_a_short_inbox(ros: Ros) -> None:
     node = generator(ros, EchoSession(delay_s=0.05), inbox_length=4)
     moments = [Moment(condition) for condition in conditions(500)]

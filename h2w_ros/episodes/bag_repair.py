@@ -1,7 +1,7 @@
 """Gives a bag whose recorder was killed its end back: the MCAP summary and footer, and metadata.yaml.
 
 Nothing that is whole is moved: the file is cut behind its last whole record and the end is written there, so a repair
-takes as long as reading the file once, and one that is interrupted can be repeated.
+takes as long as reading the file once, and one that is interrupted can be repeated. What is cut away is kept beside it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from mcap.records import DataEnd, Footer, McapRecord, SummaryOffset
 from h2w_ros.episodes.bag_metadata import METADATA_FILE, metadata_text
 from h2w_ros.episodes.mcap_scan import DAMAGE, FRAME, MAGIC, McapContent, scan
 
+TORN_SUFFIX = ".torn"
 FOOTER_LENGTH = 20
 OUR_LIBRARY = "rosbags-"
 
@@ -62,7 +63,8 @@ def repair_when_cut_off(path: Path) -> None:
     """Repairs what a recorder of ours left unfinished; ValueError for another's, which may still be growing."""
     if any(is_cut_off(file) for file in mcap_files(path)):
         done = repair_bag(path, only_ours=True)
-        log.warning("%s was cut off and is repaired: %d messages; %d bytes of a torn record are lost", path, done.num_messages, done.num_cut_bytes)
+        kept = f"; {done.num_cut_bytes} bytes of a torn record are put aside ({TORN_SUFFIX})" if done.num_cut_bytes else ""
+        log.warning("%s was cut off and is repaired: %d messages%s", path, done.num_messages, kept)
 
 
 def mcap_files(path: Path) -> list[Path]:
@@ -113,16 +115,21 @@ def _mend(file: Path, only_ours: bool) -> _End:
                 return _End(content, 0, was_whole)
             if only_ours and not content.library.startswith(OUR_LIBRARY):
                 raise ValueError(f"it has no end, and its recorder ({content.library or 'unknown'}) may still be at work: else `h2w repair` mends it")
-            return _End(content, _write_end(stream, content), was_whole)
+            if only_ours and not content.num_messages.total():
+                raise ValueError("it was cut off before its first whole chunk of messages, so there is nothing to read in it")
+            return _End(content, _write_end(stream, content, file.with_name(file.name + TORN_SUFFIX)), was_whole)
     except BlockingIOError as error:
         raise ValueError(f"{file} is being recorded at this moment: stop the recorder first") from error
     except DAMAGE as error:
         raise ValueError(f"{file}: {error}") from error
 
 
-def _write_end(stream: BufferedIOBase, content: McapContent) -> int:
-    """Cuts the file behind its last whole record and writes the rest; returns how many torn bytes were cut away."""
-    size = stream.seek(0, os.SEEK_END)
+def _write_end(stream: BufferedIOBase, content: McapContent, torn: Path) -> int:
+    """Cuts the file behind its last whole record and writes the rest; returns how many torn bytes were cut away, and put into a file of their own."""
+    stream.seek(content.end)
+    cut_away = stream.read()
+    if cut_away:
+        torn.write_bytes(cut_away)
     stream.truncate(content.end)
     stream.seek(content.end)
     stream.write(_missing_index(content))
@@ -132,7 +139,7 @@ def _write_end(stream: BufferedIOBase, content: McapContent) -> int:
     stream.write(summary(content, stream.tell()))
     stream.flush()
     os.fsync(stream.fileno())
-    return size - content.end
+    return len(cut_away)
 
 
 def _missing_index(content: McapContent) -> bytes:

@@ -56,6 +56,10 @@ class StreamingSession(Protocol):
     def stages_ms(self) -> Mapping[str, float]:
         """Time of each stage of the last push."""
 
+    @property
+    def frames_per_block(self) -> int:
+        """Conditions that one block answers."""
+
     def reset(self, image: Image | None, seed: int) -> None:
         """Starts anew; without an image the next condition must carry one."""
 

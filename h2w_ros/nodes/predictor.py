@@ -35,10 +35,6 @@ class BranchingSession(StreamingSession, Protocol):
     def config(self) -> Any:
         """The generator's."""
 
-    @property
-    def frames_per_block(self) -> int:
-        """Conditions that one block answers."""
-
     def beside(self) -> Any:
         """Another session of the same generator."""
 

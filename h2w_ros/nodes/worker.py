@@ -32,7 +32,9 @@ Result = TypeVar("Result")
 class WorkerConfig(SessionConfig):
     """How the inference thread treats its inbox."""
 
-    inbox_length: int = setting(4, "conditions that may wait; the oldest leave first", 1, 256, live=True)
+    inbox_length: int = setting(
+        0, "conditions that may wait, the oldest leave first; 0: as many as one block answers, so that no answer is late", 0, 256, live=True
+    )
 
 
 class InferenceWorker:
@@ -129,7 +131,7 @@ class InferenceWorker:
     def put(self, moment: Moment) -> None:
         """Hands a condition over; when the inbox is full the oldest one is dropped and counted."""
         with self._changed:
-            if len(self._inbox) >= self._config.inbox_length:
+            if len(self._inbox) >= (self._config.inbox_length or self._session.frames_per_block):
                 self._inbox.popleft()
                 self._dropped["inbox_full"] += 1
             self._inbox.append(moment)

@@ -129,6 +129,7 @@ class Timeline:
         self._hands: Track[Hands] = Track(length)
         self._images: Track[Picture] = Track(min(length, 16))
         self._renders: Track[Picture] = Track(min(length, 64))
+        self._statics: Track[Picture] = Track(min(length, 64))
         self._newest_ns: int | None = None
         self._progress: Track[float] = Track(length)
         self._leaps = {name: LeapGuard() for name in ("camera", "left", "right")}
@@ -168,6 +169,10 @@ class Timeline:
     def add_hand_render(self, stamp_ns: int, picture: Picture) -> bool:
         """A ready-made picture of the hands, or a function that decodes it."""
         return self._admit("hand_render", stamp_ns) and self._store("hand_render", self._renders, stamp_ns, picture)
+
+    def add_static_render(self, stamp_ns: int, picture: Picture) -> bool:
+        """A ready-made picture of the untouched scene, or a function that decodes it. No tick waits for one."""
+        return self._admit("static_render", stamp_ns) and self._store("static_render", self._statics, stamp_ns, picture)
 
     def advance(self) -> list[Condition]:
         """Every condition that is known by now, oldest first."""
@@ -245,7 +250,8 @@ class Timeline:
         return False
 
     def _track(self, name: str) -> Track:
-        tracks: dict[str, Track] = {"pose": self._poses, "hands": self._hands, "image": self._images, "hand_render": self._renders}
+        pictures = {"image": self._images, "hand_render": self._renders, "static_render": self._statics}
+        tracks: dict[str, Track] = {"pose": self._poses, "hands": self._hands, **pictures}
         return tracks[name]
 
     # The clock: which tick is next, and whether its inputs are there.
@@ -285,7 +291,7 @@ class Timeline:
             self._images.forget(1)
             return
         self._next_ns = stamp_ns + self.config.period_ns
-        for track in (self._poses, self._hands, self._images, self._renders):
+        for track in (self._poses, self._hands, self._images, self._renders, self._statics):
             track.forget_before(self._next_ns)
 
     # The content of one tick.
@@ -302,7 +308,8 @@ class Timeline:
         if render is None and self.config.ready_made_hands:
             self._drop("tick_without_hand_render")
             return None
-        return Condition(stamp_ns, camera, T_world_camera, self._hands_at(stamp_ns), hand_render=render, image=image)
+        static = self._picture_at(self._statics, "static_render", stamp_ns, camera)
+        return Condition(stamp_ns, camera, T_world_camera, self._hands_at(stamp_ns), hand_render=render, static_render=static, image=image)
 
     def _pose_at(self, stamp_ns: int) -> Transform | None:
         before, after = self._poses.around(stamp_ns)

@@ -27,6 +27,7 @@ INPUTS = {
     "odometry": "where the camera's carrier is in the world",
     "hands": "h2w_msgs/Hands in the odometry's world frame",
     "ready_made_hands": "drawn hands, used instead of poses with the parameter ready_made_hands",
+    "ready_made_scene": "pictures of the untouched scene from where the camera is, as a renderer or a recording has them",
     "scene_points": "a coloured cloud of the static scene, as the node `scene` and mapping systems publish",
 }
 

@@ -87,6 +87,19 @@ def test_raw_pictures_and_ready_made_hands_come_back_bit_by_bit(tmp_path: Path) 
         assert np.array_equal(found.hand_render, written.hand_render)
 
 
+def test_a_ready_made_scene_comes_back_where_it_has_no_holes(tmp_path: Path) -> None:
+    first, second, third = plain_conditions(3)
+    scene = np.random.default_rng(0).integers(0, 256, first.image.shape, dtype=np.uint8)
+    known = np.ones(scene.shape[:2], bool)
+    known[0, 0] = False
+    written = [replace(first, static_render=scene), replace(second, static_render=scene, static_known=known), third]
+    write_bag(tmp_path / "bag.mcap", written, bag_format=RAW)
+    whole, with_holes, without = open_recording(tmp_path / "bag.mcap").conditions()
+    assert np.array_equal(whole.static_render, scene)
+    assert with_holes.static_render is None
+    assert without.static_render is None
+
+
 def test_provenance_is_kept(tmp_path: Path) -> None:
     write_bag(tmp_path / "bag.mcap", plain_conditions(1), domain="simulated tabletop", description={"seed": 3})
     recording = open_recording(tmp_path / "bag.mcap")

@@ -21,6 +21,7 @@ from h2w_msgs.msg import Condition as ConditionMsg
 from h2w_ros.camera import plucker_rays, project
 from h2w_ros.geometry import rotation_from_axis_angle, transform
 from h2w_ros.nodes import topics
+from h2w_ros.nodes.images import image_to_msg
 from h2w_ros.nodes.messages import condition_from_msg
 from h2w_ros.ros_messages import image_from_msg, stamp_to_ns
 
@@ -77,6 +78,26 @@ def test_hands_of_a_frame_fixed_to_the_world_are_taken_there(ros: Ros) -> None:
     assert wait_until(lambda: len(heard) == 4)
     expected = T_odom_tracker @ conditions(4)[3].hands[0].T_world_wrist
     assert condition_from_msg(heard[3]).condition.hands[0].T_world_wrist == pytest.approx(expected, abs=1e-9)
+
+
+def test_ready_made_pictures_of_the_scene_join_their_moments(ros: Ros) -> None:
+    heard = ros.collect(ConditionMsg, topics.CONDITION, 100)
+    conditioner(ros)
+    robot, scenes = Robot(ros), ros.publisher(ImageMsg, topics.READY_MADE_SCENE)
+    assert wait_until(scenes.get_subscription_count)
+    sent = conditions(12)
+    for number, moment in enumerate(sent):
+        if number != 3:
+            scenes.publish(image_to_msg(np.full_like(moment.image, 10 * number), moment.stamp_ns, "camera"))
+            time.sleep(0.005)
+        robot.send(moment)
+        time.sleep(0.02)
+    assert wait_until(lambda: len(heard) >= 10)
+    shown = {stamp_to_ns(msg.header.stamp): condition_from_msg(msg).condition.static_render for msg in heard}
+    for number, moment in enumerate(sent[:8]):
+        scene = shown[moment.stamp_ns]
+        assert (scene is None) == (number == 3)
+        assert scene is None or int(scene.mean()) == 10 * number
 
 
 def test_rays_and_hand_pictures_are_those_of_the_condition(ros: Ros) -> None:

@@ -270,6 +270,18 @@ def test_ready_made_hand_pictures_take_the_place_of_hands() -> None:
     assert line.dropped["tick_without_hand_render"] == 1
 
 
+def test_a_ready_made_scene_joins_the_moment_that_it_belongs_to_and_none_waits_for_it() -> None:
+    line = timeline()
+    line.add_image(START_NS, PICTURE)
+    for k in range(3):
+        if k != 1:
+            line.add_static_render(START_NS + k * PERIOD_NS, lambda k=k: np.full_like(PICTURE, 10 * k))
+        line.add_pose(START_NS + k * PERIOD_NS, pose_at(0.0))
+        line.add_hands(START_NS + k * PERIOD_NS, ())
+    scenes = [c.static_render for c in line.advance()]
+    assert [None if scene is None else int(scene.mean()) for scene in scenes] == [0, None, 20]
+
+
 def test_buffers_are_bounded_and_say_so() -> None:
     line = timeline(buffer_length=8)
     for k in range(100):

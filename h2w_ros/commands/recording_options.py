@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from h2w_ros.episodes.bag_alignment import BagOptions
     from h2w_ros.episodes.recording import Recording
 
-PARTS_HELP = "image, camera_info, odometry, hands, ready_made_hands"
+PARTS_HELP = "image, camera_info, odometry, hands, ready_made_hands, ready_made_scene"
 
 
 def add_recording_arguments(parser: argparse.ArgumentParser, is_optional: bool = False) -> None:

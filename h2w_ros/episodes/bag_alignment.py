@@ -20,7 +20,7 @@ from h2w_ros.timeline import Timeline, TimelineConfig
 # Messages of one moment reach a recorder in any order, pictures last; within this time they are sorted by their stamps.
 SORTING_WINDOW_NS = 500_000_000
 # At equal stamps: what others need comes first, and pictures before the poses that complete a tick.
-ORDER = ("camera_info", "image", "ready_made_hands", "odometry", "hands")
+ORDER = ("camera_info", "image", "ready_made_hands", "ready_made_scene", "odometry", "hands")
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Alignment:
             "odometry": self._take_odometry,
             "hands": self._take_hands,
             "ready_made_hands": self._take_hand_render,
+            "ready_made_scene": self._take_static_render,
         }
 
     @property
@@ -88,6 +89,9 @@ class Alignment:
 
     def _take_hand_render(self, stamp_ns: int, message: Any) -> None:
         self.timeline.add_hand_render(stamp_ns, partial(_decoded, message))
+
+    def _take_static_render(self, stamp_ns: int, message: Any) -> None:
+        self.timeline.add_static_render(stamp_ns, partial(_decoded, message))
 
     def _rectified(self, message: Any) -> Image:
         assert self._rectifier is not None  # a tick waits for the camera

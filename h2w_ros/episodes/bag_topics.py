@@ -15,9 +15,19 @@ NEEDED = ("image", "camera_info", "odometry")
 TF_STATIC = "/tf_static"
 RECORDING_INFO = "/recording_info"
 READY_MADE_HANDS = "/ready_made_hands"
+READY_MADE_SCENE = "/ready_made_scene"
 
 # What our own nodes publish: never a camera's picture.
-OUR_PICTURES = ("ready_made_hands", "hand_render", "plucker_rays", "plucker_rays/picture", "predicted/image_raw", "predicted/compressed")
+OUR_PICTURES = (
+    "ready_made_hands",
+    "ready_made_scene",
+    "hand_render",
+    "static_render",
+    "plucker_rays",
+    "plucker_rays/picture",
+    "predicted/image_raw",
+    "predicted/compressed",
+)
 
 
 @dataclass(frozen=True)
@@ -34,18 +44,20 @@ PARTS: Mapping[str, Part] = {
     "odometry": Part(ODOMETRY_TYPES, ("/odometry",)),
     "hands": Part(HANDS_TYPES, ("/hands",)),
     "ready_made_hands": Part(IMAGE_TYPES, (READY_MADE_HANDS, f"{READY_MADE_HANDS}/compressed")),
+    "ready_made_scene": Part(IMAGE_TYPES, (READY_MADE_SCENE, f"{READY_MADE_SCENE}/compressed")),
 }
 
 
 @dataclass(frozen=True)
 class BagTopics:
-    """The topic of each part. `hands` or `ready_made_hands` may be None, not both."""
+    """The topic of each part. `hands` or `ready_made_hands` may be None, not both; `ready_made_scene` may be None."""
 
     image: str
     camera_info: str
     odometry: str
     hands: str | None = None
     ready_made_hands: str | None = None
+    ready_made_scene: str | None = None
 
     def part_of(self, topic: str) -> str | None:
         """Which part this topic plays."""
@@ -93,7 +105,7 @@ def _candidates(part: str, found: Mapping[str, str], chosen: Mapping[str, str], 
     if part in chosen:
         return [topic for topic in of_type if topic == chosen[part]]
     default = [topic for topic in PARTS[part].defaults if topic in of_type][:1]
-    if default or part == "ready_made_hands":
+    if default or part.startswith("ready_made"):
         return default
     if part == "image":
         return _cameras(of_type)

@@ -16,7 +16,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 
 from h2w_ros import geometry
 from h2w_ros.condition import Camera, Condition, HandPose, Image
-from h2w_ros.episodes.bag_topics import READY_MADE_HANDS, RECORDING_INFO
+from h2w_ros.episodes.bag_topics import READY_MADE_HANDS, READY_MADE_SCENE, RECORDING_INFO
 from h2w_ros.episodes.recording import UNKNOWN
 from h2w_ros.episodes.typestore import ros_typestore
 from h2w_ros.ros_messages import LEFT, NS_PER_S, RIGHT
@@ -28,7 +28,7 @@ SIDE_NUMBERS = {"left": LEFT, "right": RIGHT}
 
 @dataclass(frozen=True)
 class BagFormat:
-    """How pictures are stored: `jpeg_quality` 1..100 for camera pictures, None for raw ones. Ready-made hand pictures are always raw."""
+    """How pictures are stored: `jpeg_quality` 1..100 for camera pictures, None for raw ones. Ready-made pictures are always raw."""
 
     jpeg_quality: int | None = 90
 
@@ -73,11 +73,16 @@ def on_ros_clock(conditions: Iterable[Condition]) -> Iterator[Condition]:
 
 
 def messages_of(condition: Condition, bag_format: BagFormat) -> Iterator[tuple[str, Any]]:
-    """Topic and message of everything that a condition holds; numbers last, because they complete a moment."""
+    """Topic and message of everything that a condition holds; numbers last, because they complete a moment.
+
+    A picture has no place for holes: a static scene goes out where it has none.
+    """
     if condition.image is not None and bag_format.jpeg_quality is not None:
         yield "/image_raw/compressed", compressed_msg(condition.image, condition.stamp_ns, bag_format.jpeg_quality)
     elif condition.image is not None:
         yield "/image_raw", image_msg(condition.image, condition.stamp_ns)
+    if condition.static_render is not None and (condition.static_known is None or condition.static_known.all()):
+        yield READY_MADE_SCENE, image_msg(condition.static_render, condition.stamp_ns)
     yield "/camera_info", camera_info_msg(condition.camera, condition.stamp_ns)
     yield "/odometry", odometry_msg(condition.T_world_camera, condition.stamp_ns)
     if condition.hand_render is not None and not condition.hands:

@@ -138,7 +138,10 @@ class Conditioner(lifecycle.ManagedNode):
         else:
             self._subscribe(HandsMsg, topics.HANDS, self._on_hands, "conditions without hands")
         self._inputs[topics.TF_STATIC] = self.create_subscription(TFMessage, topics.TF_STATIC, self._on_tf_static, topics.LATCHED)
-        # A scene is published once in a while, and kept for those who come later: it is no input that falls silent.
+        # Pictures of the scene may come or not; a cloud of it is published once in a while, and kept for those who come later. Neither falls silent.
+        self._inputs[topics.READY_MADE_SCENE] = self.create_subscription(
+            ImageMsg, topics.READY_MADE_SCENE, self._on_static_render, topics.SENSOR_IN, qos_overriding_options=topics.overridable()
+        )
         self._inputs[topics.SCENE_POINTS] = self.create_subscription(
             PointCloud2, topics.SCENE_POINTS, self._scene.take, topics.SCENE, qos_overriding_options=topics.overridable()
         )
@@ -183,6 +186,11 @@ class Conditioner(lifecycle.ManagedNode):
     def _on_hand_render(self, msg: ImageMsg) -> None:
         decode = partial(self._decoded, topics.READY_MADE_HANDS, partial(image_from_msg, msg))
         self._timeline.add_hand_render(stamp_to_ns(msg.header.stamp), decode)
+
+    def _on_static_render(self, msg: ImageMsg) -> None:
+        if self.is_active:
+            decode = partial(self._decoded, topics.READY_MADE_SCENE, partial(image_from_msg, msg))
+            self._timeline.add_static_render(stamp_to_ns(msg.header.stamp), decode)
 
     def _on_camera_info(self, msg: CameraInfo) -> None:
         self._camera_frame = msg.header.frame_id or self._camera_frame
@@ -273,7 +281,7 @@ class Conditioner(lifecycle.ManagedNode):
             self._num_conditions += 1
             if condition.hands or condition.hand_render is not None:
                 self._hearing.heard(USABLE_HANDS)
-            whole = self._scene.into(condition, self._world_frame)
+            whole = condition if condition.static_render is not None else self._scene.into(condition, self._world_frame)
             self._give_out(Moment(whole, self._world_frame, self._camera_frame, received_ns))
 
     def _give_out(self, moment: Moment) -> None:

@@ -36,6 +36,8 @@ DEFAULT_TOPICS = (
     topics.ODOMETRY,
     topics.HANDS,
     topics.READY_MADE_HANDS,
+    topics.READY_MADE_SCENE,
+    topics.SCENE_POINTS,
     topics.TF_STATIC,
     topics.HAND_RENDER,
     topics.PREDICTED_IMAGE,

@@ -12,6 +12,7 @@ CAMERA_INFO = "camera_info"
 ODOMETRY = "odometry"
 HANDS = "hands"
 READY_MADE_HANDS = "ready_made_hands"
+READY_MADE_SCENE = "ready_made_scene"
 SCENE_POINTS = "scene_points"
 TF_STATIC = "/tf_static"
 
@@ -53,7 +54,7 @@ LATCHED = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=Rel
 SCENE = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-INPUTS = (IMAGE, IMAGE_COMPRESSED, CAMERA_INFO, ODOMETRY, HANDS, READY_MADE_HANDS)
+INPUTS = (IMAGE, IMAGE_COMPRESSED, CAMERA_INFO, ODOMETRY, HANDS, READY_MADE_HANDS, READY_MADE_SCENE)
 
 
 def reliable_inputs() -> dict[str, str]:

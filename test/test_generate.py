@@ -12,8 +12,9 @@ import pytest
 from test_episodes import plain_conditions
 
 from h2w_ros import cli
-from h2w_ros.commands.generate import ROW_HEIGHT_PX, Report, check_domain, generate, predict, table_height_m
+from h2w_ros.commands.generate import ROW_HEIGHT_PX, Report, generate, predict, table_height_m
 from h2w_ros.condition import Condition
+from h2w_ros.domain import check_domain
 from h2w_ros.episodes.recording import open_recording
 from h2w_ros.episodes.writer import write_episode
 from h2w_ros.session import PredictedFrame

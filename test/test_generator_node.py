@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from robot_fixture import OPTICAL, call_reset, generator, values_of
 from ros_fixture import PERIOD_NS, START_NS, EchoSession, Ros, conditions, picture, wait_until
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMsg
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from h2w_msgs.msg import Condition as ConditionMsg
@@ -60,6 +63,19 @@ def test_a_slow_generator_answers_the_newest_and_counts_the_rest(ros: Ros) -> No
     assert len(predictions) < 15
     assert float(values_of(diagnostics, "generator")["latency_ms.p95"]) < 600
     assert values_of(diagnostics, "generator")["stage_ms.echo"] == "0.500"
+
+
+@pytest.mark.parametrize(("told", "said"), [("a kitchen", "the recording is a kitchen"), ("the simulated table", ""), (None, "")])
+def test_a_recording_that_the_model_does_not_know_is_said_to_be_out_of_domain(ros: Ros, told: str | None, said: str) -> None:
+    session, diagnostics = EchoSession(), ros.collect(DiagnosticArray, topics.DIAGNOSTICS)
+    session.config = SimpleNamespace(domain="the simulated table")
+    generator(ros, session)
+    info = ros.publisher(String, topics.RECORDING_INFO, topics.LATCHED)
+    info.publish(String(data="no JSON"))
+    info.publish(String(data=json.dumps({"domain": told, "description": {}})))
+    assert wait_until(lambda: "out_of_domain" in values_of(diagnostics, "generator"))
+    assert wait_until(lambda: said in values_of(diagnostics, "generator")["out_of_domain"])
+    assert said or values_of(diagnostics, "generator")["out_of_domain"] == ""
 
 
 def test_nothing_is_predicted_before_a_picture_of_the_scene_is_there(ros: Ros) -> None:

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from h2w_ros.commands.generate import Row, check_domain, pixel_aspect, table_height_m
+from h2w_ros.commands.generate import Row, pixel_aspect, table_height_m
+from h2w_ros.domain import check_domain
 from h2w_ros.paths import models_dir
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from h2w_ros.commands.recording_options import add_recording_arguments
 from h2w_ros.commands.scene_options import SceneRecording, add_scene_arguments, check_fit, source_of
+from h2w_ros.domain import check_domain
 
 if TYPE_CHECKING:
     from h2w_ros.camera import ResizePolicy
@@ -35,14 +36,6 @@ class Predictor(Protocol):
 
     def settle(self) -> None:
         """Work between two answers."""
-
-
-@dataclass(frozen=True)
-class DomainCheck:
-    """Whether a model knows the kind of world that a recording shows, and why not."""
-
-    out_of_domain: bool
-    reason: str
 
 
 @dataclass
@@ -185,16 +178,6 @@ class Row:
         if condition.hand_render is not None:
             return condition.hand_render
         return self._renderer.render(condition.hands, condition.camera, condition.T_world_camera)
-
-
-def check_domain(model_domain: str, recording_domain: str) -> DomainCheck:
-    """Whether the recording's kind of world is among those that the model was trained on."""
-    if recording_domain in model_domain:
-        return DomainCheck(False, "")
-    known = f"the model has only seen {model_domain}"
-    if recording_domain == "unknown":
-        return DomainCheck(True, f"{known}, and the recording does not say what it shows; the prediction may mean nothing")
-    return DomainCheck(True, f"{known}, and the recording is {recording_domain}; the prediction is not to be trusted")
 
 
 def write_report(path: Path, report: Report) -> None:

@@ -54,10 +54,9 @@ def write_bag(
     count = 0
     with growing_bag(Path(path)) as writer:
         out = TopicSink(writer)
-        info = {"domain": domain, "description": dict(description or {})}
         for count, condition in enumerate(on_ros_clock(conditions), 1):
             if count == 1:
-                out.send(RECORDING_INFO, condition.stamp_ns, message("std_msgs/msg/String", data=json.dumps(info)))
+                out.send(RECORDING_INFO, condition.stamp_ns, recording_info_msg(domain, description))
             for topic, content in messages_of(condition, chosen):
                 out.send(topic, condition.stamp_ns, content)
     return count
@@ -89,6 +88,11 @@ def messages_of(condition: Condition, bag_format: BagFormat) -> Iterator[tuple[s
         yield READY_MADE_HANDS, image_msg(condition.hand_render, condition.stamp_ns)
     else:
         yield "/hands", hands_msg(condition.hands, condition.stamp_ns)
+
+
+def recording_info_msg(domain: str, description: Mapping[str, Any] | None) -> Any:
+    """A std_msgs/String that says in JSON what a recording shows and where it comes from."""
+    return message("std_msgs/msg/String", data=json.dumps({"domain": domain, "description": dict(description or {})}))
 
 
 def message(kind: str, **fields: Any) -> Any:

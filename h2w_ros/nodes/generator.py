@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any
 from builtin_interfaces.msg import Duration
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMsg
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from h2w_msgs.msg import Condition as ConditionMsg
@@ -17,6 +19,7 @@ from h2w_msgs.msg import Prediction
 from h2w_msgs.srv import ResetSession
 from h2w_ros.camera import ResizePolicy
 from h2w_ros.condition import Image
+from h2w_ros.domain import DomainCheck, check_domain
 from h2w_ros.hardware import share_cores
 from h2w_ros.nodes import lifecycle, topics
 from h2w_ros.nodes.diagnostics import Diagnostics, Health
@@ -105,6 +108,8 @@ class Generator(lifecycle.ManagedNode):
         self._service = self.create_service(ResetSession, topics.RESET_SESSION, self._on_reset)
         self._ground_service = self.create_service(Trigger, topics.GROUND_SESSION, self._on_ground)
         self._latest_image: Image | None = None
+        self._domain = DomainCheck(False, "")
+        self._info: Any = None
         self._server = PredictServer(self, lambda: self._latest_image, lambda: self._config.jpeg_quality)
         self._diagnostics = Diagnostics(self, self._health)
         self._num_refused = 0
@@ -120,6 +125,8 @@ class Generator(lifecycle.ManagedNode):
         self._worker = worker
         if isinstance(session, BranchingSession):
             self._server.open(Predictor(session, self._worker, self._config.max_futures, self._config.max_horizon_s))
+        self._model_domain = session.config.domain if hasattr(session, "config") else ""
+        self._info = self.create_subscription(String, topics.RECORDING_INFO, self._on_recording_info, topics.LATCHED)
         self._hearing = Hearing(read(self, lifecycle.NodeConfig).stale_after_s)
         if self._listens:
             self._input = self.create_subscription(
@@ -135,9 +142,10 @@ class Generator(lifecycle.ManagedNode):
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
-        if self._input is not None:
-            self.destroy_subscription(self._input)
-            self._input = None
+        for subscription in filter(None, (self._input, self._info)):
+            self.destroy_subscription(subscription)
+        self._input = self._info = None
+        self._domain = DomainCheck(False, "")
 
     def take_changes(self) -> None:
         """Limits hold from the next condition on, the seed from the next session on."""
@@ -161,6 +169,18 @@ class Generator(lifecycle.ManagedNode):
             self.warn("condition", f"{self.resolve_topic_name(topics.CONDITION)}: a condition is dropped: {error}")
             return
         self.accept(moment)
+
+    def _on_recording_info(self, msg: String) -> None:
+        """What a replay says of its recording; what is no such message says nothing."""
+        try:
+            info = json.loads(msg.data)
+        except ValueError:
+            return
+        domain = info.get("domain") if isinstance(info, dict) else None
+        if self._model_domain and isinstance(domain, str):
+            self._domain = check_domain(self._model_domain, domain)
+            if self._domain.out_of_domain:
+                self.get_logger().warning(f"out of domain: {self._domain.reason}")
 
     def _on_reset(self, request: ResetSession.Request, response: ResetSession.Response) -> ResetSession.Response:
         if self._worker is None or not self.is_active:
@@ -213,6 +233,7 @@ class Generator(lifecycle.ManagedNode):
             "latency_ms.p95": worker.latency_ms(95.0),
             "disagreement": worker.disagreement,
             "groundings": worker.num_groundings,
+            "out_of_domain": self._domain.reason,
         }
         values.update({f"stage_ms.{stage}": time_ms for stage, time_ms in worker.stages_ms.items()})
         values.update({f"dropped.{reason}": count for reason, count in sorted(worker.dropped.items())})

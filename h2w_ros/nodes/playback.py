@@ -9,7 +9,7 @@ from typing import Any
 
 from h2w_ros.episodes.bag import Bag, bag_file, opened, raw_messages
 from h2w_ros.episodes.bag_topics import PARTS, RECORDING_INFO, TF_STATIC, BagTopics, choose_topics
-from h2w_ros.episodes.bag_writer import BagFormat, messages_of, on_ros_clock
+from h2w_ros.episodes.bag_writer import BagFormat, messages_of, on_ros_clock, recording_info_msg
 from h2w_ros.episodes.recording import Recording, open_recording
 from h2w_ros.episodes.typestore import ros_typestore
 
@@ -79,13 +79,23 @@ def _topics_of_recording(recording: Recording) -> dict[str, str]:
     first = next(recording.conditions(0, min(1, recording.num_frames)), None)
     if first is None:
         raise ValueError(f"{recording.path} holds no frame to replay")
-    return {topic: content.__msgtype__ for topic, content in messages_of(first, BagFormat(jpeg_quality=None))}
+    return {
+        RECORDING_INFO: _info_of(recording).__msgtype__,
+        **{topic: content.__msgtype__ for topic, content in messages_of(first, BagFormat(jpeg_quality=None))},
+    }
 
 
 def _messages_of_recording(recording: Recording) -> Iterator[Recorded]:
-    for condition in on_ros_clock(recording.conditions()):
+    for number, condition in enumerate(on_ros_clock(recording.conditions())):
+        if number == 0:
+            info = _info_of(recording)
+            yield Recorded(condition.stamp_ns, RECORDING_INFO, info.__msgtype__, _serialized(info))
         for topic, content in messages_of(condition, BagFormat(jpeg_quality=None)):
             yield Recorded(condition.stamp_ns, topic, content.__msgtype__, _serialized(content))
+
+
+def _info_of(recording: Recording) -> Any:
+    return recording_info_msg(recording.domain, recording.description)
 
 
 def _serialized(content: Any) -> bytes:

@@ -124,7 +124,9 @@ class Replay(lifecycle.ManagedNode):
 
     def _wait_for_listeners(self) -> None:
         deadline_s = time.monotonic() + self._config.wait_for_listeners_s
-        while not any(publisher.get_subscription_count() for publisher in self._outputs.values()):
+        # Who hears what is latched may have come before those who hear pictures and poses.
+        played = [publisher for topic, publisher in self._outputs.items() if topic not in LATCHED_TOPICS]
+        while not any(publisher.get_subscription_count() for publisher in played):
             if self._stop.wait(POLL_S):
                 return
             if time.monotonic() > deadline_s:

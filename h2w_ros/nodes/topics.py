@@ -15,6 +15,7 @@ READY_MADE_HANDS = "ready_made_hands"
 READY_MADE_SCENE = "ready_made_scene"
 SCENE_POINTS = "scene_points"
 TF_STATIC = "/tf_static"
+RECORDING_INFO = "/recording_info"
 
 # Out of the conditioner.
 CONDITION = "condition"

@@ -78,6 +78,11 @@ def known_from_msg(msg: Any) -> Bool[ndarray, "_ _"] | None:
     return pixel_rows(msg, 4)[:, 3::4] >= 128
 
 
+def partial_from_msg(msg: Any) -> tuple[Image, Bool[ndarray, "_ _"] | None]:
+    """The picture of a sensor_msgs/Image, and where it is opaque; None: everywhere."""
+    return image_from_msg(msg), known_from_msg(msg)
+
+
 def pixel_rows(msg: Any, pixel_bytes: int) -> UInt8[ndarray, "_ _"]:
     """The rows of a sensor_msgs/Image without their padding, as bytes; ValueError when size and data do not fit together."""
     check_sides("image", msg.width, msg.height)

@@ -13,12 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+from jaxtyping import Bool
+from numpy import ndarray
 
 from h2w_ros.condition import Camera, Condition, HandPose, Image
 from h2w_ros.geometry import Transform, check_transform, interpolate, interpolate_axis_angles
 from h2w_ros.leaps import LeapGuard, Step
 
 Picture = Image | Callable[[], Image]
+Partial = tuple[Image, Bool[ndarray, "_ _"] | None]
+"""A picture, and where it shows anything; None: everywhere."""
 Hands = tuple[HandPose, ...]
 Sample = TypeVar("Sample")
 
@@ -129,7 +133,7 @@ class Timeline:
         self._hands: Track[Hands] = Track(length)
         self._images: Track[Picture] = Track(min(length, 16))
         self._renders: Track[Picture] = Track(min(length, 64))
-        self._statics: Track[Picture] = Track(min(length, 64))
+        self._statics: Track[Callable[[], Partial]] = Track(min(length, 64))
         self._newest_ns: int | None = None
         self._progress: Track[float] = Track(length)
         self._leaps = {name: LeapGuard() for name in ("camera", "left", "right")}
@@ -170,9 +174,9 @@ class Timeline:
         """A ready-made picture of the hands, or a function that decodes it."""
         return self._admit("hand_render", stamp_ns) and self._store("hand_render", self._renders, stamp_ns, picture)
 
-    def add_static_render(self, stamp_ns: int, picture: Picture) -> bool:
-        """A ready-made picture of the untouched scene, or a function that decodes it. No tick waits for one."""
-        return self._admit("static_render", stamp_ns) and self._store("static_render", self._statics, stamp_ns, picture)
+    def add_static_render(self, stamp_ns: int, decode: Callable[[], Partial]) -> bool:
+        """A function that decodes a ready-made picture of the untouched scene, and where it shows that. No tick waits for one."""
+        return self._admit("static_render", stamp_ns) and self._store("static_render", self._statics, stamp_ns, decode)
 
     def advance(self) -> list[Condition]:
         """Every condition that is known by now, oldest first."""
@@ -250,9 +254,8 @@ class Timeline:
         return False
 
     def _track(self, name: str) -> Track:
-        pictures = {"image": self._images, "hand_render": self._renders, "static_render": self._statics}
-        tracks: dict[str, Track] = {"pose": self._poses, "hands": self._hands, **pictures}
-        return tracks[name]
+        tracks: dict[str, Track] = {"pose": self._poses, "hands": self._hands, "image": self._images, "hand_render": self._renders}
+        return self._statics if name == "static_render" else tracks[name]
 
     # The clock: which tick is next, and whether its inputs are there.
 
@@ -308,8 +311,8 @@ class Timeline:
         if render is None and self.config.ready_made_hands:
             self._drop("tick_without_hand_render")
             return None
-        static = self._picture_at(self._statics, "static_render", stamp_ns, camera)
-        return Condition(stamp_ns, camera, T_world_camera, self._hands_at(stamp_ns), hand_render=render, static_render=static, image=image)
+        static, known = self._decoded_at(self._statics, "static_render", stamp_ns, camera, lambda sample: sample()) or (None, None)
+        return Condition(stamp_ns, camera, T_world_camera, self._hands_at(stamp_ns), render, static, image, known)
 
     def _pose_at(self, stamp_ns: int) -> Transform | None:
         before, after = self._poses.around(stamp_ns)
@@ -331,20 +334,24 @@ class Timeline:
         return self._hands.samples[nearest] if is_near and nearest is not None else ()
 
     def _picture_at(self, track: Track[Picture], name: str, stamp_ns: int, camera: Camera) -> Image | None:
-        """The nearest picture within the limit, decoded; None, and counted, when it can't be read or has another size."""
+        """The nearest picture within the limit, decoded."""
+        found = self._decoded_at(track, name, stamp_ns, camera, lambda picture: (picture() if callable(picture) else picture, None))
+        return None if found is None else found[0]
+
+    def _decoded_at(self, track: Track[Sample], name: str, stamp_ns: int, camera: Camera, decode: Callable[[Sample], Partial]) -> Partial | None:
+        """The nearest sample within the limit, decoded; None, and counted, when it can't be read or has another size."""
         nearest = track.nearest(stamp_ns)
         if nearest is None or not _is_near(track, nearest, stamp_ns, self.config.picture_age_ms):
             return None
-        picture = track.samples[nearest]
         try:
-            decoded = picture() if callable(picture) else picture
+            picture, known = decode(track.samples[nearest])
         except ValueError:
             self._drop(f"{name}_unreadable")
             return None
-        if decoded.shape != (camera.height_px, camera.width_px, 3):
+        if picture.shape != (camera.height_px, camera.width_px, 3):
             self._drop(f"{name}_wrong_size")
             return None
-        return decoded
+        return picture, known
 
 
 def interpolate_hands(before: Hands, after: Hands, fraction: float) -> Hands:

@@ -87,7 +87,7 @@ def test_raw_pictures_and_ready_made_hands_come_back_bit_by_bit(tmp_path: Path) 
         assert np.array_equal(found.hand_render, written.hand_render)
 
 
-def test_a_ready_made_scene_comes_back_where_it_has_no_holes(tmp_path: Path) -> None:
+def test_a_ready_made_scene_comes_back_with_its_holes(tmp_path: Path) -> None:
     first, second, third = plain_conditions(3)
     scene = np.random.default_rng(0).integers(0, 256, first.image.shape, dtype=np.uint8)
     known = np.ones(scene.shape[:2], bool)
@@ -96,7 +96,9 @@ def test_a_ready_made_scene_comes_back_where_it_has_no_holes(tmp_path: Path) -> 
     write_bag(tmp_path / "bag.mcap", written, bag_format=RAW)
     whole, with_holes, without = open_recording(tmp_path / "bag.mcap").conditions()
     assert np.array_equal(whole.static_render, scene)
-    assert with_holes.static_render is None
+    assert whole.static_known is None
+    assert np.array_equal(with_holes.static_known, known)
+    assert np.array_equal(with_holes.static_render[known], scene[known])
     assert without.static_render is None
 
 

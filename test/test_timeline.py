@@ -275,7 +275,7 @@ def test_a_ready_made_scene_joins_the_moment_that_it_belongs_to_and_none_waits_f
     line.add_image(START_NS, PICTURE)
     for k in range(3):
         if k != 1:
-            line.add_static_render(START_NS + k * PERIOD_NS, lambda k=k: np.full_like(PICTURE, 10 * k))
+            line.add_static_render(START_NS + k * PERIOD_NS, lambda k=k: (np.full_like(PICTURE, 10 * k), None))
         line.add_pose(START_NS + k * PERIOD_NS, pose_at(0.0))
         line.add_hands(START_NS + k * PERIOD_NS, ())
     scenes = [c.static_render for c in line.advance()]

@@ -10,11 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import Bool
+from numpy import ndarray
+
 from h2w_ros.condition import Condition, Image
 from h2w_ros.frames import StaticFrames
 from h2w_ros.geometry import Transform
 from h2w_ros.rectify import Lens, Rectifier
-from h2w_ros.ros_messages import hands_from_msgs, image_from_compressed, image_from_msg, lens_from_msg, pose_from_msg, stamp_to_ns
+from h2w_ros.ros_messages import hands_from_msgs, image_from_compressed, image_from_msg, lens_from_msg, partial_from_msg, pose_from_msg, stamp_to_ns
 from h2w_ros.timeline import Timeline, TimelineConfig
 
 # Messages of one moment reach a recorder in any order, pictures last; within this time they are sorted by their stamps.
@@ -91,7 +94,7 @@ class Alignment:
         self.timeline.add_hand_render(stamp_ns, partial(_decoded, message))
 
     def _take_static_render(self, stamp_ns: int, message: Any) -> None:
-        self.timeline.add_static_render(stamp_ns, partial(_decoded, message))
+        self.timeline.add_static_render(stamp_ns, partial(_partial, message))
 
     def _rectified(self, message: Any) -> Image:
         assert self._rectifier is not None  # a tick waits for the camera
@@ -135,3 +138,8 @@ def in_order_of_stamps(messages: Iterator[tuple[int, str, Any]]) -> Iterator[tup
 
 def _decoded(message: Any) -> Image:
     return image_from_msg(message) if hasattr(message, "encoding") else image_from_compressed(message)
+
+
+def _partial(message: Any) -> tuple[Image, Bool[ndarray, "_ _"] | None]:
+    """JPEGs have no transparent pixels."""
+    return partial_from_msg(message) if hasattr(message, "encoding") else (image_from_compressed(message), None)

@@ -12,6 +12,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+from jaxtyping import Bool
+from numpy import ndarray
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from h2w_ros import geometry
@@ -72,16 +74,13 @@ def on_ros_clock(conditions: Iterable[Condition]) -> Iterator[Condition]:
 
 
 def messages_of(condition: Condition, bag_format: BagFormat) -> Iterator[tuple[str, Any]]:
-    """Topic and message of everything that a condition holds; numbers last, because they complete a moment.
-
-    A picture has no place for holes: a static scene goes out where it has none.
-    """
+    """Topic and message of everything that a condition holds; numbers last, because they complete a moment."""
     if condition.image is not None and bag_format.jpeg_quality is not None:
         yield "/image_raw/compressed", compressed_msg(condition.image, condition.stamp_ns, bag_format.jpeg_quality)
     elif condition.image is not None:
         yield "/image_raw", image_msg(condition.image, condition.stamp_ns)
-    if condition.static_render is not None and (condition.static_known is None or condition.static_known.all()):
-        yield READY_MADE_SCENE, image_msg(condition.static_render, condition.stamp_ns)
+    if condition.static_render is not None:
+        yield READY_MADE_SCENE, image_msg(condition.static_render, condition.stamp_ns, condition.static_known)
     yield "/camera_info", camera_info_msg(condition.camera, condition.stamp_ns)
     yield "/odometry", odometry_msg(condition.T_world_camera, condition.stamp_ns)
     if condition.hand_render is not None and not condition.hands:
@@ -106,18 +105,19 @@ def header_msg(stamp_ns: int, frame_id: str) -> Any:
     return message("std_msgs/msg/Header", stamp=stamp, frame_id=frame_id)
 
 
-def image_msg(picture: Image, stamp_ns: int) -> Any:
-    """A sensor_msgs/Image in rgb8."""
+def image_msg(picture: Image, stamp_ns: int, known: Bool[ndarray, "_ _"] | None = None) -> Any:
+    """A sensor_msgs/Image in rgb8; in rgba8 where the picture shows something in some places only, and is transparent elsewhere."""
     height_px, width_px, _ = picture.shape
+    pixels = picture if known is None else np.dstack([picture, np.where(known, np.uint8(255), np.uint8(0))])
     return message(
         "sensor_msgs/msg/Image",
         header=header_msg(stamp_ns, CAMERA_FRAME),
         height=height_px,
         width=width_px,
-        encoding="rgb8",
+        encoding="rgb8" if known is None else "rgba8",
         is_bigendian=0,
-        step=3 * width_px,
-        data=np.ascontiguousarray(picture).reshape(-1),
+        step=pixels.shape[2] * width_px,
+        data=np.ascontiguousarray(pixels).reshape(-1),
     )
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
@@ -38,6 +38,7 @@ from h2w_ros.ros_messages import (
     image_from_compressed,
     image_from_msg,
     lens_from_msg,
+    partial_from_msg,
     pose_from_msg,
     stamp_to_ns,
     transform_from_msg,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 PICTURES = (ImageMsg, CompressedImage)
 USABLE_HANDS = "usable hands"
+Decoded = TypeVar("Decoded")
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ class Conditioner(lifecycle.ManagedNode):
 
     def _on_static_render(self, msg: ImageMsg) -> None:
         if self.is_active:
-            decode = partial(self._decoded, topics.READY_MADE_SCENE, partial(image_from_msg, msg))
+            decode = partial(self._decoded, topics.READY_MADE_SCENE, partial(partial_from_msg, msg))
             self._timeline.add_static_render(stamp_to_ns(msg.header.stamp), decode)
 
     def _on_camera_info(self, msg: CameraInfo) -> None:
@@ -257,7 +259,7 @@ class Conditioner(lifecycle.ManagedNode):
             self._drop("pose_without_mount", text)
         return T_child_optical
 
-    def _decoded(self, topic: str, decode: Callable[[], Image]) -> Image:
+    def _decoded(self, topic: str, decode: Callable[[], Decoded]) -> Decoded:
         """A picture; ValueError, after a warning that names its topic, when it can't be read."""
         try:
             return decode()

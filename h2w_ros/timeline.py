@@ -112,7 +112,8 @@ class Timeline:
     """Takes samples as they come, gives conditions on the clock.
 
     The clock starts at the first picture of the camera for which a camera pose is known: that moment is the generator's
-    reference. `dropped` counts what was left out, by reason; `num_resets` counts new starts of the clock.
+    reference. `dropped` counts what was left out, by reason; `stood_in` ticks for which something else had to do: a pose or hands
+    of a moment nearby, or no hands at all; `num_resets` new starts of the clock.
 
     Live nodes give `now_s`, a monotonic clock [s]. After a stall, inputs wait in queues that are read in turn: the one
     that is read first then seems far ahead of the others, and no tick may be given up for that.
@@ -123,6 +124,7 @@ class Timeline:
         self._now_s = now_s
         self.camera: Camera | None = None
         self.dropped: Counter[str] = Counter()
+        self.stood_in: Counter[str] = Counter()
         self.num_resets = 0
         self._suspects: dict[str, tuple[int, int]] = {}
         self._clear()
@@ -322,6 +324,7 @@ class Timeline:
         if before is not None and after is not None and fraction is not None:
             return interpolate(self._poses.samples[before], self._poses.samples[after], fraction)
         is_held = after is None and before is not None and _is_near(self._poses, before, stamp_ns, self.config.pose_hold_ms)
+        self.stood_in["pose_held"] += is_held
         return self._poses.samples[before] if is_held and before is not None else None
 
     def _hands_at(self, stamp_ns: int) -> Hands:
@@ -331,6 +334,8 @@ class Timeline:
             return interpolate_hands(self._hands.samples[before], self._hands.samples[after], fraction)
         nearest = self._hands.nearest(stamp_ns)
         is_near = nearest is not None and _is_near(self._hands, nearest, stamp_ns, self.config.hands_hold_ms)
+        if nearest is None or self._hands.stamps_ns[nearest] != stamp_ns:
+            self.stood_in["hands_held" if is_near else "no_hands"] += not self.config.ready_made_hands
         return self._hands.samples[nearest] if is_near and nearest is not None else ()
 
     def _picture_at(self, track: Track[Picture], name: str, stamp_ns: int, camera: Camera) -> Image | None:

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import pytest
@@ -16,7 +17,7 @@ from page_fixture import EchoGenerator, Visitor, hand_message, served, visit, wh
 from h2w_ros.web import photo
 from h2w_ros.web.generator_process import Begin, End, GeneratorProcess
 from h2w_ros.web.live import LiveHub
-from h2w_ros.web.server import MAX_CLIENTS, MAX_MESSAGE_BYTES
+from h2w_ros.web.server import MAX_CLIENTS, MAX_MESSAGE_BYTES, PageConfig
 from h2w_ros.web.uploads import MAX_BYTES
 
 
@@ -50,6 +51,15 @@ def test_the_page_and_all_that_it_names_are_served_with_strict_headers() -> None
                     assert response.status == 404, outside
 
         browse(play)
+
+
+def test_by_default_nobody_outside_this_machine_is_listened_to() -> None:
+    assert PageConfig().host == "127.0.0.1"
+    with served() as address:
+        port = int(address.rpartition(":")[2].strip("/"))
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        listening = [row[1] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port]
+        assert listening == [f"0100007F:{port:04X}"]
 
 
 def test_a_page_of_another_origin_is_refused_everywhere() -> None:

@@ -282,6 +282,25 @@ def test_a_ready_made_scene_joins_the_moment_that_it_belongs_to_and_none_waits_f
     assert [None if scene is None else int(scene.mean()) for scene in scenes] == [0, None, 20]
 
 
+def test_what_stands_in_for_a_late_pose_or_hand_is_counted() -> None:
+    line = timeline(wait_ms=1.0)
+    line.add_image(START_NS, PICTURE)
+    line.add_pose(START_NS, pose_at(0.0))
+    line.add_hands(START_NS, (hand_at(0.0),))
+    line.advance()
+    assert not +line.stood_in
+    for k in range(1, 5):
+        line.add_image(START_NS + k * PERIOD_NS, PICTURE)
+    held = line.advance()
+    assert (line.stood_in["pose_held"], line.stood_in["hands_held"]) == (len(held), len(held))
+    assert len(held) >= 1
+    late = START_NS + 6 * PERIOD_NS
+    for k in range(3):
+        line.add_pose(late + k * PERIOD_NS, pose_at(0.0))
+    assert [c.hands for c in line.advance()][-1] == ()
+    assert line.stood_in["no_hands"] >= 1
+
+
 def test_buffers_are_bounded_and_say_so() -> None:
     line = timeline(buffer_length=8)
     for k in range(100):

@@ -336,7 +336,8 @@ class Conditioner(lifecycle.ManagedNode):
         self.warn(reason, text)
 
     def _health(self) -> Health:
-        values = {"conditions": self._num_conditions, "clock_restarts": self._timeline.num_resets}
+        values: dict[str, object] = {"conditions": self._num_conditions, "clock_restarts": self._timeline.num_resets}
+        values.update({f"stood_in.{what}": count for what, count in sorted(self._timeline.stood_in.items())})
         return health_with_losses(self, self._hearing.stale() | self._lost_listeners(), values, self._dropped + self._timeline.dropped)
 
     def _lost_listeners(self) -> dict[str, str]:

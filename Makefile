@@ -14,8 +14,8 @@ demo: setup  ## replay the shipped recording through the real nodes; results in 
 	@$(BIN)/h2w demo
 
 test: check  ## every gate and every test
-	@# Many small tensors: more threads would only wait for one another.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	@# Two processes for two cores. Many small tensors: more threads would only wait for one another.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup  ## the quick gates: ruff, mypy, import-linter
 	$(BIN)/ruff check .

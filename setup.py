@@ -37,6 +37,7 @@ EXTRAS = {
         "psutil>=5.9",
         "pytest>=8.0",
         "pytest-timeout>=2.3",
+        "pytest-xdist>=3.6",
         "ruff>=0.6",
         "types-PyYAML",
         "types-tqdm",

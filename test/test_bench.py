@@ -92,7 +92,7 @@ def test_the_command_writes_what_it_prints(generator: Generator, tmp_path: Path,
 
     streamed = SimpleNamespace(description={}, conditions=lambda: conditions(4))
 
-    monkeypatch.setattr(checkpoint, "load_generator", lambda _: generator)
+    monkeypatch.setattr(checkpoint, "load_generator", lambda _, device: generator)
     monkeypatch.setattr(recording, "open_recording", lambda _: streamed)
     monkeypatch.setattr(speed, "condition_times_ms", lambda: {"hand_render": 1.0, "plucker_rays": 1.0})
     parser = argparse.ArgumentParser()

@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recording", type=Path, help="episode or bag to stream (default: the shipped demo)")
     parser.add_argument("--old-block", type=int, default=2000, help="age of the old session in blocks (default: %(default)s)")
     parser.add_argument("--samples", type=int, default=150, help="blocks that each session is timed for (default: %(default)s)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the network runs (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="PyTorch threads (default: $OMP_NUM_THREADS, else 1)")
     parser.add_argument("--no-nodes", action="store_true", help="leave the ROS nodes out: no input_to_pixel_ms")
     parser.add_argument("--ros", action="store_true", help="measure only what ROS costs, and nodes that have nothing to do")
@@ -183,11 +184,13 @@ def opened(args: argparse.Namespace) -> tuple[Generator, list[Condition], float 
     from h2w_ros.generator.checkpoint import load_generator
     from h2w_ros.paths import models_dir
 
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda needs a GPU that PyTorch can use, and there is none here; leave it out to measure the CPU")
     if args.threads:
         torch.set_num_threads(args.threads)
     recording = args.recording or models_dir() / "demo" / "tabletop.mcap"
     source = open_recording(recording)
-    return load_generator(args.model), list(source.conditions()), table_height_m(None, source), recording
+    return load_generator(args.model, device=args.device), list(source.conditions()), table_height_m(None, source), recording
 
 
 def reason_against_nodes(unwanted: bool) -> str | None:

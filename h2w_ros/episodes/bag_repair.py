@@ -129,7 +129,7 @@ def _write_end(stream: BufferedIOBase, content: McapContent, torn: Path) -> int:
     stream.seek(content.end)
     cut_away = stream.read()
     if cut_away:
-        torn.write_bytes(cut_away)
+        _put_aside(torn, cut_away)
     stream.truncate(content.end)
     stream.seek(content.end)
     stream.write(_missing_index(content))
@@ -140,6 +140,15 @@ def _write_end(stream: BufferedIOBase, content: McapContent, torn: Path) -> int:
     stream.flush()
     os.fsync(stream.fileno())
     return len(cut_away)
+
+
+def _put_aside(torn: Path, data: bytes) -> None:
+    """Keeps torn bytes where there is room; a disk that is full gets its bag back all the same."""
+    try:
+        torn.write_bytes(data)
+    except OSError as error:
+        torn.unlink(missing_ok=True)
+        log.warning("%d bytes of a torn record cannot be kept in %s: %s", len(data), torn, error)
 
 
 def _missing_index(content: McapContent) -> bytes:

@@ -153,18 +153,17 @@ class ConditionDrawer:
         is_hand = hidden_by_hands(picture, hands, T_world_grips, *view) if look is None else look.is_hand
         if self._has_forearms:
             self._shoulders_world = seen_shoulders(self._shoulders_world, is_hand, hands, T_world_grips, *view)
-        hidden, things, light_from = with_margin(is_hand), None, None
+        hidden, bare, things, light_from = with_margin(is_hand), picture, None, None
         if self.things is not None and look is not None:
             arms = self._forearms(T_world_grips, view, self._shoulders_world)
             things = self.things.take(look, view, joints_world(condition.hands), T_world_grips, arms)
-            picture_of_table, unsure = self.things.without_shadows(picture, hidden | things, view)
+            bare, unsure = self.things.without_shadows(picture, hidden | things, view)
             things, light_from = things | unsure, self.things.light_from
         if self._is_dressed:
             surface = self._surface(hands, normals, T_world_grips, view, self._shoulders_world)
             self._dress = renewed_dress(self._dress, picture, surface, hidden, light_from)
         if self._table_height_m is not None:
-            bare = self._bare(picture if things is None else picture_of_table, hidden, things, condition)
-            self._photo = TablePhoto(bare, *view, self._table_height_m)
+            self._photo = TablePhoto(self._bare(bare, hidden, things, condition), *view, self._table_height_m)
 
     def _bare(self, picture: Image, hidden: Mask, things: Mask | None, condition: Condition) -> Image:
         """The picture without hands, and where things are drawn by themselves, without these: as it was known before, or guessed from around it."""

@@ -150,7 +150,10 @@ def test_first_pictures_of_the_simulated_world_tell_where_their_light_comes_from
     for seed in range(900600, 900612):
         scene_rng, view_rng = (np.random.default_rng((WORLD_VERSION, seed, stream)) for stream in range(2))
         truth = -World(scene_rng, spec, sample_view(view_rng, spec).sees).model.light_dir[0]
-        first = simulate(seed, spec).conditions[0]
+        try:
+            first = simulate(seed, spec).conditions[0]
+        except OSError as error:
+            pytest.skip(f"no OpenGL: {error}")
         drawer = ConditionDrawer(preset("tiny"), "squash", None, table_height_m=0.0)
         drawer.take_picture(np.asarray(first.image), first)
         light_from = drawer.things.light_from

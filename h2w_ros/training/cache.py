@@ -229,7 +229,7 @@ def _encoded(codec: PictureCodec, model: GeneratorConfig, pixels: Mapping[str, n
     if knows_scene or model.dressed or model.forearms:
         first = _FirstPicture(pixels, TableScene.at(TABLE_HEIGHT_M) if knows_scene and model.things else None, model.forearms)
         pictures |= first.scenes() if knows_scene else {}
-        pictures |= {"dressed": first.dressed_hands(model.forearms)} if model.dressed else {}
+        pictures |= {"dressed": first.dressed_hands()} if model.dressed else {}
         pictures |= {"hand": first.hands_and_forearms()} if model.forearms else {}
     arrays = {name: codec.encode(to_tensor(frames, codec.dtype)).to(torch.bfloat16).contiguous() for name, frames in pictures.items()}
     numbers = {name: torch.from_numpy(np.ascontiguousarray(pixels[name])) for name in NUMBERS}
@@ -282,17 +282,17 @@ class _FirstPicture:
         frames = enumerate(zip(self._pixels["hand"], self._poses, self._shoulders, strict=True))
         return np.stack([with_forearms(hands, self._grips[k], self._camera, pose, shoulders) for k, (hands, pose, shoulders) in frames])
 
-    def dressed_hands(self, with_arms: bool) -> np.ndarray:
+    def dressed_hands(self) -> np.ndarray:
         """Hands in the colours that frame 0 shows, or else in those that they will have: a session draws these by seed."""
-        surfaces = [self._surface(frame, with_arms) for frame in range(len(self._poses))]
+        surfaces = [self._surface(frame) for frame in range(len(self._poses))]
         dress = renewed_dress(_worn(self._pixels, surfaces), self._pixels["image"][0], surfaces[0], self._hidden, self._light_from)
         return np.stack([dressed(*drawn, dress) for drawn in zip(self._pixels["hand"], surfaces, strict=True)])
 
-    def _surface(self, frame: int, with_arms: bool) -> HandSurface:
+    def _surface(self, frame: int) -> HandSurface:
         """What of hands and forearms each pixel may show."""
         view = self._camera, self._poses[frame]
         normals = self._pixels["hand_normals"][frame].astype(np.float32) / np.float32(NORMAL_SCALE)
-        forearms = forearm_surface(self._grips[frame], *view, self._shoulders[frame]) if with_arms else None
+        forearms = forearm_surface(self._grips[frame], *view, self._shoulders[frame]) if self._has_forearms else None
         return HandSurface.of(self._pixels["hand"][frame], normals if normals.any() else None, forearms, view[1])
 
 

@@ -13,6 +13,7 @@ from h2w_ros.condition import Condition
 from h2w_ros.conditioning import ConditionDrawer, Surroundings
 from h2w_ros.generator.branches import StreamBranches
 from h2w_ros.generator.drawn import DrawnCondition
+from h2w_ros.generator.network_process import RemoteBranches
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,9 @@ class Branches:
     Like a session it is not thread-safe; it may be driven by another thread than the session it comes from.
     """
 
-    def __init__(self, stream: StreamBranches, drawer: ConditionDrawer, num_candidates: int, frames_per_block: int, rate_hz: float) -> None:
+    def __init__(
+        self, stream: StreamBranches | RemoteBranches, drawer: ConditionDrawer, num_candidates: int, frames_per_block: int, rate_hz: float
+    ) -> None:
         self.num_candidates, self.frames_per_block, self.rate_hz = num_candidates, frames_per_block, rate_hz
         self._stream = stream
         self._drawers = [drawer.branch()] * num_candidates  # one for all, for as long as all look from one place

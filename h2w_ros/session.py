@@ -19,8 +19,9 @@ from h2w_ros.conditioning import ConditionDrawer
 from h2w_ros.generator.checkpoint import Generator
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.drawn import DrawnCondition
-from h2w_ros.generator.stream import GeneratorStream
+from h2w_ros.generator.network_process import RemoteGenerator
 from h2w_ros.hands.render import HandRenderer
+from h2w_ros.look_ahead import LookAhead
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,27 +43,33 @@ class Session:
     `reset` begins a session; the first condition pushed after it is the reference's moment. Later conditions are
     collected until a block is full (one frame for `tiny`, four for Wan's stride-4 codec) and then answered at once.
     Call `settle` after an answer has been passed on: it does the work that the next answer needs and this one does not.
+    With a generator in another process, `expect` draws the next condition while the network answers this one.
     `table_height_m` keeps the background in place; see `ConditionDrawer`.
     """
 
     def __init__(
         self,
-        generator: Generator,
+        generator: Generator | RemoteGenerator,
         resize_policy: ResizePolicy = "squash",
         renderer: HandRenderer | None = None,
         table_height_m: float | None = None,
     ) -> None:
         self.config: GeneratorConfig = generator.config
         self._generator = generator
-        self._drawer = ConditionDrawer(self.config, resize_policy, renderer, table_height_m)
+        self._drawing = LookAhead(ConditionDrawer(self.config, resize_policy, renderer, table_height_m))
         self._draw_ms = 0.0
         self.reset()
 
+    def close(self) -> None:
+        """Ends the network's process, where it has one; other sessions of this generator end with it."""
+        if isinstance(self._generator, RemoteGenerator):
+            self._generator.close()
+
     def reset(self, image: Image | None = None, seed: int = 0) -> None:
         """Forgets everything. `image` is the scene to begin from; None takes it from the first condition pushed."""
-        self._scene = None if image is None else self._drawer.resize.picture(image)
-        self._stream = GeneratorStream(self._generator, seed)
-        self._drawer = self._drawer.begin(seed)
+        self._scene = None if image is None else self.resized(image)
+        self._stream = self._generator.stream(seed)
+        self._drawing = LookAhead(self._drawing.drawer.begin(seed))
         self._pending: list[tuple[int, DrawnCondition]] = []
         self._seen: list[Image] = []
         self._drawn: Condition | None = None
@@ -70,11 +77,15 @@ class Session:
 
     def push(self, condition: Condition) -> list[PredictedFrame]:
         """The frames that this condition completes: none while a block is filling up."""
-        self._stream.stages_ms.clear()
         if self._stream.num_frames == 0:
             return [self._begin(condition)]
         self._pending.append((condition.stamp_ns, self._draw(condition)))
         return self._predict() if len(self._pending) == self.frames_per_block else []
+
+    def expect(self, condition: Condition) -> None:
+        """This condition will probably be pushed next: it is drawn already, where the network is in another process. Any thread may say so."""
+        if isinstance(self._generator, RemoteGenerator):
+            self._drawing.expect(condition)
 
     def settle(self) -> None:
         """Writes the last answer into the context, if that is still to do."""
@@ -88,11 +99,11 @@ class Session:
         """
         if self._stream.num_frames == 0:
             raise ValueError("nothing to ground yet: push the reference's condition first")
-        self._seen.append(self._drawer.resize.picture(image))
+        self._seen.append(self.resized(image))
         if len(self._seen) == self._pictures_of_last_latent:
             self._stream.ground(np.stack(self._seen))
             if self._answered is not None:
-                self._drawer.take_picture(self._seen[-1], self._answered)
+                self._drawing.take_picture(self._seen[-1], self._answered)
             self._seen = []
 
     def beside(self) -> Session:
@@ -109,15 +120,16 @@ class Session:
         if self._pending or num_candidates < 1 or not seeds:
             got = f"{len(self._pending)} waiting conditions, {num_candidates} candidates and {len(seeds)} seeds"
             raise ValueError(f"a session branches between blocks, into at least one candidate with at least one seed; got {got}")
-        return Branches(self._stream.branch(num_candidates, seeds), self._drawer, num_candidates, self.frames_per_block, self.config.rate_hz)
+        stream, drawer = self._stream.branch(num_candidates, seeds), self._drawing.drawer
+        return Branches(stream, drawer, num_candidates, self.frames_per_block, self.config.rate_hz)
 
     def resized(self, picture: Image) -> Image:
         """The picture at the generator's size."""
-        return self._drawer.resize.picture(picture)
+        return self._drawing.drawer.resize.picture(picture)
 
     def hand_render(self, condition: Condition) -> Image:
         """The hands of this moment as the network would be shown them."""
-        return self._drawer.hands(condition)
+        return self._drawing.drawer.hands(condition)
 
     @property
     def stages_ms(self) -> dict[str, float]:
@@ -144,8 +156,8 @@ class Session:
         if scene is None:
             if condition.image is None:
                 raise ValueError("a session needs a picture to begin from: reset(image=...), or a first condition with its image")
-            scene = self._drawer.resize.picture(condition.image)
-        self._drawer.take_picture(scene, condition)
+            scene = self.resized(condition.image)
+        self._drawing.take_picture(scene, condition)
         picture = self._stream.start(scene, self._draw(condition))
         self._answered = self._drawn
         return PredictedFrame(0, condition.stamp_ns, picture, is_reference=True)
@@ -161,7 +173,7 @@ class Session:
     def _draw(self, condition: Condition) -> DrawnCondition:
         """The condition as pictures and rays of the model's size."""
         began = time.perf_counter()
-        drawn = self._drawer.draw(condition)
+        drawn = self._drawing.draw(condition)
         self._drawn = condition
         self._draw_ms = 1e3 * (time.perf_counter() - began)
         return drawn

@@ -181,7 +181,13 @@ class EchoSession:
         ready, self._pending = self._pending, []
         return ready
 
+    def expect(self, condition: Condition) -> None:
+        pass
+
     def settle(self) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
     def observe(self, image: Any) -> None:

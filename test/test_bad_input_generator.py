@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pickle
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,7 +128,11 @@ def test_nan_in_a_block_stops_the_session_names_the_block_and_keeps_its_inputs(r
         sessions.append(load_session(config))
         return sessions[0]
 
-    node = ros.add(Generator(load, context=ros.context, parameter_overrides=overrides(model=str(model), failures_dir=str(tmp_path / "failures"))))
+    node = ros.add(
+        Generator(
+            load, context=ros.context, parameter_overrides=overrides(model=str(model), own_process=False, failures_dir=str(tmp_path / "failures"))
+        )
+    )
     moments = conditions(8)
 
     def push(first: int, stop: int) -> None:
@@ -150,6 +156,33 @@ def test_nan_in_a_block_stops_the_session_names_the_block_and_keeps_its_inputs(r
     assert wait_until(lambda: len(predictions) == 5)
     assert (predictions[4].index, predictions[4].session_id) == (0, answer.session_id)
     assert wait_until(lambda: problem_of(diagnostics, "generator") == "")
+
+
+def test_a_network_whose_process_dies_ends_the_session_and_the_next_one_has_another(ros: Ros, model: Path, tmp_path: Path) -> None:
+    diagnostics, predictions = ros.collect(DiagnosticArray, topics.DIAGNOSTICS), ros.collect(Prediction, topics.PREDICTION)
+    sessions: list[Session] = []
+
+    def load(config: object) -> Session:
+        sessions.append(load_session(config))
+        return sessions[0]
+
+    node = ros.add(Generator(load, context=ros.context, parameter_overrides=overrides(model=str(model), failures_dir=str(tmp_path / "failures"))))
+    moments = conditions(5)
+
+    def push(first: int, stop: int) -> None:
+        for number in range(first, stop):
+            node.accept(Moment(moments[number], "odom", "eye"))
+            assert wait_until(lambda: node._worker.num_waiting == 0)
+
+    push(0, 2)
+    assert wait_until(lambda: len(predictions) == 2)
+    os.kill(sessions[0]._generator.pid, signal.SIGKILL)
+    push(2, 3)
+    assert wait_until(lambda: "has ended, exit code -9" in problem_of(diagnostics, "generator"))
+    call_reset(ros, seed=3, use_camera_image=True)
+    push(3, 5)
+    assert wait_until(lambda: len(predictions) == 4)
+    assert [prediction.index for prediction in predictions] == [0, 1, 0, 1]
 
 
 def check_kept_inputs(folder: Path, expected: list[Condition], session_id: str) -> None:

@@ -10,11 +10,12 @@ import torch
 from generators import random_transformer
 from safetensors.torch import load_file, save_file
 
-from h2w_ros.generator.checkpoint import CONFIG_FILE, build_transformer, load_generator, load_transformer, save_generator, without_mask_channels
+from h2w_ros.generator.checkpoint import build_transformer, load_generator, load_transformer, save_generator, transformer_files, without_mask_channels
 from h2w_ros.generator.config import LoraConfig, to_json
 from h2w_ros.generator.folded_codec import FoldedCodec
+from h2w_ros.generator.model_folder import CONFIG_FILE
 from h2w_ros.generator.presets import preset
-from h2w_ros.generator.tensors import read_state, weight_files
+from h2w_ros.generator.tensors import read_state
 
 SMALL = dataclasses.replace(
     preset("tiny"),
@@ -58,8 +59,9 @@ def test_weights_load_without_torchs_compiler_whose_import_takes_longer_than_the
 
 
 def test_shards_load_as_one_and_a_missing_shard_is_named(folder):
-    state = load_file(folder / WEIGHTS)
+    state = {**load_file(folder / WEIGHTS), **load_file(folder / "refiner.safetensors")}
     (folder / WEIGHTS).unlink()
+    (folder / "refiner.safetensors").unlink()
     names = sorted(state)
     for i, part in enumerate((names[::2], names[1::2]), start=1):
         save_file({name: state[name] for name in part}, folder / f"transformer-0000{i}-of-00002.safetensors")
@@ -68,6 +70,18 @@ def test_shards_load_as_one_and_a_missing_shard_is_named(folder):
     (folder / "transformer-00002-of-00002.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"shards 1 to 2 .* got \[1\]"):
         load_generator(folder)
+
+
+def test_a_refiner_has_a_file_of_its_own_or_lies_with_the_transformer(folder):
+    refiner, rest = load_file(folder / "refiner.safetensors"), load_file(folder / WEIGHTS)
+    assert refiner
+    assert not any(name.startswith("refiner.") for name in rest)
+
+    (folder / "refiner.safetensors").unlink()
+    save_file({**rest, **refiner}, folder / WEIGHTS)
+
+    loaded = load_generator(folder, torch.float32).transformer.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in {**rest, **refiner}.items())
 
 
 def test_a_truncated_file_is_named(folder):
@@ -159,7 +173,7 @@ def _lora(path, naming, alpha=None, metadata=None, **extra):
 )
 def test_a_lora_adds_its_weighted_product_in_every_naming_whatever_its_alpha(folder, naming, alpha):
     product = _lora(folder / "lora.safetensors", naming, alpha)
-    files = weight_files(folder, ("transformer",))
+    files = transformer_files(folder)
     before = read_state(files)
     after = load_transformer(SMALL.transformer, files, [(folder / "lora.safetensors", 0.5)]).state_dict()
     name = "blocks.0.self_attn.q.weight"
@@ -170,7 +184,7 @@ def test_a_lora_adds_its_weighted_product_in_every_naming_whatever_its_alpha(fol
 def test_whole_tensors_ride_along_with_a_lora(folder):
     riding = torch.full((32,), 7.0)
     _lora(folder / "lora.safetensors", "peft", **{"control_adapter.conv.bias": riding})
-    merged = load_transformer(SMALL.transformer, weight_files(folder, ("transformer",)), [(folder / "lora.safetensors", 0.5)])
+    merged = load_transformer(SMALL.transformer, transformer_files(folder), [(folder / "lora.safetensors", 0.5)])
     assert torch.equal(merged.control_adapter.conv.bias, riding)
 
 
@@ -187,7 +201,7 @@ def test_whole_tensors_ride_along_with_a_lora(folder):
 def test_a_lora_that_does_not_fit_is_refused(folder, extra, message):
     _lora(folder / "lora.safetensors", "peft", **extra)
     with pytest.raises(ValueError, match=message):
-        load_transformer(SMALL.transformer, weight_files(folder, ("transformer",)), [(folder / "lora.safetensors", 0.5)])
+        load_transformer(SMALL.transformer, transformer_files(folder), [(folder / "lora.safetensors", 0.5)])
 
 
 def test_a_student_runs_only_with_the_window_it_was_trained_with(folder):

@@ -13,7 +13,7 @@ from generators import random_transformer
 from safetensors.torch import load_file
 from test_training import MODEL, NUM_FRAMES, moments, steps, write_pixels
 
-from h2w_ros.generator.checkpoint import load_generator, save_generator
+from h2w_ros.generator.checkpoint import load_generator, save_generator, transformer_files
 from h2w_ros.generator.folded_codec import FoldedCodec
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.tensors import PIECE_BYTES, read_state, weight_files, write_pieces
@@ -128,11 +128,11 @@ def test_pieces_are_small_whole_and_replace_what_was_there(tmp_path: Path) -> No
 
 def test_a_large_model_is_shipped_in_pieces_that_load_and_train_on(tmp_path: Path) -> None:
     model = preset("tiny")
-    model = replace(model, transformer=replace(model.transformer, num_layers=6))
+    model = replace(model, transformer=replace(model.transformer, num_layers=8))
     network = random_transformer(model.transformer)
     save_generator(tmp_path, model, network, FoldedCodec(model.codec))
-    files = weight_files(tmp_path, ["transformer"])
-    assert len(files) > 1
+    files = transformer_files(tmp_path)
+    assert len(files) > 2, "pieces of the transformer, and the refiner"
     assert max(path.stat().st_size for path in files) <= PIECE_BYTES
     loaded = load_generator(tmp_path, torch.float32).transformer.state_dict()
     begun = read_network(tmp_path)

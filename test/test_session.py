@@ -59,8 +59,8 @@ def test_the_stream_equals_the_batch_rollout(generator: Generator) -> None:
     """The same pictures and rays, encoded as one clip and rolled out offline."""
     session = Session(generator)
     session.reset()
-    scene = session._drawer.resize.picture(conditions(1)[0].image)
-    session._drawer.take_picture(scene, conditions(1)[0])
+    scene = session._drawing.drawer.resize.picture(conditions(1)[0].image)
+    session._drawing.drawer.take_picture(scene, conditions(1)[0])
     drawn = [session._draw(condition) for condition in conditions(7)]
     streamed = run(session, conditions(7))
     control = generator.codec.encoder_stream()(np.stack([d.control for d in drawn]))

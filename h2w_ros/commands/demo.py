@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Rehearses, writes videos and report, says where to look."""
     from h2w_ros.episodes.recording import open_recording
-    from h2w_ros.generator.checkpoint import find_model, read_config
+    from h2w_ros.generator.model_folder import find_model, read_config
 
     path = args.recording or models_dir() / "demo" / "tabletop.mcap"
     recording = open_recording(path)

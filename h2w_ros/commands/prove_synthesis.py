@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 def synthesized(args: argparse.Namespace, sources: list[Path]) -> list[Path]:
     """Episodes made from these: one after another of every kind of variation until there are twice as many, as far as the gate lets them."""
     from h2w_ros.bulk.run import run_jobs
-    from h2w_ros.generator.checkpoint import find_model
+    from h2w_ros.generator.model_folder import find_model
     from h2w_ros.provenance import code_version
     from h2w_ros.synthesis.source import content_hash
     from h2w_ros.synthesis.take import SynthesisConfig, jobs_of, parsed_kinds, takes_of

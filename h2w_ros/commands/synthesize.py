@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace) -> SynthesisConfig:
-    from h2w_ros.generator.checkpoint import find_model
+    from h2w_ros.generator.model_folder import find_model
     from h2w_ros.provenance import code_version
     from h2w_ros.synthesis.gate import GateConfig
     from h2w_ros.synthesis.source import content_hash

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from h2w_ros.generator.config import GeneratorConfig, TransformerConfig, from_json, to_json
+from h2w_ros.generator.config import GeneratorConfig, TransformerConfig, to_json
 from h2w_ros.generator.lora import check_window, merge_lora
-from h2w_ros.generator.tensors import PICKLE_SUFFIXES, State, fill, read_state, weight_files, write_pieces
+from h2w_ros.generator.model_folder import CONFIG_FILE, find_model, read_config
+from h2w_ros.generator.tensors import State, fill, read_state, weight_files, write_pieces
 from h2w_ros.generator.transformer import Transformer
-from h2w_ros.paths import models_dir
 
 if TYPE_CHECKING:
     from h2w_ros.generator.folded_codec import FoldedCodec
+    from h2w_ros.generator.stream import GeneratorStream
     from h2w_ros.generator.wan_codec import WanCodec
 
-CONFIG_FILE = "config.json"
 TRANSFORMER_STEMS = ("transformer", "diffusion_pytorch_model")
+REFINER_STEM, REFINER_PREFIX = "refiner", "refiner."
 CODEC_STEM = "codec"
 WAN_CODEC_FOLDER = "vae"
 TEXT_FILE = "text.safetensors"
@@ -42,6 +43,12 @@ class Generator:
     codec: FoldedCodec | WanCodec
     text: Tensor | None = None
 
+    def stream(self, seed: int) -> GeneratorStream:
+        """A new stream of predicted pictures."""
+        from h2w_ros.generator.stream import GeneratorStream
+
+        return GeneratorStream(self, seed)
+
 
 def load_generator(path_or_name: str | Path, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Generator:
     """The generator of a model folder, or of a shipped model's name.
@@ -52,7 +59,7 @@ def load_generator(path_or_name: str | Path, dtype: torch.dtype | None = None, d
     folder = find_model(path_or_name)
     config = read_config(folder)
     dtype = dtype or native_dtype(device)
-    transformer = load_transformer(config.transformer, weight_files(folder, TRANSFORMER_STEMS), _lora_files(folder, config))
+    transformer = load_transformer(config.transformer, transformer_files(folder), _lora_files(folder, config))
     codec = _load_codec(config, folder, dtype, device)
     text = None if config.transformer.text_dim is None else _load_text(config, folder).to(device, dtype)
     return Generator(config, transformer.to(device, dtype).eval().requires_grad_(False).pack(), codec, text)
@@ -64,33 +71,22 @@ def save_generator(folder: Path, config: GeneratorConfig, transformer: Transform
     LoRAs are taken as merged, so the config is written without them; config.json comes last and makes the folder whole.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_pieces(folder, TRANSFORMER_STEMS[0], _stored(transformer, dtype))
+    state = _stored(transformer, dtype)
+    refiner = {name: tensor for name, tensor in state.items() if name.startswith(REFINER_PREFIX)}
+    write_pieces(folder, TRANSFORMER_STEMS[0], {name: tensor for name, tensor in state.items() if name not in refiner})
+    if refiner:
+        write_pieces(folder, REFINER_STEM, refiner)
     write_pieces(folder, CODEC_STEM, _stored(codec, dtype))
     part = folder / f"{CONFIG_FILE}.part"
     part.write_text(to_json(replace(config, loras=())))
     part.replace(folder / CONFIG_FILE)
 
 
-def find_model(path_or_name: str | Path) -> Path:
-    """The folder at this path, or the folder of this name among the shipped models."""
-    path = Path(path_or_name)
-    if path.suffix in PICKLE_SUFFIXES:
-        raise ValueError(f"{path} is a pickle, which can run code when opened; a model is a folder with {CONFIG_FILE} and safetensors")
-    if path.is_dir():
-        return path
-    shipped = models_dir()
-    if path.name == str(path_or_name) and (shipped / path).is_dir():
-        return shipped / path
-    names = sorted(config.parent.name for config in shipped.glob(f"*/{CONFIG_FILE}"))
-    raise FileNotFoundError(f"No model {str(path_or_name)!r}: neither a folder nor one of {names} in {shipped}")
-
-
-def read_config(folder: Path) -> GeneratorConfig:
-    """The model folder's config."""
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"No config at {path}; a model folder holds {CONFIG_FILE} and safetensors")
-    return from_json(GeneratorConfig, path.read_text(), str(path))
+def transformer_files(folder: Path) -> list[Path]:
+    """Where a model folder keeps its network: its transformer, and its refiner where that has files of its own."""
+    files = weight_files(folder, TRANSFORMER_STEMS)
+    has_refiner = any(folder.glob(f"{REFINER_STEM}.safetensors")) or any(folder.glob(f"{REFINER_STEM}-*-of-*.safetensors"))
+    return files + weight_files(folder, (REFINER_STEM,)) if has_refiner else files
 
 
 def load_transformer(config: TransformerConfig, files: Sequence[Path], loras: Sequence[tuple[Path, float]] = ()) -> Transformer:
@@ -118,6 +114,17 @@ def without_mask_channels(weight: Tensor, in_dim: int) -> Tensor:
     if weight.shape[1] == 148 and in_dim == 144:
         return torch.cat([weight[:, :96], weight[:, 100:]], dim=1)
     return weight
+
+
+def find_device(wish: str) -> str:
+    """What PyTorch calls the device, a GPU for `auto` where there is one; ValueError when this machine has none of this name."""
+    cuda = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    if wish == "auto":
+        return "cuda" if cuda else "cpu"
+    known = ["cpu", *(["cuda"] if cuda else []), *cuda]
+    if wish not in known:
+        raise ValueError(f"device must be auto or one of {known} on this machine, got {wish!r}")
+    return wish
 
 
 def native_dtype(device: torch.device | str) -> torch.dtype:

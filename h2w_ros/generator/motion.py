@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
+from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -39,6 +41,10 @@ class Moment:
     T_world_grips: Float[Tensor, "B 2 4 4"]
     table_height_m: Float[Tensor, "B"]  # a shape
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Goes from process to process as arrays: a few numbers, for which tensors bring much ceremony."""
+        return _moment_of_arrays, tuple(getattr(self, name).numpy() for name in self.__dataclass_fields__)
+
     @classmethod
     def together(cls, moments: Sequence[Moment]) -> Moment:
         """The streams of several moments as one batch."""
@@ -48,6 +54,10 @@ class Moment:
     def part(self, streams: slice) -> Moment:
         """Some of the streams."""
         return Moment(*(getattr(self, name)[streams] for name in self.__dataclass_fields__))
+
+
+def _moment_of_arrays(*arrays: ndarray) -> Moment:
+    return Moment(*map(torch.from_numpy, arrays))
 
 
 def places_before(now: Moment, before: Moment, size: tuple[int, int]) -> Float[Tensor, "B V h w 2"]:

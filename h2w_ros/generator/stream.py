@@ -26,7 +26,7 @@ Pictures = UInt8[ndarray, "T H W 3"]
 
 
 class GeneratorStream:
-    """One stream of predicted pictures. `stages_ms` holds how long each stage of the last call took."""
+    """One stream of predicted pictures. `stages_ms` holds how long each stage of the last step took, and of what followed it."""
 
     def __init__(self, generator: Generator, seed: int) -> None:
         self.config = generator.config
@@ -45,7 +45,7 @@ class GeneratorStream:
     @torch.inference_mode()
     def start(self, scene: Image, drawn: DrawnCondition) -> Image:
         """Begins with the scene; returns it as the codec shows it."""
-        self._first_drawn = drawn
+        self._first_drawn, self.stages_ms = drawn, {}
         with self._stage("encode"):
             reference = self._codec.encoder_stream()(scene[None])
             conditions = self._conditions([drawn])
@@ -57,6 +57,7 @@ class GeneratorStream:
     @torch.inference_mode()
     def step(self, block: Sequence[DrawnCondition]) -> Pictures:
         """The pictures that answer a full block of conditions."""
+        self.stages_ms = {}
         self.settle()
         with self._stage("encode"):
             conditions = self._conditions(block)

@@ -11,7 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-PICKLE_SUFFIXES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
+from h2w_ros.generator.model_folder import PICKLE_SUFFIXES
+
 SHARD = re.compile(r"-(\d+)-of-(\d+)$")
 
 PIECE_BYTES = 15 * 2**20

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from builtin_interfaces.msg import Duration
 from sensor_msgs.msg import CompressedImage
@@ -35,6 +35,10 @@ from h2w_ros.nodes.video_out import VideoConfig, VideoOut
 from h2w_ros.nodes.worker import InferenceWorker, WorkerConfig
 from h2w_ros.ros_messages import NS_PER_S, image_from_msg
 
+if TYPE_CHECKING:
+    from h2w_ros.generator.checkpoint import Generator as LocalGenerator
+    from h2w_ros.generator.network_process import RemoteGenerator
+
 
 @dataclass(frozen=True)
 class GeneratorConfig:
@@ -46,6 +50,7 @@ class GeneratorConfig:
     mano_dir: str = setting("", "folder of your MANO_LEFT.pkl and MANO_RIGHT.pkl; empty: the shipped stand-in, with which tiny was trained")
     device: str = setting("auto", "where the network runs: cpu, cuda, cuda:1 and so on, or auto for a GPU where there is one")
     num_threads: int = setting(0, "threads of the network on a CPU; 0: $OMP_NUM_THREADS, else 1", 0, 256)
+    own_process: bool = setting(True, "run the network in a process of its own, so that conditions are drawn and ROS is spoken beside it")
     jpeg_quality: int = setting(90, "quality of predicted/compressed", 1, 100, live=True)
     max_futures: int = setting(64, "most futures of one goal of `predict`, candidates times seeds: what memory holds", 1, 4096)
     max_horizon_s: float = setting(30.0, "longest horizon of a goal of `predict` [s]", 0.1, 3600.0)
@@ -63,30 +68,30 @@ def load_session(config: GeneratorConfig) -> StreamingSession:
     from h2w_ros.hands.model import mano_folder
 
     hand_models = mano_folder(config.mano_dir)
-    import torch
-
-    from h2w_ros.generator.checkpoint import load_generator
+    generator = _begin_loading(config) if config.own_process else _loaded(config)
     from h2w_ros.hands.render import HandRenderer
     from h2w_ros.session import Session
 
-    if config.num_threads:
-        torch.set_num_threads(config.num_threads)
-    generator = load_generator(config.model, device=_device(config.device))
     renderer = HandRenderer(style=generator.config.hand_style, hand_models=hand_models)
     return Session(generator, config.resize_policy, renderer, table_height_m=next(iter(config.table_height_m), None))
 
 
-def _device(wish: str) -> str:
-    """What PyTorch calls the device; ValueError when this machine has none of this name."""
+def _begin_loading(config: GeneratorConfig) -> RemoteGenerator:
+    """The network in a process of its own, which loads while this one does other things."""
+    from h2w_ros.generator.network_process import RemoteGenerator
+
+    return RemoteGenerator(config.model, config.device, config.num_threads or None)
+
+
+def _loaded(config: GeneratorConfig) -> LocalGenerator:
+    """The network in this process."""
     import torch
 
-    cuda = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    if wish == "auto":
-        return "cuda" if cuda else "cpu"
-    known = ["cpu", *(["cuda"] if cuda else []), *cuda]
-    if wish not in known:
-        raise ValueError(f"device must be auto or one of {known} on this machine, got {wish!r}")
-    return wish
+    from h2w_ros.generator.checkpoint import find_device, load_generator
+
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    return load_generator(config.model, device=find_device(config.device))
 
 
 class Generator(lifecycle.ManagedNode):
@@ -121,8 +126,12 @@ class Generator(lifecycle.ManagedNode):
         with lifecycle.interruptible():
             session = self._load(self._config)
             worker = InferenceWorker(session, read(self, WorkerConfig), self._publish, keep)
-            worker.start()
-        self._worker = worker
+            try:
+                worker.start()
+            except BaseException:
+                session.close()
+                raise
+        self._session, self._worker = session, worker
         if isinstance(session, BranchingSession):
             self._server.open(Predictor(session, self._worker, self._config.max_futures, self._config.max_horizon_s))
         self._model_domain = session.config.domain if hasattr(session, "config") else ""
@@ -141,6 +150,7 @@ class Generator(lifecycle.ManagedNode):
         self._latest_image = None
         if self._worker is not None:
             self._worker.stop()
+            self._session.close()
             self._worker = None
         for subscription in filter(None, (self._input, self._info)):
             self.destroy_subscription(subscription)

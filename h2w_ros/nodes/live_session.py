@@ -66,6 +66,9 @@ class StreamingSession(Protocol):
     def push(self, condition: Condition) -> Sequence[PredictedFrame]:
         """Takes a condition; gives the frames that are ready."""
 
+    def expect(self, condition: Condition) -> None:
+        """Says what will probably be pushed next; from any thread."""
+
     def settle(self) -> None:
         """Does what the next answer needs and the last one did not."""
 
@@ -74,6 +77,9 @@ class StreamingSession(Protocol):
 
     def resized(self, picture: Image) -> Image:
         """The picture at the size of the predicted ones."""
+
+    def close(self) -> None:
+        """Ends what belongs to it, such as a process."""
 
 
 @dataclass(frozen=True)

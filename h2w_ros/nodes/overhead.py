@@ -79,7 +79,13 @@ class EchoSession:
         self._seen = self._seen if condition.image is None else condition.image
         return [EchoFrame(self._index, condition.stamp_ns, self._seen)]
 
+    def expect(self, condition: Condition) -> None:
+        """Nothing to do."""
+
     def settle(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
         """Nothing to do."""
 
     def observe(self, image: Image) -> None:

@@ -135,7 +135,10 @@ class InferenceWorker:
                 self._inbox.popleft()
                 self._dropped["inbox_full"] += 1
             self._inbox.append(moment)
+            is_next = self._is_busy and len(self._inbox) == 1
             self._changed.notify_all()
+        if is_next:
+            self._session.expect(moment.condition)
 
     def restart(self, image: Image | None, seed: int) -> str:
         """Begins a new session before the next condition; what waits is dropped. Returns the new session's id."""

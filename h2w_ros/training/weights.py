@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from h2w_ros.generator.checkpoint import TRANSFORMER_STEMS
-from h2w_ros.generator.tensors import read_state, weight_files
+from h2w_ros.generator.checkpoint import transformer_files
+from h2w_ros.generator.tensors import read_state
 from h2w_ros.training.cache import ClipSource, load_clips
 
 
@@ -21,12 +21,12 @@ def loaded_clips(folder: Path, device: torch.device, _files: tuple[Path, ...]) -
 
 
 def read_network(path: Path) -> dict[str, Tensor]:
-    """The tensors to train on of a safetensors file, or of a model folder's transformer, float32."""
-    files = weight_files(path, TRANSFORMER_STEMS) if path.is_dir() else [path]
+    """The tensors to train on of a safetensors file, or of a model folder's network, float32."""
+    files = transformer_files(path) if path.is_dir() else [path]
     return {name: tensor.float() for name, tensor in read_state(files).items()}
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, or of a model folder's transformer."""
-    files = weight_files(path, TRANSFORMER_STEMS) if path.is_dir() else [path]
+    """SHA-256 of a file, or of a model folder's network."""
+    files = transformer_files(path) if path.is_dir() else [path]
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -1,0 +1,33 @@
+"""Where a model's folder is, and its config; both known without PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from h2w_ros.generator.config import GeneratorConfig, from_json
+from h2w_ros.paths import models_dir
+
+CONFIG_FILE = "config.json"
+PICKLE_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".pkl"}
+
+
+def find_model(path_or_name: str | Path) -> Path:
+    """The folder at this path, or the folder of this name among the shipped models."""
+    path = Path(path_or_name)
+    if path.suffix in PICKLE_SUFFIXES:
+        raise ValueError(f"{path} is a pickle, which can run code when opened; a model is a folder with {CONFIG_FILE} and safetensors")
+    if path.is_dir():
+        return path
+    shipped = models_dir()
+    if path.name == str(path_or_name) and (shipped / path).is_dir():
+        return shipped / path
+    names = sorted(config.parent.name for config in shipped.glob(f"*/{CONFIG_FILE}"))
+    raise FileNotFoundError(f"No model {str(path_or_name)!r}: neither a folder nor one of {names} in {shipped}")
+
+
+def read_config(folder: Path) -> GeneratorConfig:
+    """The model folder's config."""
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"No config at {path}; a model folder holds {CONFIG_FILE} and safetensors")
+    return from_json(GeneratorConfig, path.read_text(), str(path))

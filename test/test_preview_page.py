@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from aiohttp import ClientSession
+from browser_fixture import FRAMES, NEEDS_BROWSER, eventually, frames_come, running_browser, seen
 from page_fixture import scenes, served, visit
 
 from h2w_ros.web.generator_process import GeneratorProcess
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser: pip install playwright")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")]
-
-PIXELS = """() => {
-    const canvas = document.getElementById("prediction");
-    const small = Object.assign(document.createElement("canvas"), { width: 64, height: 48 });
-    small.getContext("2d").drawImage(canvas, 0, 0, 64, 48);
-    return [...small.getContext("2d").getImageData(0, 0, 64, 48).data];
-}"""
-FRAMES = "() => Number(document.body.dataset.frames ?? 0)"
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +31,8 @@ def generator() -> Iterator[GeneratorProcess]:
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with running_browser() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -64,25 +51,6 @@ def page(browser, address: str):
     yield page
     page.close()
     assert faults == []
-
-
-def eventually(page, is_met: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    """Waits; the page's content policy forbids the browser's own waiting for expressions."""
-    deadline_s = time.monotonic() + timeout_s
-    while not is_met():
-        assert time.monotonic() < deadline_s, f"waited {timeout_s:g} s in vain; the page says {page.locator('body').inner_text()!r}"
-        page.wait_for_timeout(30)
-
-
-def frames_come(page, count: int, timeout_s: float = 20.0) -> None:
-    """Waits for so many more predicted frames."""
-    wanted = page.evaluate(FRAMES) + count
-    eventually(page, lambda: page.evaluate(FRAMES) >= wanted, timeout_s)
-
-
-def seen(page) -> np.ndarray:
-    """What is on the prediction's canvas, 48x64."""
-    return np.array(page.evaluate(PIXELS), dtype=float).reshape(48, 64, 4)[..., :3]
 
 
 def drag(page, u: float, v: float) -> None:
@@ -231,4 +199,72 @@ def test_the_page_fits_every_width(browser, address: str, width_px: int) -> None
     box = page.locator("#prediction-frame").bounding_box()
     assert box["y"] + box["height"] <= 740
     assert box["width"] / box["height"] == pytest.approx(4 / 3, abs=0.02)
+    page.close()
+
+
+class Fingers:
+    """Fingers on the page's picture; places as shares of it."""
+
+    def __init__(self, page) -> None:
+        self._page, self._session = page, page.context.new_cdp_session(page)
+
+    def do(self, kind: str, *places: tuple[float, float]) -> None:
+        box = self._page.locator("#prediction-frame").bounding_box()
+        points = [{"x": box["x"] + u * box["width"], "y": box["y"] + v * box["height"], "id": number} for number, (u, v) in enumerate(places)]
+        self._session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        self._page.wait_for_timeout(20)
+
+
+@pytest.fixture
+def phone(browser, address: str):
+    """The page on a phone."""
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(address)
+    frames_come(page, 3)
+    yield page
+    context.close()
+
+
+def test_one_finger_moves_the_hand_and_two_lift_and_turn_it(phone) -> None:
+    def target() -> float:
+        box = phone.locator("#target").bounding_box()
+        frame = phone.locator("#prediction-frame").bounding_box()
+        return (box["x"] + box["width"] / 2 - frame["x"]) / frame["width"]
+
+    fingers = Fingers(phone)
+    fingers.do("touchStart", (0.6, 0.5))
+    for step in range(9):
+        fingers.do("touchMove", (0.6 - 0.04 * step, 0.5))
+    fingers.do("touchEnd")
+    frames_come(phone, 12)
+    assert target() == pytest.approx(0.28, abs=0.05)
+
+    height, turn = (phone.locator(f"input[name={name}]") for name in ("height_m", "turn_rad"))
+    before = float(height.input_value()), float(turn.input_value())
+    fingers.do("touchStart", (0.4, 0.5))
+    fingers.do("touchStart", (0.4, 0.5), (0.6, 0.5))
+    for step in range(1, 7):
+        fingers.do("touchMove", (0.4 - 0.03 * step, 0.5), (0.6 + 0.03 * step, 0.5 + 0.02 * step))
+    fingers.do("touchEnd")
+    assert float(height.input_value()) > before[0] + 0.01
+    assert float(turn.input_value()) != before[1]
+    assert phone.evaluate("() => scrollY") == 0, "a finger on the picture must not scroll the page"
+
+
+def brightness(colour: str) -> float:
+    """Of a CSS colour, 0 to 255."""
+    return float(np.mean([float(part) for part in colour.partition("(")[2].rstrip(")").split(",")[:3]]))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_light_and_dark_pages_have_words_that_stand_out(browser, address: str, scheme: str) -> None:
+    page = browser.new_page(color_scheme=scheme, viewport={"width": 1200, "height": 800})
+    page.goto(address)
+    frames_come(page, 1)
+    paper = brightness(page.evaluate("() => getComputedStyle(document.body).backgroundColor"))
+    assert (paper > 128) == (scheme == "light")
+    for selector in ("h2", "#status", ".plain", "#latency", ".hints"):
+        ink = brightness(page.evaluate("(selector) => getComputedStyle(document.querySelector(selector)).color", selector))
+        assert abs(ink - paper) > 75, f"{selector} can hardly be read on this page"
     page.close()

@@ -20,12 +20,15 @@ from h2w_ros.cli import main
 from h2w_ros.condition import Condition
 from h2w_ros.episodes.bag_writer import write_bag
 from h2w_ros.episodes.episode import Episode
+from h2w_ros.episodes.layout import SCENE
 from h2w_ros.episodes.recording import open_recording
 from h2w_ros.episodes.writer import write_episode
 from h2w_ros.generator.checkpoint import save_generator
 from h2w_ros.geometry import apply, invert, look_at, rotation_angle_rad, transform
 from h2w_ros.hands.model import load_hand_model
 from h2w_ros.hands.skinning import hand_vertices_world
+from h2w_ros.scene.files import load_scene, save_scene
+from h2w_ros.scene.points import Points
 from h2w_ros.synthesis.dataset import EPISODES
 from h2w_ros.synthesis.gate import GateConfig, Meter, Worth, reasons_against
 from h2w_ros.synthesis.motion import MOTIONS, mirrored, mirrored_hand, retimed, starts_alike, swapped
@@ -187,6 +190,27 @@ def test_a_take_below_the_gate_leaves_nothing_but_its_reason(tmp_path: Path) -> 
         Synthesizer(config, small_tiny())(Take(source, "", "seed", 1), place)
     assert error.value.result["worth"]["drift"] > 0.001
     assert [path.name for path in place.parent.iterdir()] in ([], ["episode.mcap"])
+
+
+@pytest.mark.parametrize("kind", ["seed", "mirrored"])
+def test_an_episodes_static_scene_is_shown_to_the_generator_and_goes_along(tmp_path: Path, kind: str) -> None:
+    plain = recorded(tmp_path, ("a",)) / "a"
+    known = shutil.copytree(plain, tmp_path / "known")
+    grid = np.stack([*np.meshgrid(np.linspace(-1.0, 1.0, 60), np.linspace(-1.0, 1.0, 60)), np.full((60, 60), 0.9)], axis=-1).reshape(-1, 3)
+    colors = np.where(grid[:, :1] > 0.1, (250, 30, 30), (30, 30, 250)).astype(np.uint8)
+    save_scene(known / SCENE, Points(grid.astype(np.float32), colors, np.full(len(grid), 0.03, np.float32)))
+    synthesize = Synthesizer(SynthesisConfig("debug", "", "", GateConfig(0.0, 1e9, 1e9, keep_unjudged=True)), small_tiny())
+    made = {}
+    for source in (plain, known):
+        made[source] = tmp_path / f"made_{source.name}"
+        synthesize(Take(source, "", kind, 1), made[source])
+
+    with_scene, without = (np.stack([moment.image for moment in Episode(made[source]).conditions(1)]) for source in (known, plain))
+    assert np.abs(with_scene.astype(float) - without).mean() > 1.0, "the generator saw the scene"
+    assert Episode(made[plain]).scene_path is None
+    kept = load_scene(Episode(made[known]).scene_path)
+    sign = -1.0 if kind == "mirrored" else 1.0
+    np.testing.assert_allclose(kept.points_world, grid * (sign, 1.0, 1.0), atol=1e-6)
 
 
 # --- whole runs ---

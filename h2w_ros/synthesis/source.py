@@ -13,10 +13,12 @@ from numpy import ndarray
 
 from h2w_ros.camera import Resize
 from h2w_ros.condition import Condition, Image
+from h2w_ros.episodes.episode import Episode
 from h2w_ros.episodes.lerobot import looks_like_lerobot, named, read_episodes, split_name
 from h2w_ros.episodes.recording import RECORDING_KINDS, Recording
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.planning.hand_agreement import hand_likelihood
+from h2w_ros.scene.files import Scene, load_scene
 
 LOOK_EVERY = 4
 """Of the recording's own pictures, every so many are looked at for hands."""
@@ -26,12 +28,14 @@ HASH_BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """`scene` belongs to the first of the moments. `likelihood`: how much more common each colour is in hands; None where no picture shows any."""
+    """`scene` belongs to the first of the moments. `likelihood`: how much more common each colour is in hands; None where no picture shows any.
+    `static`: what the recording keeps of the untouched scene, seen from anywhere."""
 
     recording: Recording
     moments: list[Condition]
     scene: Image
     likelihood: Float[ndarray, "bins"] | None
+    static: Scene | None = None
 
     @property
     def table_height_m(self) -> float | None:
@@ -55,7 +59,8 @@ def read_source(recording: Recording, max_frames: int | None = None) -> Source:
             break
     if scene is None or len(moments) < 2:
         raise ValueError(f"{recording.path} must have a picture to begin from and moments after it; {_found(recording, len(moments))}")
-    return Source(recording, moments, scene, best.likelihood)
+    path = recording.scene_path if isinstance(recording, Episode) else None
+    return Source(recording, moments, scene, best.likelihood, None if path is None else load_scene(path))
 
 
 def _found(recording: Recording, num_moments: int) -> str:

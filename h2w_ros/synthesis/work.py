@@ -14,12 +14,15 @@ from h2w_ros.bulk.job import MakeWork, RejectedError, Work
 from h2w_ros.camera import Resize
 from h2w_ros.condition import Condition, Image
 from h2w_ros.episodes.bag_writer import write_bag
+from h2w_ros.episodes.layout import SCENE
 from h2w_ros.episodes.recording import open_recording
 from h2w_ros.episodes.writer import EpisodeWriter
 from h2w_ros.generator.checkpoint import Generator, load_generator
+from h2w_ros.scene.along import with_scene
+from h2w_ros.scene.files import Scene, save_scene
 from h2w_ros.session import Session
 from h2w_ros.synthesis.gate import Meter, Worth, reasons_against
-from h2w_ros.synthesis.motion import MOTIONS, flipped, mirrored, swapped
+from h2w_ros.synthesis.motion import MIRROR_X, MOTIONS, flipped, mirrored, swapped
 from h2w_ros.synthesis.source import Source, read_source
 from h2w_ros.synthesis.take import KINDS, SynthesisConfig, Take
 
@@ -52,7 +55,8 @@ class Synthesizer:
         moments, scene = varied(take, source, donor)
         session = Session(self._generator, table_height_m=source.table_height_m)
         seeds = [take_seed(take) + SEED_STRIDE * index for index in range(self._config.seeds_compared)]
-        prediction = Prediction(session, moments, scene, seeds, source)
+        static = source.static.moved(MIRROR_X) if source.static is not None and take.kind == "mirrored" else source.static
+        prediction = Prediction(session, moments, scene, seeds, source, static)
         return self._written(prediction, take, source, place)
 
     def _source(self, path: Path) -> Source:
@@ -79,6 +83,8 @@ class Synthesizer:
                 raise RejectedError("; ".join(reasons), {"worth": worth.as_json()})
         if self._config.mcap:
             bag.rename(place / MCAP)
+        if prediction.static is not None:
+            save_scene(place / SCENE, prediction.static)
         return {"frames": writer.num_frames, "worth": worth.as_json()}
 
 
@@ -91,6 +97,7 @@ class Prediction:
     scene: Image
     seeds: list[int]
     source: Source
+    static: Scene | None = None
 
     def __post_init__(self) -> None:
         self.rate_hz = self.source.recording.rate_hz
@@ -100,19 +107,23 @@ class Prediction:
         """Every moment with its predicted picture, of the generator's size."""
         session, resize = self.session, Resize(self.session.config.width_px, self.session.config.height_px)
         session.reset(self.scene, self.seeds[0])
-        start, first = session.push(self.moments[0])[0].image, self.moments[0]
+        start, first = session.push(self._in_scene(self.moments[0]))[0].image, self.moments[0]
         self._meter = Meter(start, np.asarray(session.hand_render(first).any(axis=-1)), self.source.likelihood)
         yield _answered(first, start, resize)
         branches, waiting = session.branch(1, self.seeds), list[Condition]()
         for moment in self.moments[1:]:
             waiting.append(moment)
-            block = branches.push([moment])
+            block = branches.push([self._in_scene(moment)])
             if block is None:
                 continue
             for index, answered in enumerate(waiting):
                 self._meter.add(block.pictures[0, :, index], np.asarray(block.hands[0, index].any(axis=-1)))
                 yield _answered(answered, block.pictures[0, 0, index], resize)
             waiting.clear()
+
+    def _in_scene(self, moment: Condition) -> Condition:
+        """The moment with the untouched scene as its camera sees it, where that is known. What is written has the scene once, not its pictures."""
+        return moment if self.static is None else with_scene(moment, self.static)
 
     def worth(self) -> Worth:
         """What the gate judges."""

@@ -1,7 +1,7 @@
 """The generator in a process of its own: the page stays up when it dies, and no network runs on the page's thread.
 
-Only this module's child imports torch. Requests are answered in order, one at a time; who pushes a moment gets the next
-turn only after everybody else who waits.
+Only this module's child imports torch. Requests are answered in order, one at a time; while the network, in a process of the child's,
+answers one, the child draws the next.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from typing import Any
 
 from h2w_ros.condition import Condition, Image
@@ -76,6 +77,7 @@ class GeneratorProcess:
         self.problem = "the generator is starting"
         self.num_starts = 0
         self._lock = threading.Lock()
+        self._in_turn = asyncio.Lock()
         self._waiting: dict[int, asyncio.Future[tuple[Image, ...]]] = {}
         self._number = 0
         self._is_stopped = threading.Event()
@@ -115,7 +117,8 @@ class GeneratorProcess:
             number = self._number
             self._waiting[number] = answer
         try:
-            await asyncio.to_thread(self._send, number, request)
+            async with self._in_turn:
+                await asyncio.to_thread(self._send, number, request)
             return await answer
         finally:
             self._waiting.pop(number, None)
@@ -192,21 +195,34 @@ def work(connection: Connection, model: str) -> None:
         connection.send(str(error))
         return
     connection.send(sessions.info)
+    requests: SimpleQueue[tuple[int, Request] | None] = SimpleQueue()
+    threading.Thread(target=_read, args=(connection, sessions, requests), daemon=True).start()
     # The page has ended, or Ctrl-C in the terminal has reached both.
-    with suppress(EOFError, OSError, KeyboardInterrupt):
-        while True:
-            number, request = connection.recv()
+    with suppress(OSError, KeyboardInterrupt):
+        while (asked := requests.get()) is not None:
+            number, request = asked
             connection.send((number, sessions.answer(request)))
             sessions.settle(request)
+
+
+def _read(connection: Connection, sessions: _Sessions, requests: SimpleQueue[tuple[int, Request] | None]) -> None:
+    """Passes requests on as they come, so that the next moment is drawn before its turn."""
+    with suppress(EOFError, OSError):
+        while True:
+            number, request = connection.recv()
+            sessions.expect(request)
+            requests.put((number, request))
+    requests.put(None)
 
 
 class _Sessions:
     """The sessions of all visitors, on the one thread that runs the network."""
 
     def __init__(self, model: str) -> None:
-        from h2w_ros.generator.checkpoint import load_generator
+        from h2w_ros.generator.network_process import RemoteGenerator
 
-        self._generator = load_generator(model)
+        self._generator = RemoteGenerator(model)
+        self._generator.stream(0)  # what keeps the model from loading is told at once
         config = self._generator.config
         self.info = ModelInfo(config.name, config.width_px, config.height_px, config.rate_hz, config.domain)
         self._sessions: dict[str, Any] = {}
@@ -219,6 +235,12 @@ class _Sessions:
             log.exception("a session stopped")
             self._sessions.pop(request.visitor, None)
             return ValueError(f"the generator stopped: {error}")
+
+    def expect(self, request: Request) -> None:
+        """Begins to draw a moment whose turn has not come yet; on another thread than all else."""
+        session = self._sessions.get(request.visitor)
+        if session is not None and isinstance(request, Push):
+            session.expect(request.condition)
 
     def settle(self, request: Request) -> None:
         """What the next answer needs, after this one has gone out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -19,6 +20,8 @@ REST_AFTER_S = 30.0
 """A hand that nobody has moved for so long costs no more computing."""
 RETRY_S = 0.5
 STUCK_POLL_S = 0.1
+MOST_ASKED = 2
+"""Moments that may wait for an answer: while the network answers one, the next is drawn."""
 
 Show = Callable[[Image, Facts], None]
 Say = Callable[[str, str], None]
@@ -39,6 +42,7 @@ class PhotoLoop:
         self.puppet: Puppet | None = None
         self._needs_begin = False
         self._next_s = 0.0
+        self._asked: deque[asyncio.Task[None]] = deque()
 
     def choose(self, scene: Scene, seed: int) -> Wish:
         """Begins in a scene; where its hand is."""
@@ -71,18 +75,26 @@ class PhotoLoop:
         """Goes on until it is cancelled; a generator that dies is waited for."""
         try:
             while True:
-                await self._wait_for_work()
-                try:
-                    await self._step()
-                except (GeneratorGoneError, ValueError) as error:
-                    self._needs_begin = True
-                    self._tell("error", str(error))
-                    await asyncio.sleep(RETRY_S)
+                await self._turn()
         finally:
+            await self._give_up()
             await self._leave()
+
+    async def _turn(self) -> None:
+        try:
+            await self._wait_for_work()
+            await self._step()
+        except (GeneratorGoneError, ValueError) as error:
+            self._needs_begin = True
+            await self._give_up()
+            self._tell("error", str(error))
+            await asyncio.sleep(RETRY_S)
 
     async def _wait_for_work(self) -> None:
         while self.puppet is None or self.is_paused or self._rests:
+            if self._asked:
+                await self._answered(down_to=0)
+                continue  # meanwhile the visitor may have changed everything
             if self.puppet is not None:
                 self._tell("paused" if self.is_paused else "resting", "")
             self._changed.clear()
@@ -101,13 +113,26 @@ class PhotoLoop:
     async def _step(self) -> None:
         """One moment: the hand moves on, the generator answers, the clock is kept; what a slow generator has lost is not made up for."""
         if self._needs_begin:
+            await self._answered(down_to=0)
             await self._begin()
         else:
-            await self._push()
-        self._tell("running", "")
+            self._asked.append(asyncio.create_task(self._push()))
+            await self._answered(down_to=MOST_ASKED - 1)
         now_s = time.monotonic()
         self._next_s = max(self._next_s + 1.0 / self._rate_hz, now_s)
         await asyncio.sleep(self._next_s - now_s)
+
+    async def _answered(self, down_to: int) -> None:
+        """Waits until no more than so many moments are without an answer."""
+        while len(self._asked) > down_to or (self._asked and self._asked[0].done()):
+            await self._asked.popleft()
+
+    async def _give_up(self) -> None:
+        """Waits for nothing any more."""
+        for task in self._asked:
+            task.cancel()
+        await asyncio.gather(*self._asked, return_exceptions=True)
+        self._asked.clear()
 
     @property
     def _rate_hz(self) -> float:
@@ -118,16 +143,16 @@ class PhotoLoop:
         self._index, self._needs_begin, self._touched_s = 0, False, time.monotonic()
         pictures = await self._generator.ask(Begin(self._visitor, scene.condition, scene.table_height_m, self._seed))
         if scene is self._scene and not self._needs_begin:
-            self._give(pictures, scene.condition, None)
+            self._give(pictures, 0, scene.condition, None)
 
     async def _push(self) -> None:
         self._index += 1
         self._now = followed(self._now, self._goal, 1.0 / self._rate_hz)
         sent_ms, self._sent_ms = self._sent_ms, None
-        condition = self._condition()
+        scene, index, condition = self._scene, self._index, self._condition()
         pictures = await self._generator.ask(Push(self._visitor, condition))
-        if not self._needs_begin:
-            self._give(pictures, condition, sent_ms)
+        if scene is self._scene and not self._needs_begin:
+            self._give(pictures, index, condition, sent_ms)
 
     def _condition(self) -> Condition:
         """This moment, numbers only: the hand where it is now, the others where the photo shows them."""
@@ -138,12 +163,13 @@ class PhotoLoop:
         stamp_ns = photo.stamp_ns + round(self._index * 1e9 / self._rate_hz)
         return replace(photo.without_pictures(), stamp_ns=stamp_ns, hands=hands)
 
-    def _give(self, pictures: tuple[Image, ...], condition: Condition, sent_ms: float | None) -> None:
+    def _give(self, pictures: tuple[Image, ...], index: int, condition: Condition, sent_ms: float | None) -> None:
         """Shows what came back; where the hand of this moment is goes with the newest."""
+        self._tell("running", "")
         if not pictures:
             return
         hands = skeletons([hand for hand in condition.hands if hand.side == self._scene.side], condition.camera, condition.T_world_camera)
-        self._show(pictures[-1], {"index": self._index, "sent_ms": sent_ms, "hands": hands})
+        self._show(pictures[-1], {"index": index, "sent_ms": sent_ms, "hands": hands})
 
     def _tell(self, phase: str, text: str) -> None:
         if (phase, text) != self._phase_told:

@@ -26,8 +26,9 @@ FINGERTIPS = (16, 17, 18)
 """Thumb, index and middle: what holds the grip of a lid or drawer."""
 OWN_BODY_M, NEAREST_SHARE = 0.04, 0.1
 """A lid, drawer or cover belongs to the body that this share of its points is nearest to, if any is this near."""
-KEEP_RESTING, KEEP_MOVING = 0.0, 1.0
-"""How much likelier the same as a frame ago is: what is held is not dropped, and what rests not touched, on a whim."""
+CAUTION = 2.0
+"""Logits by which a hand must be surer that it moves a part than that it leaves it. The network learned from questions in which things
+move several times as often as they do, and what is moved once by mistake stays where it was moved to."""
 REST, HOLD, PUSH = 0, (1, 2), (3, 4)
 
 
@@ -160,14 +161,14 @@ class HandledParts:
     def _judge(
         self, asked: Int[ndarray, "a"], points: Float[ndarray, "m n 3"], before: HandsSeen, goes_on: Bool[ndarray, "2"]
     ) -> tuple[Int[ndarray, "a"], Float[ndarray, "a 2 6"]]:
-        """What becomes of the parts that are asked about, in favour of what was; and how they would be pushed."""
+        """What becomes of the parts that are asked about; and how they would be pushed."""
         there = np.where(goes_on, 1.0, np.nan)[:, None, None]
         hands = [np.broadcast_to(joints * there, (len(asked), 2, 21, 3)) for joints in (self._hands.joints, before.joints)]
         did = self._does[asked]
         told = (points[asked], *hands, self._went[asked], did[:, None] == HOLD, self._is_link[asked])
         verdict = self._handling.judge(Moment(*(each.astype(np.float32) for each in told)))
         logits = verdict.logits
-        logits[np.arange(len(logits)), did] += np.where(did == REST, KEEP_RESTING, KEEP_MOVING)
+        logits[:, REST] += CAUTION
         logits[:, 1:][:, ~np.tile(goes_on, 2)] = -np.inf
         return logits.argmax(1), verdict.twists.astype(np.float64)
 

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-SIZE_IN = (8.0, 3.2)
+SIZE_IN = (9.0, 3.2)
 DPI = 90
 PICTURE_REGIONS = ("overall", "hand", "object", "background")
 
@@ -42,7 +42,7 @@ def _figure(x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def _save(figure: Figure, axes: Axes, path: Path) -> None:
-    axes.legend(fontsize="small", frameon=False)
+    axes.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))  # beside the curves, not over them
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=DPI)

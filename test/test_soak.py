@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
@@ -25,6 +27,7 @@ from h2w_ros.nodes.soak.usage import Usage, growth, usage
 from h2w_ros.nodes.soak.witness import Heard
 from h2w_ros.ros_messages import stamp_to_ns
 
+PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 START_NS = 1_700_000_000_000_000_000
 
 
@@ -113,6 +116,14 @@ def test_what_a_process_holds_is_known_until_it_is_gone() -> None:
     assert mine.files > 2
     assert mine.threads >= 1
     assert usage(2**22 + 1) is None
+
+    with subprocess.Popen([sys.executable, "-c", "held = bytearray(100_000_000); print('ready', flush=True); input()"], **PIPES) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        ours = usage(os.getpid())
+        assert ours is not None
+        assert ours.memory_mb > mine.memory_mb + 90, "what a process has started counts, too"
+        child.kill()
 
 
 def test_a_report_names_every_rule_and_counts_what_did_not_hold(tmp_path: Path) -> None:

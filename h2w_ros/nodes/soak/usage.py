@@ -6,6 +6,7 @@ import os
 import resource
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ SHORTEST_S = 60.0
 
 @dataclass(frozen=True)
 class Usage:
-    """Resident memory [MB], open files, threads, and processor time so far [s] of a process at a moment of the monotonic clock [s]."""
+    """Resident memory [MB], open files, threads, and processor time so far [s] of a process and its children, at a moment [s, monotonic]."""
 
     time_s: float
     memory_mb: float
@@ -42,7 +43,17 @@ class Growth:
 
 
 def usage(pid: int) -> Usage | None:
-    """What the process holds now; None when it is gone."""
+    """What the process holds now, with the processes that it has started, such as its network's; None when it is gone."""
+    own = _held(pid)
+    if own is None:
+        return None
+    family = [own, *filter(None, map(usage, _children(pid)))]
+    summed = {name: sum(getattr(each, name) for each in family) for name in ("memory_mb", "files", "threads", "processor_s")}
+    return Usage(own.time_s, **summed)
+
+
+def _held(pid: int) -> Usage | None:
+    """What this process alone holds."""
     folder = Path("/proc") / str(pid)
     try:
         pages = int((folder / "statm").read_text().split()[1])
@@ -53,6 +64,15 @@ def usage(pid: int) -> Usage | None:
         return None
     processor_s = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
     return Usage(time.monotonic(), pages * resource.getpagesize() / 1e6, files, int(fields[17]), processor_s)
+
+
+def _children(pid: int) -> list[int]:
+    """Processes that any thread of this one has started."""
+    found: list[int] = []
+    for task in (Path("/proc") / str(pid) / "task").glob("*"):
+        with suppress(OSError):
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def growth(life: Sequence[Usage]) -> Growth | None:

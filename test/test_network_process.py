@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +15,10 @@ import pytest
 from ros_fixture import wait_until
 
 from h2w_ros.condition import Condition
+from h2w_ros.conditioning import ConditionDrawer
 from h2w_ros.episodes.recording import open_recording
 from h2w_ros.generator.checkpoint import load_generator
+from h2w_ros.generator.drawn import DrawnCondition
 from h2w_ros.generator.network_process import RemoteGenerator
 from h2w_ros.paths import models_dir
 from h2w_ros.session import Session
@@ -83,17 +84,22 @@ def test_conditions_drawn_early_change_nothing(remote: RemoteGenerator, conditio
     np.testing.assert_array_equal(answers(session, conditions), expected)
 
 
-def test_a_condition_that_was_expected_is_not_drawn_again(remote: RemoteGenerator, conditions: list[Condition]) -> None:
-    session = Session(remote, table_height_m=TABLE_M)
-    session.push(conditions[0])
-    session.push(conditions[1])
-    drawn_now_ms = session.stages_ms["draw"]
+def test_a_condition_that_was_expected_is_not_drawn_again(
+    remote: RemoteGenerator, conditions: list[Condition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, drawn, draw = Session(remote, table_height_m=TABLE_M), list[int](), ConditionDrawer.draw
 
-    session.expect(conditions[2])
-    time.sleep(0.5)
+    def noted(drawer: ConditionDrawer, condition: Condition) -> DrawnCondition:
+        drawn.append(conditions.index(condition))
+        return draw(drawer, condition)
+
+    session.push(conditions[0])
+    monkeypatch.setattr(ConditionDrawer, "draw", noted)
+    session.expect(conditions[1])
+    session.push(conditions[1])
     session.push(conditions[2])
 
-    assert session.stages_ms["draw"] < 0.5 * drawn_now_ms
+    assert drawn == [1, 2]
 
 
 def test_branches_answer_as_those_of_a_network_in_this_process(remote: RemoteGenerator, conditions: list[Condition]) -> None:

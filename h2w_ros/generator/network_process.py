@@ -49,7 +49,7 @@ class RemoteGenerator:
                 self.close()
                 self._start()
             self._address = self._address or self._loaded()
-        return RemoteStream(self, self.connect(seed), seed)
+        return RemoteStream(self, self.connect(seed))
 
     def connect(self, wanted: int | str) -> Connection:
         """A connection to a new stream with this seed, or to branches by their ticket."""
@@ -135,9 +135,9 @@ class _Remote:
 class RemoteStream(_Remote):
     """A `GeneratorStream` in the network's process: the same calls, the same answers."""
 
-    def __init__(self, generator: RemoteGenerator, connection: Connection, seed: int) -> None:
+    def __init__(self, generator: RemoteGenerator, connection: Connection) -> None:
         super().__init__(generator, connection)
-        self.seed, self.num_frames = seed, 0
+        self.num_frames = 0
         self.stages_ms: dict[str, float] = {}
 
     def start(self, scene: Image, drawn: DrawnCondition) -> Image:

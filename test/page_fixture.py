@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from typing import Any
 
 import numpy as np
-from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
+from aiohttp import ClientResponse, ClientSession, ClientTimeout, ClientWebSocketResponse, CookieJar, TraceConfig, WSMsgType
 
 from h2w_ros.condition import Image
 from h2w_ros.web.generator_process import Begin, End, GeneratorGoneError, GeneratorProcess, ModelInfo, Push, Request
@@ -69,6 +69,28 @@ def served(generator: GeneratorProcess | None = None, hub: LiveHub | None = None
         yield address
     finally:
         server.stop()
+
+
+@asynccontextmanager
+async def client() -> AsyncIterator[ClientSession]:
+    """A session whose cookies work for addresses of numbers, too.
+
+    Every answer and socket that it has opened is closed with it: one that is left open warns when the garbage collector comes by, and that
+    fails whatever test is running then.
+    """
+    answers: list[ClientResponse] = []
+
+    async def remember(_session: object, _context: object, end: Any) -> None:
+        answers.append(end.response)
+
+    trace = TraceConfig()
+    trace.on_request_end.append(remember)
+    async with ClientSession(timeout=ClientTimeout(20), cookie_jar=CookieJar(unsafe=True), trace_configs=[trace]) as session:
+        try:
+            yield session
+        finally:
+            for answer in answers:
+                answer.close()
 
 
 def about(data: bytes) -> dict[str, Any]:

@@ -12,9 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from aiohttp import ClientSession
 from browser_fixture import FRAMES, NEEDS_BROWSER, eventually, frames_come, running_browser, seen
-from page_fixture import scenes, served, visit
+from page_fixture import client, scenes, served, visit
 
 from h2w_ros.web.generator_process import GeneratorProcess
 
@@ -147,7 +146,7 @@ def test_slow_pages_do_not_slow_this_one(page, address: str) -> None:
     alone, stop = best_rate(page), threading.Event()
 
     async def dawdle() -> None:
-        async with ClientSession() as session:
+        async with client() as session:
             _slow = [await visit(session, address, is_slow=True) for _ in range(3)]
             while not stop.is_set():
                 await asyncio.sleep(0.05)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import cv2
 import pytest
-from aiohttp import ClientSession, ClientTimeout, CookieJar, WSMsgType, WSServerHandshakeError
-from page_fixture import EchoGenerator, Visitor, hand_message, served, visit, white
+from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
+from page_fixture import EchoGenerator, Visitor, client, hand_message, served, visit, white
 
 from h2w_ros.web import photo
 from h2w_ros.web.generator_process import Begin, End, GeneratorProcess
@@ -22,10 +22,10 @@ from h2w_ros.web.uploads import MAX_BYTES
 
 
 def browse(play: Callable[[ClientSession], Awaitable[None]]) -> None:
-    """Runs it with a browser's session; cookies work for addresses of numbers, too."""
+    """Runs it with a client's session."""
 
     async def run() -> None:
-        async with ClientSession(timeout=ClientTimeout(20), cookie_jar=CookieJar(unsafe=True)) as session:
+        async with client() as session:
             await play(session)
 
     asyncio.run(run())

@@ -120,25 +120,28 @@ def test_a_device_that_is_not_there_is_refused_by_name(ros: Ros, model: Path, de
     node.destroy_node()
 
 
-def test_nan_in_a_block_stops_the_session_names_the_block_and_keeps_its_inputs(ros: Ros, model: Path, tmp_path: Path) -> None:
-    diagnostics, predictions = ros.collect(DiagnosticArray, topics.DIAGNOSTICS), ros.collect(Prediction, topics.PREDICTION)
-    sessions: list[Session] = []
+def driven(ros: Ros, model: Path, tmp_path: Path, **parameters: object) -> tuple[list[Session], Callable[[int, int], None], list[Condition]]:
+    """A generator node: its session, what pushes moments start .. stop - 1 into it one by one, and these moments."""
+    sessions, moments = list[Session](), conditions(8)
 
     def load(config: object) -> Session:
         sessions.append(load_session(config))
         return sessions[0]
 
-    node = ros.add(
-        Generator(
-            load, context=ros.context, parameter_overrides=overrides(model=str(model), own_process=False, failures_dir=str(tmp_path / "failures"))
-        )
-    )
-    moments = conditions(8)
+    chosen = overrides(model=str(model), failures_dir=str(tmp_path / "failures"), **parameters)
+    node = ros.add(Generator(load, context=ros.context, parameter_overrides=chosen))
 
-    def push(first: int, stop: int) -> None:
-        for number in range(first, stop):
-            node.accept(Moment(moments[number], "odom", "eye"))
+    def push(start: int, stop: int) -> None:
+        for moment in moments[start:stop]:
+            node.accept(Moment(moment, "odom", "eye"))
             assert wait_until(lambda: node._worker.num_waiting == 0)
+
+    return sessions, push, moments
+
+
+def test_nan_in_a_block_stops_the_session_names_the_block_and_keeps_its_inputs(ros: Ros, model: Path, tmp_path: Path) -> None:
+    diagnostics, predictions = ros.collect(DiagnosticArray, topics.DIAGNOSTICS), ros.collect(Prediction, topics.PREDICTION)
+    sessions, push, moments = driven(ros, model, tmp_path, own_process=False)
 
     push(0, 4)
     assert wait_until(lambda: len(predictions) == 4)
@@ -160,19 +163,7 @@ def test_nan_in_a_block_stops_the_session_names_the_block_and_keeps_its_inputs(r
 
 def test_a_network_whose_process_dies_ends_the_session_and_the_next_one_has_another(ros: Ros, model: Path, tmp_path: Path) -> None:
     diagnostics, predictions = ros.collect(DiagnosticArray, topics.DIAGNOSTICS), ros.collect(Prediction, topics.PREDICTION)
-    sessions: list[Session] = []
-
-    def load(config: object) -> Session:
-        sessions.append(load_session(config))
-        return sessions[0]
-
-    node = ros.add(Generator(load, context=ros.context, parameter_overrides=overrides(model=str(model), failures_dir=str(tmp_path / "failures"))))
-    moments = conditions(5)
-
-    def push(first: int, stop: int) -> None:
-        for number in range(first, stop):
-            node.accept(Moment(moments[number], "odom", "eye"))
-            assert wait_until(lambda: node._worker.num_waiting == 0)
+    sessions, push, _ = driven(ros, model, tmp_path)
 
     push(0, 2)
     assert wait_until(lambda: len(predictions) == 2)

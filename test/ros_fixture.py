@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from h2w_ros.condition import Camera, Condition, HandPose
 from h2w_ros.geometry import transform
 from h2w_ros.nodes import topics
 from h2w_ros.nodes.executor import FrugalExecutor
-from h2w_ros.nodes.graph import NUM_PRIVATE_DOMAINS
+from h2w_ros.nodes.graph import private_domain
 
 CAMERA = Camera(64, 48, 60.0, 61.0, 33.0, 23.0)
 START_NS = 1_700_000_000_000_000_000
@@ -43,16 +42,13 @@ PATIENT = {
     },
 }
 
-# Parallel test processes start far from one another: workers of one run, and runs.
-_domains = count(os.getpid() % NUM_PRIVATE_DOMAINS + NUM_PRIVATE_DOMAINS // 2 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]))
-
 
 class Ros:
     """One isolated ROS graph."""
 
     def __init__(self) -> None:
         self.context = Context()
-        self.domain = 1 + next(_domains) % NUM_PRIVATE_DOMAINS
+        self.domain = private_domain()
         rclpy.init(context=self.context, domain_id=self.domain)
         self._executor = FrugalExecutor(context=self.context)
         self._nodes: list[Node] = []
@@ -164,6 +160,8 @@ class EchoSession:
         self.pushed: list[Condition] = []
         self.resets: list[tuple[Any, int]] = []
         self.observed: list[Any] = []
+        self.expected: list[Condition] = []
+        self.begins_early = False
 
     def reset(self, image: Any, seed: int) -> None:
         self.resets.append((image, seed))
@@ -181,8 +179,9 @@ class EchoSession:
         ready, self._pending = self._pending, []
         return ready
 
-    def expect(self, condition: Condition) -> None:
-        pass
+    def expect(self, condition: Condition) -> bool:
+        self.expected.append(condition)
+        return self.begins_early
 
     def settle(self) -> None:
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from ros_fixture import PATIENT, EchoSession, Ros, conditions, picture, wait_unt
 from sensor_msgs.msg import Image as ImageMsg
 
 from h2w_ros.condition import Camera
-from h2w_ros.nodes import topics
+from h2w_ros.nodes import graph, topics
 from h2w_ros.nodes.compose import compose
+from h2w_ros.nodes.graph import domains_in_use, private_domain
 from h2w_ros.nodes.params import overrides
 from h2w_ros.ros_messages import stamp_to_ns
 
@@ -61,3 +63,12 @@ def test_a_camera_that_is_exchanged_in_mid_session_is_an_error_until_the_next_st
     robot.play(other[12:18])
     assert wait_until(lambda: images and stamp_to_ns(images[-1].header.stamp) == sent[17].stamp_ns)
     assert wait_until(lambda: problem_of(diagnostics, "generator") == "")
+
+
+def test_a_private_domain_is_one_that_nobody_is_in(ros: Ros, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert ros.domain in domains_in_use()
+    monkeypatch.setattr(graph, "NUM_PRIVATE_DOMAINS", ros.domain)
+    taken = domains_in_use()
+    for _ in range(20):
+        assert private_domain() != ros.domain or taken.issuperset(range(1, ros.domain))
+    assert domains_in_use(tmp_path / "no such list") == set()

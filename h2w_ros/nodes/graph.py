@@ -6,7 +6,8 @@ import os
 import random
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import rclpy
 from rclpy.context import Context
@@ -17,11 +18,21 @@ from h2w_ros.nodes.executor import FrugalExecutor
 SPIN_S = 0.05
 # Above 101 domains meet ephemeral ports; some are left to those who choose one.
 NUM_PRIVATE_DOMAINS = 80
+FIRST_PORT, PORTS_PER_DOMAIN = 7400, 250
 
 
 def private_domain() -> int:
-    """A domain that is not the default one: a demonstration must not talk to a robot."""
-    return random.randint(1, NUM_PRIVATE_DOMAINS)
+    """A domain that is not the default one, and that nobody on this machine is in: a demonstration must talk to no robot and to no other one."""
+    domains = range(1, NUM_PRIVATE_DOMAINS + 1)
+    return random.choice(sorted(set(domains) - domains_in_use()) or domains)
+
+
+def domains_in_use(sockets: Path = Path("/proc/net/udp")) -> set[int]:
+    """Domains in which somebody on this machine listens, by the ports that DDS gives each (RTPS 2.2, 9.6.1); none where nobody can tell."""
+    with suppress(OSError):
+        ports = (int(line.split()[1].rpartition(":")[2], 16) for line in sockets.read_text().splitlines()[1:])
+        return {(port - FIRST_PORT) // PORTS_PER_DOMAIN for port in ports if port >= FIRST_PORT}
+    return set()
 
 
 def environment_of(domain: int) -> dict[str, str]:

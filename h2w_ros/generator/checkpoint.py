@@ -162,9 +162,7 @@ def _load_codec(config: GeneratorConfig, folder: Path, dtype: torch.dtype, devic
     with torch.device("meta"):
         codec = FoldedCodec(config.codec)
     fill(codec, read_state(files), str(files[0]))
-    for parameter in codec.parameters():
-        parameter.data = parameter.data.to(memory_format=torch.channels_last) if parameter.ndim == 4 else parameter.data
-    return codec.to(device, dtype).eval().requires_grad_(False)
+    return codec.to(device, dtype).eval().requires_grad_(False).pack()
 
 
 def _stored(module: nn.Module, dtype: torch.dtype) -> State:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from h2w_ros.generator.config import RefinerConfig, TransformerConfig
 from h2w_ros.generator.memory import GATES
 from h2w_ros.generator.motion import WAYS
+from h2w_ros.generator.winograd import Conv3x3, PackedConvolution
 
 
 class ResidualBlock(nn.Module):
@@ -20,7 +21,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.conv1, self.conv2 = (nn.Conv2d(dim, dim, 3, padding=1) for _ in range(2))
+        self.conv1, self.conv2 = (Conv3x3(dim, dim) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
         """x plus what the convolutions find."""
@@ -91,11 +92,11 @@ class Refiner(nn.Module):
         num_rays = network.in_dim_control_adapter * config.fold**2 if config.rays else 0
         self.num_beside = WAYS * self.memory_channels + own_layers * (network.in_dim // 4) + num_rays  # in_dim: four groups of latents
         num_seen, num_out = 2 * network.in_dim + self.num_beside, network.out_dim + num_noted
-        self.conv_in = nn.Conv2d(network.out_dim + num_seen, config.width, 3, padding=1)
+        self.conv_in = Conv3x3(network.out_dim + num_seen, config.width)
         self.blocks = _residual_blocks(config.width, config.depth)
-        self.conv_out = nn.Conv2d(config.width, num_out, 3, padding=1)
+        self.conv_out = Conv3x3(config.width, num_out)
         self.detail = Detail(num_out + num_seen + config.width, num_out, config) if config.detail_width else None
-        self._undrafted_weight: Tensor | None = None
+        self._undrafted: PackedConvolution | None = None
 
     def reset_parameters(self) -> None:
         """Weights to start training from: every sum begins as its first term."""
@@ -111,7 +112,7 @@ class Refiner(nn.Module):
 
     def pack(self) -> None:
         """Keeps the weights for drafts of zero apart; call it again after any change of the weights."""
-        self._undrafted_weight = self.conv_in.weight.detach()[:, self.num_drafted :].contiguous(memory_format=torch.channels_last)
+        self._undrafted = self.conv_in.without_first(self.num_drafted)
 
     def forward(
         self,
@@ -138,8 +139,9 @@ class Refiner(nn.Module):
         """The first convolution. That of a draft of zero is not computed: a sixth of the channels of `tiny`."""
         if drafted is not None:
             return typing.cast(Tensor, self.conv_in(torch.cat([drafted, seen], dim=1)))
-        weight = self.conv_in.weight[:, self.num_drafted :] if self._undrafted_weight is None else self._undrafted_weight
-        return F.conv2d(seen, weight, self.conv_in.bias, padding=1)
+        if self._undrafted is not None:
+            return self._undrafted(seen)
+        return F.conv2d(seen, self.conv_in.weight[:, self.num_drafted :], self.conv_in.bias, padding=1)
 
 
 class Detail(nn.Module):
@@ -149,9 +151,9 @@ class Detail(nn.Module):
         super().__init__()
         self.fold = config.fold
         places = config.fold**2
-        self.conv_in = nn.Conv2d(num_seen // places, config.detail_width, 3, padding=1)
+        self.conv_in = Conv3x3(num_seen // places, config.detail_width)
         self.blocks = nn.Sequential(*(RefinerBlock(config.detail_width) for _ in range(config.detail_depth)))
-        self.conv_out = nn.Conv2d(config.detail_width, num_out // places, 3, padding=1)
+        self.conv_out = Conv3x3(config.detail_width, num_out // places)
 
     def forward(self, seen: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
         """The correction of a frame's output."""

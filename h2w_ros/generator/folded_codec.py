@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from h2w_ros.generator.codec import FramewiseDecoder, FramewiseEncoder
 from h2w_ros.generator.config import CodecConfig
+from h2w_ros.generator.winograd import Conv3x3, pack_convolutions
 
 LATENT_SCALE = 2.0
 """Pictures in [-1, 1] have a standard deviation of about half."""
@@ -33,9 +34,9 @@ class FoldedCodec(nn.Module):
             raise ValueError(f"a folded codec has 3 n^2 latent channels with n a divisor of its stride, got {got}")
         self.config, self.shrink = config, config.spatial_stride // self.fold
         self.decoder = nn.Sequential(
-            nn.Conv2d(3, config.width, 3, padding=1),
+            Conv3x3(3, config.width),
             *(Residual(config.width) for _ in range(config.depth)),
-            nn.Conv2d(config.width, 3 * self.shrink**2, 3, padding=1),
+            Conv3x3(config.width, 3 * self.shrink**2),
             nn.PixelShuffle(self.shrink),
         )
         nn.init.zeros_(self.decoder[-2].get_parameter("weight"))
@@ -58,6 +59,11 @@ class FoldedCodec(nn.Module):
         """Decodes a stream of latents, block by block."""
         return FramewiseDecoder(self)
 
+    def pack(self) -> FoldedCodec:
+        """Prepares the decoder for fast inference; call it last, and again after any change of the weights. Returns itself."""
+        pack_convolutions(self)
+        return self
+
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""
@@ -74,8 +80,8 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = Conv3x3(channels, channels)
+        self.conv2 = Conv3x3(channels, channels)
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from h2w_ros.generator.config import Riflex, TransformerConfig
 from h2w_ros.generator.convolutions import CameraAdapter, Refiner
 from h2w_ros.generator.packed import FeedForward, Linear
 from h2w_ros.generator.rope import Rotation, rotate, rotation_table
+from h2w_ros.generator.winograd import pack_convolutions
 
 TextKeys = tuple[tuple[Tensor, Tensor], ...]
 
@@ -143,8 +144,7 @@ class Transformer(nn.Module):
         for module in self.modules():
             if isinstance(module, Linear | SelfAttention):
                 module.pack()
-            elif isinstance(module, nn.Conv2d):
-                module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
+        pack_convolutions(self)
         self.is_silent = not any(parameter.any() for parameter in self.head.head.parameters())
         if self.refiner is not None:
             self.refiner.pack()

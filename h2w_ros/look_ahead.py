@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -41,10 +42,10 @@ class LookAhead:
         """As it is after all that was drawn in turn."""
         return self._drawer
 
-    def expect(self, condition: Condition) -> None:
-        """This condition will probably be the next."""
+    def expect(self, condition: Condition, pass_on: Callable[[DrawnCondition], None]) -> None:
+        """This condition will probably be the next; `pass_on` gets what was drawn of it, on the thread that has drawn it."""
         self._wanted = condition
-        self._ahead = self._thread.submit(self._draw_ahead, condition)
+        self._ahead = self._thread.submit(self._draw_ahead, condition, pass_on)
 
     def draw(self, condition: Condition) -> DrawnCondition:
         """The stream's next condition."""
@@ -70,9 +71,12 @@ class LookAhead:
         ahead = future.result()
         return ahead if ahead is not None and ahead.num_changes == self._num_changes else None
 
-    def _draw_ahead(self, condition: Condition) -> _Ahead | None:
+    def _draw_ahead(self, condition: Condition, pass_on: Callable[[DrawnCondition], None]) -> _Ahead | None:
         if self._wanted is not condition:
             return None
         with self._lock:
             num_changes, drawer = self._num_changes, self._drawer.branch()
-        return _Ahead(condition, num_changes, drawer, drawer.draw(condition))
+        ahead = _Ahead(condition, num_changes, drawer, drawer.draw(condition))
+        if num_changes == self._num_changes:
+            pass_on(ahead.drawn)
+        return ahead

@@ -19,7 +19,7 @@ from h2w_ros.conditioning import ConditionDrawer
 from h2w_ros.generator.checkpoint import Generator
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.drawn import DrawnCondition
-from h2w_ros.generator.network_process import RemoteGenerator
+from h2w_ros.generator.network_process import RemoteGenerator, RemoteStream
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.look_ahead import LookAhead
 
@@ -43,7 +43,7 @@ class Session:
     `reset` begins a session; the first condition pushed after it is the reference's moment. Later conditions are
     collected until a block is full (one frame for `tiny`, four for Wan's stride-4 codec) and then answered at once.
     Call `settle` after an answer has been passed on: it does the work that the next answer needs and this one does not.
-    With a generator in another process, `expect` draws the next condition while the network answers this one.
+    With a generator in another process, `expect` draws the next condition while the network answers this one, and begins to answer it.
     `table_height_m` keeps the background in place; see `ConditionDrawer`.
     """
 
@@ -82,10 +82,14 @@ class Session:
         self._pending.append((condition.stamp_ns, self._draw(condition)))
         return self._predict() if len(self._pending) == self.frames_per_block else []
 
-    def expect(self, condition: Condition) -> None:
-        """This condition will probably be pushed next: it is drawn already, where the network is in another process. Any thread may say so."""
-        if isinstance(self._generator, RemoteGenerator):
-            self._drawing.expect(condition)
+    def expect(self, condition: Condition) -> bool:
+        """This condition will probably be pushed next: where the network is in another process, it is drawn already, and answered as far
+        as that can be taken back. Any thread may say so. Whether it has been begun."""
+        stream = self._stream
+        if not isinstance(stream, RemoteStream):
+            return False
+        self._drawing.expect(condition, lambda drawn: stream.expect((drawn,)) if self.frames_per_block == 1 else None)
+        return True
 
     def settle(self) -> None:
         """Writes the last answer into the context, if that is still to do."""

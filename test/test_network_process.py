@@ -12,14 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ros_fixture import wait_until
 
 from h2w_ros.condition import Condition
 from h2w_ros.conditioning import ConditionDrawer
 from h2w_ros.episodes.recording import open_recording
+from h2w_ros.generator import network_process
 from h2w_ros.generator.checkpoint import load_generator
 from h2w_ros.generator.drawn import DrawnCondition
 from h2w_ros.generator.network_process import RemoteGenerator
+from h2w_ros.generator.network_server import Call
 from h2w_ros.paths import models_dir
 from h2w_ros.session import Session
 
@@ -42,7 +45,12 @@ def remote() -> Iterator[RemoteGenerator]:
 @pytest.fixture(scope="module")
 def expected(conditions: list[Condition]) -> list[np.ndarray]:
     """What a session in this process answers, grounded in between."""
-    return answers(Session(load_generator("tiny"), table_height_m=TABLE_M), conditions)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as `remote`: sums over several threads are rounded otherwise
+    try:
+        return answers(Session(load_generator("tiny"), table_height_m=TABLE_M), conditions)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def answers(session: Session, conditions: list[Condition]) -> list[np.ndarray]:
@@ -100,6 +108,34 @@ def test_a_condition_that_was_expected_is_not_drawn_again(
     session.push(conditions[2])
 
     assert drawn == [1, 2]
+
+
+def test_an_expected_block_is_sent_once(remote: RemoteGenerator, conditions: list[Condition], monkeypatch: pytest.MonkeyPatch) -> None:
+    session, calls, send = Session(remote, table_height_m=TABLE_M), list[tuple[str, int]](), network_process.send
+    session.push(conditions[0])
+
+    def noted(connection: object, call: Call) -> None:
+        calls.append((call.method, len(call.arguments)))
+        send(connection, call)
+
+    monkeypatch.setattr(network_process, "send", noted)
+    session.expect(conditions[1])
+    session.push(conditions[1])
+    session.expect(conditions[2])
+    session.push(conditions[3])
+
+    assert calls[:2] == [("expect", 1), ("step", 0)]
+    assert sorted(calls[2:]) == [("expect", 1), ("step", 1)] or calls[2:] == [("step", 1)]  # drawn too late to be told
+
+
+def test_what_went_wrong_unheard_is_told_by_the_next_call(remote: RemoteGenerator, conditions: list[Condition]) -> None:
+    session = Session(remote, table_height_m=TABLE_M)
+    session.push(conditions[0])
+    session._stream._tell("expect", "no block")
+
+    with pytest.raises(AttributeError):
+        session.push(conditions[1])
+    assert len(session.push(conditions[1])) == 1
 
 
 def test_branches_answer_as_those_of_a_network_in_this_process(remote: RemoteGenerator, conditions: list[Condition]) -> None:

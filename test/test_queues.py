@@ -87,6 +87,22 @@ def test_by_default_as_many_conditions_wait_as_one_block_answers(ros: Ros, frame
     assert wait_until(lambda: node._worker.num_waiting == 0)
 
 
+def test_a_condition_that_was_begun_before_its_turn_keeps_it(ros: Ros) -> None:
+    session = EchoSession(delay_s=0.2)
+    session.begins_early = True
+    node = generator(ros, session, inbox_length=1)
+    moments = conditions(6)
+    node.accept(Moment(moments[0]))
+    assert wait_until(lambda: node._worker.num_waiting == 0)
+    for condition in moments[1:]:
+        node.accept(Moment(condition))
+    assert node._worker.num_waiting == 2, "the one that was begun, and the newest"
+    assert wait_until(lambda: len(session.pushed) == 3)
+    assert [condition.stamp_ns for condition in session.pushed] == [moments[index].stamp_ns for index in (0, 1, 5)]
+    assert session.expected == [moments[1]]
+    assert node._worker.dropped["inbox_full"] == 3
+
+
 def test_conditions_that_come_faster_than_they_are_answered_wait_in_a_short_inbox(ros: Ros) -> None:
     node = generator(ros, EchoSession(delay_s=0.05), inbox_length=4)
     moments = [Moment(condition) for condition in conditions(500)]

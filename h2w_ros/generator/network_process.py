@@ -6,6 +6,7 @@ himself; with the network elsewhere, the next condition is drawn on another core
 
 from __future__ import annotations
 
+import operator
 import pickle
 import secrets
 import subprocess
@@ -120,10 +121,17 @@ class _Remote:
 
     def __init__(self, generator: RemoteGenerator, connection: Connection) -> None:
         self._generator, self._connection = generator, connection
+        self._sending = threading.Lock()
+
+    def _tell(self, method: str, *arguments: Any) -> None:
+        """A call that nobody waits for. Whether it could be made, and what went wrong with it, is told by the next one that somebody waits for."""
+        with suppress(OSError), self._sending:
+            send(self._connection, Call(method, arguments, is_told=True))
 
     def _call(self, method: str, *arguments: Any) -> Reply:
         try:
-            send(self._connection, Call(method, arguments))
+            with self._sending:
+                send(self._connection, Call(method, arguments))
             reply: Reply = receive(self._connection)
         except (OSError, EOFError) as error:
             raise self._generator.end_of_process() from error
@@ -139,18 +147,26 @@ class RemoteStream(_Remote):
         super().__init__(generator, connection)
         self.num_frames = 0
         self.stages_ms: dict[str, float] = {}
+        self._expected: tuple[DrawnCondition, ...] | None = None
 
     def start(self, scene: Image, drawn: DrawnCondition) -> Image:
         """As `GeneratorStream.start`."""
         return self._noted("start", scene, drawn)
 
     def step(self, block: Sequence[DrawnCondition]) -> Any:
-        """As `GeneratorStream.step`."""
-        return self._noted("step", tuple(block))
+        """As `GeneratorStream.step`. A block that was expected is there already."""
+        expected, self._expected = self._expected, None
+        is_there = expected is not None and len(expected) == len(block) and all(map(operator.is_, expected, block))
+        return self._noted("step") if is_there else self._noted("step", tuple(block))
+
+    def expect(self, block: Sequence[DrawnCondition]) -> None:
+        """As `GeneratorStream.expect`; from any thread, and nobody waits for it."""
+        self._expected = tuple(block)
+        self._tell("expect", self._expected)
 
     def settle(self) -> None:
-        """As `GeneratorStream.settle`."""
-        self._noted("settle")
+        """As `GeneratorStream.settle`; nobody waits for it, so how long it took is not told."""
+        self._tell("settle")
 
     def ground(self, seen: Any) -> None:
         """As `GeneratorStream.ground`."""

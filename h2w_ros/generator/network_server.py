@@ -11,7 +11,10 @@ import secrets
 import signal
 import sys
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -37,10 +40,11 @@ class Order:
 
 @dataclass(frozen=True)
 class Call:
-    """A method of what the connection is for, by name, and its arguments."""
+    """A method of what the connection is for, by name, and its arguments. What `is_told` gets no reply; an error of it is the next call's."""
 
     method: str
     arguments: tuple[Any, ...] = ()
+    is_told: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +54,7 @@ class Reply:
     result: Any = None
     error: Exception | None = None
     num_frames: int = 0
-    stages_ms: tuple[tuple[str, float], ...] = ()
+    stages_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 def send(connection: Connection, message: object) -> None:
@@ -73,29 +77,90 @@ class _Server:
     def serve(self, connection: Connection) -> None:
         """Until the other end closes it."""
         try:
-            served = self._opened(receive(connection))
-            while True:
-                send(connection, self._reply(served, receive(connection)))
+            self._line(connection, receive(connection)).serve()
         except (EOFError, OSError):
             connection.close()
 
-    def _opened(self, wanted: int | str) -> GeneratorStream | StreamBranches:
+    def _line(self, connection: Connection, wanted: int | str) -> _Line:
         from h2w_ros.generator.stream import GeneratorStream
 
         if isinstance(wanted, int):
-            return GeneratorStream(self._generator, wanted)
+            return _StreamLine(connection, GeneratorStream(self._generator, wanted), self._branches)
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
-        return self._branches.pop(wanted)
+        return _Line(connection, self._branches.pop(wanted))
 
-    def _reply(self, served: GeneratorStream | StreamBranches, call: Call) -> Reply:
+
+class _Line:
+    """One connection, and what calls over it are for."""
+
+    def __init__(self, connection: Connection, served: Any) -> None:
+        self._connection, self._served = connection, served
+
+    def serve(self) -> None:
+        """Until the other end closes it."""
+        failure: Exception | None = None
+        while True:
+            call: Call = receive(self._connection)
+            if call.is_told:
+                failure = self._failure(call) or failure
+            elif failure is not None:
+                send(self._connection, Reply(error=failure))
+                failure = None
+            else:
+                self._answer(call)
+
+    def _failure(self, call: Call) -> Exception | None:
+        """What goes wrong with a call that nobody waits for."""
         try:
-            result = getattr(served, call.method)(*call.arguments)
+            self._called(call)
+        except Exception as error:  # noqa: BLE001  it is raised where the next call is made
+            return _portable(error)
+        return None
+
+    def _answer(self, call: Call) -> None:
+        self._reply(partial(self._called, call))
+
+    def _called(self, call: Call) -> Any:
+        return getattr(self._served, call.method)(*call.arguments)
+
+    def _reply(self, work: Callable[[], Any]) -> None:
+        """Sends what this returns or raises."""
+        try:
+            result = work()
+            reply = Reply(result, None, getattr(self._served, "num_frames", 0), dict(getattr(self._served, "stages_ms", {})))
         except Exception as error:  # noqa: BLE001  it is raised where the call was made
-            return Reply(error=_portable(error))
-        if call.method == "branch":
-            ticket = secrets.token_hex(8)
-            self._branches[ticket], result = result, ticket
-        return Reply(result, None, getattr(served, "num_frames", 0), tuple(getattr(served, "stages_ms", {}).items()))
+            reply = Reply(error=_portable(error))
+        send(self._connection, reply)
+
+
+class _StreamLine(_Line):
+    """A stream's connection. A step is decoded on a thread of its own, so that the block expected next can be generated meanwhile."""
+
+    def __init__(self, connection: Connection, stream: GeneratorStream, branches: dict[str, StreamBranches]) -> None:
+        super().__init__(connection, stream)
+        self._branches = branches
+        self._decoding = ThreadPoolExecutor(1, "decoding")
+
+    def _answer(self, call: Call) -> None:
+        if call.method != "step":
+            return super()._answer(call)
+        try:
+            decode = self._served.begin(*call.arguments)
+        except Exception as error:  # noqa: BLE001  it is raised where the call was made
+            send(self._connection, Reply(error=_portable(error)))
+        else:
+            self._decoding.submit(self._reply, decode)
+
+    def _called(self, call: Call) -> Any:
+        match call.method:
+            case "expect":  # with more to read already, something else may be next
+                return self._served.expect(*call.arguments, now=not self._connection.poll())
+            case "branch":
+                ticket = secrets.token_hex(8)
+                self._branches[ticket] = super()._called(call)
+                return ticket
+            case _:
+                return super()._called(call)
 
 
 def _portable(error: Exception) -> Exception:

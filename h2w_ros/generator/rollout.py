@@ -187,6 +187,17 @@ class Rollout:
         self._write_clean(self._closed, latents)
         self._remember(self._closed, latents)
 
+    def take_back(self) -> None:
+        """Forgets what was generated and not committed, as if it had never been; only where `can_take_back`."""
+        if self._open is not None and not self.can_take_back:
+            raise ValueError("this network writes what it generates into its context and can't take it back: commit it")
+        self._open = None
+
+    @property
+    def can_take_back(self) -> bool:
+        """Whether generating leaves no trace in the context: so for a silent network, which writes nothing into it."""
+        return self.transformer.is_silent
+
     def detach(self) -> None:
         """Ends the gradients' way into blocks before."""
         self._recall = None if self._recall is None else self._recall.detached()

@@ -1,14 +1,17 @@
 """The network's side of one live session: codec and rollout, driven picture by picture.
 
 `step` answers as soon as pixels exist; `settle` then writes the answer into the context, while codec and transport are
-busy elsewhere. Whoever forgets to settle pays for it in the next step, never with another result.
+busy elsewhere. Whoever forgets to settle pays for it in the next step, never with another result. Nor does it change any result whether the
+next block was `expect`ed: it is generated early where the network can take it back.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +26,16 @@ from h2w_ros.generator.drawn import DrawnCondition, dressed_hands, moved_places,
 from h2w_ros.generator.rollout import BlockConditions, Rollout
 
 Pictures = UInt8[ndarray, "T H W 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Expected:
+    """A block that will probably be the next; its latents where they were generated early, and the condition before it."""
+
+    block: tuple[DrawnCondition, ...]
+    before: DrawnCondition | None = None
+    latents: Tensor | None = None
+    stages_ms: dict[str, float] = field(default_factory=dict)
 
 
 class GeneratorStream:
@@ -41,38 +54,69 @@ class GeneratorStream:
         self._last_latents: Tensor | None = None
         self._recent: list[Image] = []  # the pictures of the last latent, and the one before them
         self._unsettled = False
+        self._expected: _Expected | None = None
 
     @torch.inference_mode()
     def start(self, scene: Image, drawn: DrawnCondition) -> Image:
         """Begins with the scene; returns it as the codec shows it."""
-        self._first_drawn, self.stages_ms = drawn, {}
-        with self._stage("encode"):
+        self._first_drawn, self.stages_ms, self._expected = drawn, {}, None
+        with _stage(self.stages_ms, "encode"):
             reference = self._codec.encoder_stream()(scene[None])
             conditions = self._conditions([drawn])
-        with self._stage("commit"):
+        with _stage(self.stages_ms, "commit"):
             self._rollout.start(reference, conditions)
         self._last_latents = reference
-        return self._show(reference)[0]
+        return self._show(reference, self.stages_ms)[0]
+
+    def step(self, block: Sequence[DrawnCondition] | None = None) -> Pictures:
+        """The pictures that answer a full block of conditions; None is the block that was expected."""
+        return self.begin(block)()
 
     @torch.inference_mode()
-    def step(self, block: Sequence[DrawnCondition]) -> Pictures:
-        """The pictures that answer a full block of conditions."""
-        self.stages_ms = {}
-        self.settle()
-        with self._stage("encode"):
-            conditions = self._conditions(block)
-        with self._stage("generate"):
-            self._last_latents = self._rollout.generate(conditions)
-        if not torch.isfinite(self._last_latents).all():
+    def begin(self, block: Sequence[DrawnCondition] | None = None) -> Callable[[], Pictures]:
+        """The first half of a step. The second half is what comes back: it decodes, and may run on another thread beside an `expect`."""
+        ahead = self._expected if block is None else _Expected(tuple(block))
+        if ahead is None:
+            raise ValueError("no block is expected: step with one")
+        if ahead.latents is None:
+            self._take_back()
+            ahead = self._generated(ahead.block)
+        latents = ahead.latents
+        assert latents is not None  # they have just been generated
+        self._expected, self._last_latents, self.stages_ms = None, latents, ahead.stages_ms
+        if not torch.isfinite(latents).all():
             raise FloatingPointError(f"block {self._rollout.num_blocks} came out with numbers that are not finite; reset the session")
         self._unsettled = True
-        return self._show(self._last_latents)
+        return partial(self._show, latents, ahead.stages_ms)
+
+    @torch.inference_mode()
+    def expect(self, block: Sequence[DrawnCondition], now: bool = True) -> None:
+        """This block will probably be the next. It is generated `now`, if network and codec can take that back."""
+        self._take_back()
+        may_begin = now and self._last_latents is not None and self._rollout.can_take_back and self.config.codec.kind == "folded"
+        self._expected = self._generated(tuple(block)) if may_begin else _Expected(tuple(block))
+
+    def _generated(self, block: tuple[DrawnCondition, ...]) -> _Expected:
+        """The next block with its latents."""
+        self.settle()
+        before, stages_ms = self._last_drawn, dict[str, float]()
+        with _stage(stages_ms, "encode"):
+            conditions = self._conditions(block)
+        with _stage(stages_ms, "generate"):
+            return _Expected(block, before, self._rollout.generate(conditions), stages_ms)
+
+    def _take_back(self) -> None:
+        """Forgets the expected block."""
+        ahead, self._expected = self._expected, None
+        if ahead is not None and ahead.latents is not None:
+            self._rollout.take_back()
+            self._last_drawn = ahead.before
 
     @torch.inference_mode()
     def settle(self) -> None:
         """Writes the last answer into the context, if that is still to do."""
         if self._unsettled:
-            with self._stage("commit"):
+            with _stage(self.stages_ms, "commit"):
                 self._rollout.commit()
             self._unsettled = False
 
@@ -81,6 +125,7 @@ class GeneratorStream:
         """Candidates that go on from here, each once a seed, in one batch; this stream answers as if they had never been."""
         if self._first_drawn is None or self._last_drawn is None:
             raise ValueError("nothing to branch from: the stream has no reference yet")
+        self._take_back()
         self.settle()
         num_streams = num_candidates * len(seeds)
         codec = BranchedCodec(self._encode_hands.branch(num_candidates), self._encode_static.branch(num_candidates), self._decode.branch(num_streams))
@@ -92,9 +137,10 @@ class GeneratorStream:
         """What was really seen takes the place of the last latent in the context: as many pictures as that latent holds."""
         if self._last_latents is None:
             raise ValueError("nothing to ground: the stream has no reference yet")
-        with self._stage("encode"):
+        self._take_back()
+        with _stage(self.stages_ms, "encode"):
             latents = torch.cat([self._last_latents[:, :, :-1], self._encode_seen(seen)], dim=2)
-        with self._stage("commit"):
+        with _stage(self.stages_ms, "commit"):
             self._rollout.commit(latents) if self._unsettled else self._rollout.replace(latents)
         self._unsettled = False
         self._last_latents, self._recent = latents, [*self._recent[: -len(seen)], *seen]
@@ -118,15 +164,18 @@ class GeneratorStream:
         dressed = None if coloured is None else self._encode_hands(np.stack(coloured))  # such networks' codecs keep nothing in mind
         return BlockConditions(control, rays, static, places, dressed)
 
-    def _show(self, latents: Tensor) -> Pictures:
-        with self._stage("decode"):
+    @torch.inference_mode()
+    def _show(self, latents: Tensor, stages_ms: dict[str, float]) -> Pictures:
+        with _stage(stages_ms, "decode"):
             pictures = self._decode(latents)
         self._recent = [*self._recent, *pictures][-1 - self.config.codec.temporal_stride :]
         self.num_frames += len(pictures)
         return pictures
 
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.stages_ms[name] = self.stages_ms.get(name, 0.0) + 1e3 * (time.perf_counter() - began)
+
+@contextmanager
+def _stage(stages_ms: dict[str, float], name: str) -> Iterator[None]:
+    """Adds the time that this takes."""
+    began = time.perf_counter()
+    yield
+    stages_ms[name] = stages_ms.get(name, 0.0) + 1e3 * (time.perf_counter() - began)

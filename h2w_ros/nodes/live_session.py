@@ -66,8 +66,8 @@ class StreamingSession(Protocol):
     def push(self, condition: Condition) -> Sequence[PredictedFrame]:
         """Takes a condition; gives the frames that are ready."""
 
-    def expect(self, condition: Condition) -> None:
-        """Says what will probably be pushed next; from any thread."""
+    def expect(self, condition: Condition) -> bool:
+        """Says what will probably be pushed next, from any thread; whether it has been begun."""
 
     def settle(self) -> None:
         """Does what the next answer needs and the last one did not."""

@@ -79,8 +79,9 @@ class EchoSession:
         self._seen = self._seen if condition.image is None else condition.image
         return [EchoFrame(self._index, condition.stamp_ns, self._seen)]
 
-    def expect(self, condition: Condition) -> None:
+    def expect(self, condition: Condition) -> bool:  # noqa: ARG002  what every session is told
         """Nothing to do."""
+        return False
 
     def settle(self) -> None:
         """Nothing to do."""

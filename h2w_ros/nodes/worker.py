@@ -50,6 +50,7 @@ class InferenceWorker:
         self._session, self._config, self._on_answers = session, config, on_answers
         self._live = LiveSession(session, config, self._take_answers, keep)
         self._inbox: deque[Moment] = deque()
+        self._begun: Moment | None = None  # the session works on it before its turn
         self._wish: Start | None = None
         self._tasks: deque[Callable[[], None]] = deque()
         self._is_busy = False
@@ -129,16 +130,17 @@ class InferenceWorker:
         self._live.ground_soon()
 
     def put(self, moment: Moment) -> None:
-        """Hands a condition over; when the inbox is full the oldest one is dropped and counted."""
+        """Hands a condition over; when the inbox is full the oldest one that has not been begun is dropped and counted."""
         with self._changed:
-            if len(self._inbox) >= (self._config.inbox_length or self._session.frames_per_block):
-                self._inbox.popleft()
+            num_begun = int(bool(self._inbox) and self._inbox[0] is self._begun)
+            if len(self._inbox) - num_begun >= (self._config.inbox_length or self._session.frames_per_block):
+                del self._inbox[num_begun]
                 self._dropped["inbox_full"] += 1
             self._inbox.append(moment)
             is_next = self._is_busy and len(self._inbox) == 1
             self._changed.notify_all()
-        if is_next:
-            self._session.expect(moment.condition)
+        if is_next and self._session.expect(moment.condition):
+            self._begun = moment
 
     def restart(self, image: Image | None, seed: int) -> str:
         """Begins a new session before the next condition; what waits is dropped. Returns the new session's id."""

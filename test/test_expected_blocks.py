@@ -82,6 +82,18 @@ def test_the_expected_block_needs_no_second_telling(generator: Generator, drawn:
         streams[0].step()
 
 
+def test_a_block_stays_expected_while_its_stream_is_grounded_and_branched(generator: Generator, drawn: list[DrawnCondition]) -> None:
+    streams = [started(generator, drawn) for _ in range(2)]
+    streams[0].expect([drawn[2]])
+    for stream in streams:
+        stream.step([drawn[1]])
+    streams[0].expect([drawn[2]])
+    for stream in streams:
+        stream.ground(scene()[None, ::-1])
+        stream.branch(1, (0,))
+    np.testing.assert_array_equal(streams[0].step(), streams[1].step([drawn[2]]))
+
+
 def test_only_what_can_be_taken_back_is_generated_early(drawn: list[DrawnCondition], monkeypatch: pytest.MonkeyPatch) -> None:
     for make, num_early in ((silent, 1), (small_tiny, 0)):
         stream, generated = started(make(), drawn), list[int]()

@@ -106,11 +106,11 @@ class GeneratorStream:
             return _Expected(block, before, self._rollout.generate(conditions), stages_ms)
 
     def _take_back(self) -> None:
-        """Forgets the expected block."""
-        ahead, self._expected = self._expected, None
+        """What was generated early is forgotten. The block is still expected."""
+        ahead = self._expected
         if ahead is not None and ahead.latents is not None:
             self._rollout.take_back()
-            self._last_drawn = ahead.before
+            self._last_drawn, self._expected = ahead.before, _Expected(ahead.block)
 
     @torch.inference_mode()
     def settle(self) -> None:

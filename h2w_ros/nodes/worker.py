@@ -33,7 +33,11 @@ class WorkerConfig(SessionConfig):
     """How the inference thread treats its inbox."""
 
     inbox_length: int = setting(
-        0, "conditions that may wait, the oldest leave first; 0: as many as one block answers, so that no answer is late", 0, 256, live=True
+        0,
+        "conditions that may wait beside one that was begun early, the oldest leave first; 0: as many as one block answers, so that no answer is late",
+        0,
+        256,
+        live=True,
     )
 
 

@@ -34,7 +34,7 @@ class WorkerConfig(SessionConfig):
 
     inbox_length: int = setting(
         0,
-        "conditions that may wait beside one that was begun early, the oldest leave first; 0: as many as one block answers, so that no answer is late",
+        "conditions that may wait beside one that was begun early, the oldest leave first; 0: as many as one block answers",
         0,
         256,
         live=True,

@@ -12,6 +12,7 @@ from h2w_ros.commands.generate import table_height_m
 
 if TYPE_CHECKING:
     from h2w_ros.condition import Condition
+    from h2w_ros.episodes.recording import Recording
     from h2w_ros.generator.checkpoint import Generator
 
 EPILOG = """\
@@ -24,6 +25,7 @@ handed to the middleware by the generator in the same process, and from its send
 the percent of a core that each node takes as a process that hears nothing.
 With --candidates: one block of N futures, as one batch and one after the other; with_past counts the past that they share, which the batch
 computes once and the others each for themselves.
+With --live: the share of conditions that a live session answers, and its latencies, alone and while the same node predicts N futures of 3 s.
 With --fit: the fitting of hands to noisy joints alone, beside SciPy on the same problems, in ms of one core; errors are mean distances of
 21 points from the truth.
 With --webcam: hands of a video that is sent to the node hand_tracker picture by picture at 30 a second, from a picture's sending to its answer.
@@ -46,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-nodes", action="store_true", help="leave the ROS nodes out: no input_to_pixel_ms")
     parser.add_argument("--ros", action="store_true", help="measure only what ROS costs, and nodes that have nothing to do")
     parser.add_argument("--candidates", type=int, metavar="N", help="measure only N futures of a session, as one batch against one after the other")
+    parser.add_argument("--live", type=int, metavar="N", help="measure only a live session beside a prediction of N futures, through the nodes")
     parser.add_argument("--fit", action="store_true", help="measure only the fitting of hands to a tracker's joints")
     parser.add_argument("--clips", type=int, metavar="N", help="measure only random access to N clips of episodes")
     parser.add_argument("--webcam", type=Path, metavar="VIDEO", help="measure only hand_tracker, on this video in a webcam's place")
@@ -77,6 +80,8 @@ def report_of(args: argparse.Namespace) -> dict[str, object]:
         return annotation_report(args.annotation)
     if args.ros:
         return ros_report(args.model)
+    if args.live is not None:
+        return live_report(args)
     return streaming_report(args) if args.candidates is None else branches_report(args)
 
 
@@ -147,6 +152,16 @@ def ros_report(model: str) -> dict[str, object]:
     return {"hardware": describe(), **measure_overhead(), "idle_percent_of_a_core": measure_idle(model)}
 
 
+def live_report(args: argparse.Namespace) -> dict[str, object]:
+    """A live session alone, and beside a prediction."""
+    from h2w_ros.hardware import describe
+    from h2w_ros.nodes.live_speed import LivePlan, measure_live
+
+    source = recorded(args)
+    report = measure_live(args.model, list(source.conditions()), source.rate_hz, LivePlan(args.live), table_height_m(None, source))
+    return {"model": args.model, "hardware": describe()} | report
+
+
 def branches_report(args: argparse.Namespace) -> dict[str, object]:
     """Futures as one batch, and one after the other."""
     from tqdm import tqdm
@@ -180,17 +195,28 @@ def opened(args: argparse.Namespace) -> tuple[Generator, list[Condition], float 
     """The generator, what it is fed, the table's height in it where that is known, and where it comes from."""
     import torch
 
-    from h2w_ros.episodes.recording import open_recording
     from h2w_ros.generator.checkpoint import load_generator
-    from h2w_ros.paths import models_dir
 
     if args.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda needs a GPU that PyTorch can use, and there is none here; leave it out to measure the CPU")
     if args.threads:
         torch.set_num_threads(args.threads)
-    recording = args.recording or models_dir() / "demo" / "tabletop.mcap"
-    source = open_recording(recording)
-    return load_generator(args.model, device=args.device), list(source.conditions()), table_height_m(None, source), recording
+    source = recorded(args)
+    return load_generator(args.model, device=args.device), list(source.conditions()), table_height_m(None, source), recording_path(args)
+
+
+def recording_path(args: argparse.Namespace) -> Path:
+    """What is streamed: the shipped demo, unless told."""
+    from h2w_ros.paths import models_dir
+
+    return args.recording or models_dir() / "demo" / "tabletop.mcap"
+
+
+def recorded(args: argparse.Namespace) -> Recording:
+    """What is streamed, opened."""
+    from h2w_ros.episodes.recording import open_recording
+
+    return open_recording(recording_path(args))
 
 
 def reason_against_nodes(unwanted: bool) -> str | None:

@@ -24,8 +24,10 @@ from h2w_ros.condition import Image
 
 SIZE_TAG = "h2w_size="
 
-# FFmpeg's default conversion to RGB darkens pictures by one level; these flags make it unbiased at the same speed.
-_TO_RGB = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
+# FFmpeg's default conversion to RGB darkens pictures by one level; these flags make it unbiased at the same speed. PyAV 17, the last for
+# Python 3.10, has no names for them.
+SWS_FULL_CHR_H_INT, SWS_ACCURATE_RND = 0x2000, 0x40000
+_TO_RGB = int(Interpolation.BILINEAR) | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND
 
 
 @dataclass(frozen=True)

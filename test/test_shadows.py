@@ -15,6 +15,7 @@ from h2w_ros.things.handling import load_handling
 from h2w_ros.things.lifting import load_lifter
 from h2w_ros.things.shadows import Casters, Light, edges, hand_solids, seen_light, shadow_of
 from h2w_ros.things.table_scene import TableScene
+from h2w_ros.world.materials import CAN_CHOOSE_SHADOWS
 
 CAMERA = Camera(128, 128, 110.0, 140.0, 63.0, 66.0)
 HERE = look_at(np.array([0.0, -0.35, 0.4]), np.array([0.0, 0.05, 0.0]), np.array([0.0, 0.0, 1.0]))
@@ -139,6 +140,7 @@ def test_shadows_are_taken_off_a_picture_and_laid_anew_where_the_hand_is_by_now(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not CAN_CHOOSE_SHADOWS, reason="the simulated world has no shadows with MuJoCo before 4")
 def test_first_pictures_of_the_simulated_world_tell_where_their_light_comes_from() -> None:
     pytest.importorskip("mujoco")
     from h2w_ros.world.physics import World

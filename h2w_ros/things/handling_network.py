@@ -106,12 +106,14 @@ class HandlingNetwork(nn.Module):
         """How links open, seen from the frame of the hand that takes them, in the world; a body that is not known is nan."""
         middle = link.mean(1) * link.new_tensor((1.0, 1.0, 0.0))
         cloud = torch.cat([link, body], dim=1)
-        ours = ((cloud - middle[:, None]) @ R.mT / PLACE_M).nan_to_num(0.0)
+        ours = ((cloud - middle[:, None]) @ R.swapaxes(-1, -2) / PLACE_M).nan_to_num(0.0)
         which = torch.cat([torch.ones_like(link[..., :1]), torch.zeros_like(body[..., :1])], dim=1)
         known = cloud.isfinite().all(-1, keepdim=True)
         points = self.hinge_points(torch.cat([ours, ours * ours, which], dim=-1)).masked_fill(~known, -10.0)
         n = link.shape[1]
-        told = torch.cat([points[:, :n].amax(1), points[:, n:].amax(1), ((joints - middle[:, None]) @ R.mT / PLACE_M).flatten(1)], dim=-1)
+        told = torch.cat(
+            [points[:, :n].amax(1), points[:, n:].amax(1), ((joints - middle[:, None]) @ R.swapaxes(-1, -2) / PLACE_M).flatten(1)], dim=-1
+        )
         answer = self.hinge(told)
         axis = (F.normalize(F.pad(answer[:, 1:3], (0, 1)), dim=-1, eps=1e-6)[:, None] @ R)[:, 0]
         anchor = (answer[:, None, 3:] * PLACE_M @ R)[:, 0] + middle
@@ -136,11 +138,11 @@ def seen(moment: Moment) -> tuple[Array, Frames]:
     middle = moment.points.mean(1)
     R = _axes(joints, here)
     ground = xp.stack([middle[:, 0], middle[:, 1], 0 * middle[:, 2]], axis=-1)[:, None, None]
-    points = (moment.points[:, None] - ground) @ R.mT  # (P, 2, n, 3)
-    ours = (joints - ground) @ R.mT  # (P, 2, 21, 3)
+    points = (moment.points[:, None] - ground) @ R.swapaxes(-1, -2)  # (P, 2, n, 3)
+    ours = (joints - ground) @ R.swapaxes(-1, -2)  # (P, 2, 21, 3)
     nearest = _nearest(ours, points) - ours
     distance = xp.sqrt((nearest * nearest).sum(-1))
-    steps = (joints - before) @ R.mT / STEP_M
+    steps = (joints - before) @ R.swapaxes(-1, -2) / STEP_M
     places = [xp.clip(ours / PLACE_M, -3, 3), xp.clip(steps, -6, 6), xp.clip(nearest, -FAR_M, FAR_M) / PLACE_M]
     flags = xp.stack([moment.is_link[:, None] + 0 * moment.held, moment.held, moment.held[:, [1, 0]]], axis=-1)
     bounds = [xp.amin(points, 2) / PLACE_M, xp.amax(points, 2) / PLACE_M]
@@ -186,7 +188,7 @@ def _axes(joints: Array, here: Array) -> Array:
 def _nearest(joints: Array, points: Array) -> Array:
     """Of points (P, 2, n, 3) the nearest to each joint (P, 2, j, 3)."""
     xp = array_namespace(points)
-    apart = (points * points).sum(-1)[..., None, :] - 2 * joints @ points.mT  # less each joint's own square
+    apart = (points * points).sum(-1)[..., None, :] - 2 * joints @ points.swapaxes(-1, -2)  # less each joint's own square
     return points[xp.arange(len(points))[:, None, None], xp.arange(2)[:, None], apart.argmin(-1)]
 
 
@@ -200,7 +202,7 @@ def to_frames(R: Array, twist_world: Array) -> Array:
 
 def to_world(frames: Frames, twist: Array) -> Array:
     """Motions (P, 2, 6) that pairs told in the network's units, in the world [m, rad]."""
-    back = frames.R.mT
+    back = frames.R.swapaxes(-1, -2)
     step = (back @ twist[..., :3, None])[..., 0] * STEP_M
     turn = (back @ _handed(twist[..., 3:])[..., None])[..., 0] * STEP_RAD
     return array_namespace(twist).concatenate([step, turn], axis=-1)

@@ -17,6 +17,7 @@ from h2w_ros.geometry import Transform, rotation_from_axis_angle, transform
 from h2w_ros.hands.model import HandModel
 from h2w_ros.hands.skinning import hand_joints_and_tips_world, hand_vertices_world
 from h2w_ros.world.appearance import Colour
+from h2w_ros.world.materials import keep_from_shadowing
 
 NUM_JOINTS = 16
 HAND_PARTS = (*map(str, range(NUM_JOINTS)), "forearm")
@@ -206,7 +207,8 @@ def _add_forearm(scene: mujoco.MjSpec, side: Side, tone: Colour, sleeve: Colour 
         mesh = scene.add_mesh(name=f"{side}_{part}", inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
         mesh.uservert, mesh.userface = vertices.ravel().tolist(), faces.ravel().tolist()
         geom = body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh.name, rgba=[*colour, 1], group=1, contype=0, conaffinity=0, mass=0)
-        geom.castshadow = part == "shadow"  # a thinner tube inside casts it, so that the skin has no specks where light grazes it
+        if part != "shadow":  # a thinner tube inside casts it, so that the skin has no specks where light grazes it
+            keep_from_shadowing(geom)
 
 
 def _tube(start: float, end: float, thickness: float, num_sides: int = 16, num_rings: int = 10) -> tuple[Float[ndarray, "v 3"], Int[ndarray, "f 3"]]:

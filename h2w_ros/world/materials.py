@@ -16,3 +16,13 @@ def add_texture(scene: mujoco.MjSpec, name: str, pixels: Texture, cube: bool, re
     material = scene.add_material(name=name, specular=0.2, shininess=0.4, texrepeat=repeat)
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
     return name
+
+
+CAN_CHOOSE_SHADOWS = hasattr(mujoco.MjsGeom, "castshadow")
+"""Since MuJoCo 4, which is for Python 3.11 and newer. Before it, whatever is lit from the side would be striped by its own shadow."""
+
+
+def keep_from_shadowing(geom: mujoco.MjsGeom) -> None:
+    """Lets it cast no shadow; where nobody can choose, nothing casts any."""
+    if CAN_CHOOSE_SHADOWS:
+        geom.castshadow = False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import mujoco
 import numpy as np
@@ -12,9 +14,11 @@ from numpy import ndarray
 
 from h2w_ros.world.appearance import Colour, Texture, random_colour, table_texture
 from h2w_ros.world.hand_bodies import HandShape, add_hand
-from h2w_ros.world.materials import add_texture
+from h2w_ros.world.materials import CAN_CHOOSE_SHADOWS, add_texture, keep_from_shadowing
 from h2w_ros.world.object_bodies import OBJECT_COLLISION_BIT, add_object
 from h2w_ros.world.objects import TableObject
+
+log = logging.getLogger(__name__)
 
 DressedHand = tuple[HandShape, Colour, Colour | None]
 """A hand, its skin tone, and the colour of its sleeve if it has one."""
@@ -66,12 +70,20 @@ def build_scene(look: Look, objects: Sequence[TableObject], hands: Sequence[Dres
     scene.compiler.degree = False
     _set_options(scene, look, shadow_map_px)
     _add_room(scene, look)
-    _add_lights(scene, look, casts_shadows=shadow_map_px > 0)
+    if shadow_map_px > 0 and not CAN_CHOOSE_SHADOWS:
+        _warn_of_no_shadows()
+    _add_lights(scene, look, casts_shadows=shadow_map_px > 0 and CAN_CHOOSE_SHADOWS)
     for thing in objects:
         add_object(scene, thing)
     for shape, tone, sleeve in hands:
         add_hand(scene, shape, tone, sleeve)
     return scene.compile()
+
+
+@cache
+def _warn_of_no_shadows() -> None:
+    """Once a process."""
+    log.warning("the simulated world has no shadows here: they take MuJoCo 4 (Python 3.11 or newer), and this is %s", mujoco.__version__)
 
 
 def _sample_clutter(rng: np.random.Generator) -> tuple[Float[ndarray, "3"], float, float, Colour]:
@@ -107,7 +119,8 @@ def _add_room(scene: mujoco.MjSpec, look: Look) -> None:
     wall = world.add_geom(
         type=mujoco.mjtGeom.mjGEOM_BOX, size=[4, 0.02, 2], pos=[0, look.wall_y_m, 1], rgba=[*look.wall, 1], contype=0, conaffinity=0
     )
-    table.castshadow = floor.castshadow = wall.castshadow = False  # they would only shadow themselves, in stripes
+    for surface in (table, floor, wall):  # they would only shadow themselves, in stripes
+        keep_from_shadowing(surface)
     for half, x, yaw, colour in look.clutter:
         position = [x, centre_y + half_y - half[1] - 0.03, half[2]]
         world.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=half, pos=position, quat=[np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)], rgba=[*colour, 1])

@@ -92,7 +92,7 @@ def test_a_manifest_that_holds_anything_is_read_or_refused_by_name(episode: Path
     file = episode / "episode.json"
     whole, outcomes = json.loads(file.read_text()), Counter()
 
-    @many(800)
+    @many(500)
     @given(key=st.sampled_from(sorted(whole)), value=json_values)
     def read(key: str, value: Any) -> None:
         file.write_text(json.dumps({**whole, key: value}))
@@ -119,7 +119,7 @@ def test_a_damaged_bag_is_read_or_refused_by_name(tmp_path: Path) -> None:
         path.write_bytes(damaged(whole, damages))
         outcomes[outcome(path, lambda: list(Bag(path).conditions()))] += 1
 
-    @many(2000)
+    @many(1200)
     @given(damages=damages)
     def look(damages: list[Damage]) -> None:
         try:

@@ -150,7 +150,7 @@ def test_a_conditioner_takes_or_drops_any_message_and_gives_out_only_what_makes_
     bases, numbers = base_messages(), itertools.count(1)
     names = [*(name for name in bases if name not in ("image", "compressed image")), "image", "compressed image"]
 
-    @many(2000)
+    @many(1200)
     @given(chosen=st.sampled_from(names), changes=change_lists, is_good=st.sampled_from((True, *15 * (False,))))
     def feed(chosen: str, changes: list[Change], is_good: bool) -> None:
         stamp_ns = START_NS + next(numbers) * PERIOD_NS
@@ -187,12 +187,12 @@ def test_a_generator_takes_or_drops_any_condition_and_any_wish(ros: Ros, silence
     base, numbers = condition_to_msg(Moment(conditions(1)[0])), itertools.count(1)
     wish = ResetSession.Request(seed=1, image=image_to_msg(picture(1), 0, ""))
 
-    @many(3000)
+    @many(1500)
     @given(changes=change_lists)
     def feed(changes: list[Change]) -> None:
         node._on_condition(changed(base, changes, START_NS + next(numbers) * PERIOD_NS))
 
-    @many(500)
+    @many(300)
     @given(changes=change_lists)
     def ask(changes: list[Change]) -> None:
         answer = node._on_reset(changed(wish, changes, 0), ResetSession.Response())

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from itertools import pairwise
 
 import cv2
@@ -260,6 +262,13 @@ def test_an_unknown_gl_platform_is_named(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "glfw")
     with pytest.raises(ValueError, match="MUJOCO_GL must be"):
         _gl_context.__wrapped__()
+
+
+def test_what_brings_its_own_llvm_is_loaded_before_software_gl(gl, tmp_path) -> None:
+    (tmp_path / "triton.py").write_text("import sys; print('loaded', any('EGL' in name or 'osmesa' in name for name in sys.modules))")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from h2w_ros.world.render import _gl_context; _gl_context(); print('drawn')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["loaded False", "drawn"]
 
 
 def test_a_seed_sees_the_same_at_any_size() -> None:

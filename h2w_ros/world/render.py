@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
+from importlib.util import find_spec
 from types import TracebackType
 
 import cv2
@@ -30,12 +32,21 @@ def _gl_context() -> object:
     platform = os.environ.get("MUJOCO_GL") or "egl"
     if platform not in ("egl", "osmesa"):
         raise ValueError(f"MUJOCO_GL must be 'egl' or 'osmesa' (nothing else draws without a display), got {platform!r}")
+    _load_triton()
     try:
         context = importlib.import_module(f"mujoco.{platform}").GLContext(1, 1)  # pictures go to a framebuffer of their own
         context.make_current()
     except (ImportError, RuntimeError, AttributeError, OSError) as error:
         raise OSError(f"{GL_REMEDY} [{error}]") from error
     return context
+
+
+def _load_triton() -> None:
+    """PyTorch for GPUs brings Triton, which anything may import later. Its LLVM must be there before software GL's: the other way round, the
+    process ends in a segmentation fault."""
+    if find_spec("triton") is not None:
+        with suppress(ImportError):
+            importlib.import_module("triton")
 
 
 class SceneRenderer:

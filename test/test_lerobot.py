@@ -179,3 +179,19 @@ def test_datasets_are_imported_as_episodes_again(tmp_path: Path) -> None:
         back = Episode(tmp_path / "out" / outcome.name)
         assert [numbers(condition) for condition in back.conditions()] == [numbers(condition) for condition in episode.conditions()]
         assert back.description == episode.description
+
+
+def test_the_lerobot_package_opens_samples_and_batches_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    lerobot = pytest.importorskip("lerobot.datasets.lerobot_dataset", reason="the lerobot package is not installed")
+    from torch.utils.data import DataLoader
+
+    dataset(tmp_path)
+    whole = lerobot.LeRobotDataset("local/dataset", root=tmp_path)
+    video = whole.meta.video_keys[0]
+    _, height_px, width_px = whole[0][video].shape
+    around = lerobot.LeRobotDataset("local/dataset", root=tmp_path, episodes=[0], delta_timestamps={video: [-1 / whole.fps, 0.0, 1 / whole.fps]})
+
+    assert len(whole) == whole.meta.total_frames
+    assert around[1][video].shape == (3, 3, height_px, width_px)
+    assert next(iter(DataLoader(whole, batch_size=2)))["action"].shape == (2, *whole[0]["action"].shape)

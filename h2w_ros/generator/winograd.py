@@ -20,7 +20,7 @@ SEEN = TILE + 2
 FEWEST_CHANNELS = 48
 """With fewer going in or out, the direct convolution is as fast."""
 
-# Rows as in section 4.1 of the paper's longer form: data, filters and outputs are transformed by these from both sides.
+# The paper's B^T, G and A^T (section 4.3): data, filters and products are transformed by them from both sides.
 _DATA = torch.tensor(
     [
         [4.0, 0.0, -5.0, 0.0, 1.0, 0.0],

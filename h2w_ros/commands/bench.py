@@ -19,6 +19,7 @@ EPILOG = """\
 fps and realtime_factor: what this machine sustains without nodes. block_ms: from a block's last condition until the context is ready
 for the next one; pixel_ms: until its pictures exist. input_to_pixel_ms: through the nodes, at the model's own rate, from the sending of the
 last input that a frame needs to the arrival of its picture in another process; nodes_realtime_factor is 1 when no frame was missed there.
+cached_speedup is of the transformer, computed even where a model's adds nothing and is left out when it runs.
 Numbers of the nodes are null when the nodes were left out, and `nodes` says why.
 With --ros: what ROS costs around a session that answers at once, pictures of 480x672: from a picture's message in the conditioner to its answer
 handed to the middleware by the generator in the same process, and from its sending in one process to the arrival of its answer from another; then

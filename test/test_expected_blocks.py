@@ -141,3 +141,20 @@ def test_numbers_that_are_not_finite_are_told_when_the_block_is_due(drawn: list[
     stream.expect([replace(drawn[1])])
     with pytest.raises(FloatingPointError, match="block 1 came out"):
         stream.step()
+
+
+def test_what_fails_before_its_turn_leaves_no_trace(drawn: list[DrawnCondition], monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, plain = started(silent(), drawn), started(silent(), drawn)
+
+    def fails(conditions: BlockConditions) -> torch.Tensor:
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stream._rollout, "generate", fails)
+        stream.expect([drawn[5]])
+    np.testing.assert_array_equal(stream.step([drawn[1]]), plain.step([drawn[1]]))
+    with monkeypatch.context() as patch:
+        patch.setattr(stream._rollout, "generate", fails)
+        stream.expect([drawn[2]])
+        with pytest.raises(RuntimeError, match="out of memory"):
+            stream.step()

@@ -131,7 +131,7 @@ def test_an_expected_block_is_sent_once(remote: RemoteGenerator, conditions: lis
 def test_what_went_wrong_unheard_is_told_by_the_next_call(remote: RemoteGenerator, conditions: list[Condition]) -> None:
     session = Session(remote, table_height_m=TABLE_M)
     session.push(conditions[0])
-    session._stream._tell("expect", "no block")
+    session._stream._tell(lambda: Call("dance", is_told=True))
 
     with pytest.raises(AttributeError):
         session.push(conditions[1])

@@ -158,6 +158,8 @@ def live_report(args: argparse.Namespace) -> dict[str, object]:
     from h2w_ros.hardware import describe
     from h2w_ros.nodes.live_speed import LivePlan, measure_live
 
+    if args.device != "cpu" or args.threads:
+        raise ValueError("--live measures the node as it is started by default; leave out --device and --threads")
     source = recorded(args)
     report = measure_live(args.model, list(source.conditions()), source.rate_hz, LivePlan(args.live), table_height_m(None, source))
     return {"model": args.model, "hardware": describe()} | report

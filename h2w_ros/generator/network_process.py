@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
@@ -123,15 +123,16 @@ class _Remote:
         self._generator, self._connection = generator, connection
         self._sending = threading.Lock()
 
-    def _tell(self, method: str, *arguments: Any) -> None:
+    def _tell(self, make: Callable[[], Call]) -> None:
         """A call that nobody waits for. Whether it could be made, and what went wrong with it, is told by the next one that somebody waits for."""
         with suppress(OSError), self._sending:
-            send(self._connection, Call(method, arguments, is_told=True))
+            send(self._connection, make())
 
-    def _call(self, method: str, *arguments: Any) -> Reply:
+    def _call(self, make: Callable[[], Call]) -> Reply:
+        """The reply. Calls are made where they are sent, so that what they say is in the order in which they arrive."""
         try:
             with self._sending:
-                send(self._connection, Call(method, arguments))
+                send(self._connection, make())
             reply: Reply = receive(self._connection)
         except (OSError, EOFError) as error:
             raise self._generator.end_of_process() from error
@@ -151,34 +152,47 @@ class RemoteStream(_Remote):
 
     def start(self, scene: Image, drawn: DrawnCondition) -> Image:
         """As `GeneratorStream.start`."""
-        return self._noted("start", scene, drawn)
+
+        def call() -> Call:
+            self._expected = None
+            return Call("start", (scene, drawn))
+
+        return self._noted(call)
 
     def step(self, block: Sequence[DrawnCondition]) -> Any:
         """As `GeneratorStream.step`. A block that was expected is there already."""
-        expected, self._expected = self._expected, None
-        is_there = expected is not None and len(expected) == len(block) and all(map(operator.is_, expected, block))
-        return self._noted("step") if is_there else self._noted("step", tuple(block))
+
+        def call() -> Call:
+            expected, self._expected = self._expected, None
+            is_there = expected is not None and len(expected) == len(block) and all(map(operator.is_, expected, block))
+            return Call("step", () if is_there else (tuple(block),))
+
+        return self._noted(call)
 
     def expect(self, block: Sequence[DrawnCondition]) -> None:
         """As `GeneratorStream.expect`; from any thread, and nobody waits for it."""
-        self._expected = tuple(block)
-        self._tell("expect", self._expected)
+
+        def call() -> Call:
+            self._expected = tuple(block)
+            return Call("expect", (self._expected,), is_told=True)
+
+        self._tell(call)
 
     def settle(self) -> None:
         """As `GeneratorStream.settle`; nobody waits for it, so how long it took is not told."""
-        self._tell("settle")
+        self._tell(lambda: Call("settle", is_told=True))
 
     def ground(self, seen: Any) -> None:
         """As `GeneratorStream.ground`."""
-        self._noted("ground", seen)
+        self._noted(lambda: Call("ground", (seen,)))
 
     def branch(self, num_candidates: int, seeds: Sequence[int]) -> RemoteBranches:
         """As `GeneratorStream.branch`; the branches have a thread of their own there."""
-        ticket = self._noted("branch", num_candidates, tuple(seeds))
+        ticket = self._noted(lambda: Call("branch", (num_candidates, tuple(seeds))))
         return RemoteBranches(self._generator, self._generator.connect(ticket))
 
-    def _noted(self, method: str, *arguments: Any) -> Any:
-        reply = self._call(method, *arguments)
+    def _noted(self, make: Callable[[], Call]) -> Any:
+        reply = self._call(make)
         self.num_frames, self.stages_ms = reply.num_frames, dict(reply.stages_ms)
         return reply.result
 
@@ -188,4 +202,4 @@ class RemoteBranches(_Remote):
 
     def step(self, blocks: Sequence[Sequence[DrawnCondition]]) -> Any:
         """As `StreamBranches.step`."""
-        return self._call("step", tuple(map(tuple, blocks))).result
+        return self._call(lambda: Call("step", (tuple(map(tuple, blocks)),))).result

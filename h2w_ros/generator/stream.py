@@ -7,6 +7,7 @@ next block was `expect`ed: it is generated early where the network can take it b
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from h2w_ros.generator.branches import BranchedCodec, StreamBranches
 from h2w_ros.generator.checkpoint import Generator
 from h2w_ros.generator.drawn import DrawnCondition, dressed_hands, moved_places, packed_rays, static_scenes
 from h2w_ros.generator.rollout import BlockConditions, Rollout
+
+log = logging.getLogger(__name__)
 
 Pictures = UInt8[ndarray, "T H W 3"]
 
@@ -93,8 +96,16 @@ class GeneratorStream:
     def expect(self, block: Sequence[DrawnCondition], now: bool = True) -> None:
         """This block will probably be the next. It is generated `now`, if network and codec can take that back."""
         self._take_back()
-        may_begin = now and self._last_latents is not None and self._rollout.can_take_back and self.config.codec.kind == "folded"
-        self._expected = self._generated(tuple(block)) if may_begin else _Expected(tuple(block))
+        self._expected = _Expected(tuple(block))
+        if now and self._last_latents is not None and self._rollout.can_take_back and self.config.codec.kind == "folded":
+            self.settle()
+            before = self._last_drawn
+            try:
+                self._expected = self._generated(tuple(block))
+            except Exception:  # it belongs to the step of this block, where it comes again if that is ever made
+                log.exception("a block could not be generated before its turn")
+                self._rollout.take_back()
+                self._last_drawn = before
 
     def _generated(self, block: tuple[DrawnCondition, ...]) -> _Expected:
         """The next block with its latents."""

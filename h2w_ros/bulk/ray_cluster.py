@@ -57,11 +57,17 @@ class RayWorker:
         self._ray.kill(self._actor)
 
 
+TOKEN_REMEDY = "If it asks for a token, as clusters of newer `ray start` do, set RAY_AUTH_MODE=token here and have its ~/.ray/auth_token"
+
+
 def on_ray(make_work: MakeWork, jobs: Iterable[Job], out: Path, address: str, num_workers: int | None) -> Iterator[Outcome]:
     """Does the jobs on the Ray cluster at this address ('local' starts one here), on so many of its cores, all by default."""
     ray = _ray()
     here = {"num_cpus": num_workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES} if address == LOCAL else {}
-    ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False, **here)
+    try:
+        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False, **here)
+    except ConnectionError as error:
+        raise ConnectionError(f"{error}. {TOKEN_REMEDY}") from error
 
     def first_ready(workers: Sequence[Worker]) -> Worker:
         by_pending = {cast(RayWorker, worker).pending: worker for worker in workers}

@@ -131,6 +131,11 @@ def test_the_demo_leaves_videos_a_bag_and_a_report(tmp_path: Path, small_model: 
     with AnyReader([out / "bag"]) as reader:
         assert reader.topics["/predicted/image_raw"].msgcount == report["frames"]
         assert reader.topics["/predicted/prediction"].msgcount == report["frames"]
+        recorded = [
+            (connection.topic, header_stamp_ns(raw)) for connection, _, raw in reader.messages() if connection.topic.startswith("/predicted/")
+        ]
+    stamps = [{stamp for topic, stamp in recorded if topic == f"/predicted/{name}"} for name in ("image_raw", "prediction")]
+    assert stamps[0] == stamps[1] <= {condition.stamp_ns for condition in sent}, "predictions bear the stamps of the moments that they answer"
     assert str(out / "side_by_side.mp4") in capsys.readouterr().out
 
 

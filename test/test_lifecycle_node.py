@@ -149,12 +149,15 @@ def test_a_hundred_transitions_in_any_order_leave_no_thread_file_or_memory_behin
     rng = random.Random(0)
     node = make(ros, recording, tmp_path)
     assert wander(node, tmp_path, 60, rng) > 10  # what is made once stays
-    before = resources()
-    num_made = wander(node, tmp_path, 300, rng)
-    while node._state_machine.current_state[1] != "unconfigured":
-        wander(node, tmp_path, 1, rng)
-    assert num_made >= 100
-    after = resources()
+    for _ in range(2):
+        before = resources()
+        num_made = wander(node, tmp_path, 300, rng)
+        while node._state_machine.current_state[1] != "unconfigured":
+            wander(node, tmp_path, 1, rng)
+        assert num_made >= 100
+        after = resources()
+        if after[2] - before[2] < 8e6:
+            break  # a leak grows in every round; this process's memory may move once, for what ran in it before
     began_s = time.monotonic()
     node.finish()
     assert time.monotonic() - began_s < closing_s()

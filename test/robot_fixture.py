@@ -29,14 +29,14 @@ OPTICAL = "camera_optical_frame"
 class Robot:
     """Publishes what a robot publishes; pictures before numbers, as a recording does."""
 
-    def __init__(self, ros: Ros, is_compressed: bool = False, child_frame: str = OPTICAL, namespace: str = "") -> None:
+    def __init__(self, ros: Ros, is_compressed: bool = False, child_frame: str = OPTICAL, namespace: str = "", has_hands: bool = True) -> None:
         self.is_compressed, self.child_frame = is_compressed, child_frame
         kind, topic = (CompressedImage, topics.IMAGE_COMPRESSED) if is_compressed else (ImageMsg, topics.IMAGE)
         self.image = ros.publisher(kind, namespace + topic)
         self.info = ros.publisher(CameraInfo, namespace + topics.CAMERA_INFO)
         self.odometry = ros.publisher(Odometry, namespace + topics.ODOMETRY)
         self.hands = ros.publisher(Hands, namespace + topics.HANDS)
-        outputs = (self.image, self.info, self.odometry, self.hands)
+        outputs = (self.image, self.info, self.odometry, *((self.hands,) if has_hands else ()))
         assert wait_until(lambda: all(output.get_subscription_count() for output in outputs))
 
     def send(self, condition: Condition, hands_frame: str = "odom", has_pose: bool = True, has_hands: bool = True) -> None:

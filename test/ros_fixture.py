@@ -32,15 +32,15 @@ CAMERA = Camera(64, 48, 60.0, 61.0, 33.0, 23.0)
 START_NS = 1_700_000_000_000_000_000
 PERIOD_NS = 62_500_000
 
+
+def reliable(*names: str) -> dict[str, object]:
+    """Parameters of a node that is to lose nothing of these topics."""
+    policies = (("reliability", "reliable"), ("depth", 50))
+    return {f"qos_overrides./{topic}.subscription.{policy}": value for topic in names for policy, value in policies}
+
+
 # Tests play faster than real time on a busy machine: nothing may be lost on the way, and inputs run far ahead of one another.
-PATIENT = {
-    "wait_ms": 1000.0,
-    **{
-        f"qos_overrides./{topic}.subscription.{policy}": value
-        for topic in (topics.IMAGE, topics.IMAGE_COMPRESSED, topics.CAMERA_INFO, topics.ODOMETRY, topics.HANDS)
-        for policy, value in (("reliability", "reliable"), ("depth", 50))
-    },
-}
+PATIENT = {"wait_ms": 1000.0, **reliable(topics.IMAGE, topics.IMAGE_COMPRESSED, topics.CAMERA_INFO, topics.ODOMETRY, topics.HANDS)}
 
 
 class Ros:

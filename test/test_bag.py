@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from test_episodes import PERIOD_NS, hand_sets, moments, plain_conditions
 
+from h2w_ros import cli
 from h2w_ros.condition import Camera, Condition, HandPose
 from h2w_ros.episodes import bag_writer as ros
 from h2w_ros.episodes.bag import Bag
@@ -100,6 +101,14 @@ def test_a_ready_made_scene_comes_back_with_its_holes(tmp_path: Path) -> None:
     assert np.array_equal(with_holes.static_known, known)
     assert np.array_equal(with_holes.static_render[known], scene[known])
     assert without.static_render is None
+
+
+def test_a_bag_without_the_untouched_scene_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
+    moments = [replace(moment, static_render=moment.image) for moment in plain_conditions(3)]
+    write_bag(tmp_path / "with.mcap", moments)
+    assert cli.main(["bag", str(tmp_path / "with.mcap"), "--without-scene", "--out", str(tmp_path / "without.mcap")]) == 0
+    known = [[moment.static_render is not None for moment in open_recording(tmp_path / f"{name}.mcap").conditions()] for name in ("with", "without")]
+    assert known == [[True] * 3, [False] * 3]
 
 
 def test_provenance_is_kept(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from bulk_work import cannot_prepare, make_writer, write_the_payload
 from h2w_ros.bulk.execute import GROWING
 from h2w_ros.bulk.job import Job, Outcome, Work
 from h2w_ros.bulk.ledger import FILE, Ledger
+from h2w_ros.bulk.ray_cluster import OBJECT_STORE_BYTES
 from h2w_ros.bulk.run import Labour, NoSpaceError, run_jobs
 from h2w_ros.commands.bulk_options import counted
 
@@ -63,6 +64,23 @@ def test_every_job_is_done_or_has_a_reason_and_a_killed_worker_loses_only_its_ow
     again = told(run_jobs(make_writer, jobs_of(payloads), out, labour))
     assert again["job0"][0] == again["job4"][0] == "there already"
     assert again["job3"][0] == ("done" if kills else "failed")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+@pytest.mark.filterwarnings("ignore")
+def test_a_ray_cluster_at_an_address_does_the_same_as_this_process(tmp_path: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    payloads = ["one", "bad", "worse", "two"]
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False})
+    try:
+        there = told(run_jobs(make_writer, jobs_of(payloads), tmp_path / "there", Labour(ray=cluster.address)))
+    finally:
+        cluster.shutdown()
+    assert there == told(run_jobs(make_writer, jobs_of(payloads), tmp_path / "here", Labour()))
+    texts = [{path.parent.name: path.read_text() for path in (tmp_path / place).glob("job?/text")} for place in ("there", "here")]
+    assert texts[0] == texts[1] == {"job0": "one", "job3": "two"}
 
 
 def test_preparations_that_fail_end_the_run_with_their_reason(tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ import pytest
 pytest.importorskip("rclpy")
 
 from diagnostic_msgs.msg import DiagnosticArray
-from robot_fixture import OPTICAL, Robot, conditioner, edge, values_of
-from ros_fixture import CAMERA, PERIOD_NS, START_NS, Ros, conditions, wait_until
+from robot_fixture import OPTICAL, Robot, conditioner, edge, generator, values_of
+from ros_fixture import CAMERA, PERIOD_NS, START_NS, EchoSession, Ros, conditions, picture, reliable, wait_until
 from sensor_msgs.msg import Image as ImageMsg
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from h2w_msgs.msg import Condition as ConditionMsg
+from h2w_msgs.msg import Prediction
 from h2w_ros.camera import plucker_rays, project
 from h2w_ros.geometry import rotation_from_axis_angle, transform
 from h2w_ros.nodes import topics
@@ -98,6 +99,23 @@ def test_ready_made_pictures_of_the_scene_join_their_moments(ros: Ros) -> None:
         scene = shown[moment.stamp_ns]
         assert (scene is None) == (number == 3)
         assert scene is None or int(scene.mean()) == 10 * number
+
+
+def test_ready_made_hand_pictures_go_through_both_nodes_in_the_place_of_hands(ros: Ros) -> None:
+    session, predictions = EchoSession(), ros.collect(Prediction, topics.PREDICTION)
+    generator(ros, session)
+    conditioner(ros, ready_made_hands=True, **reliable(topics.READY_MADE_HANDS))
+    robot, hands = Robot(ros, has_hands=False), ros.publisher(ImageMsg, topics.READY_MADE_HANDS)
+    assert wait_until(hands.get_subscription_count)
+    sent = conditions(8)
+    for number, moment in enumerate(sent):
+        hands.publish(image_to_msg(picture(100 + number), moment.stamp_ns, OPTICAL))
+        robot.send(moment, has_hands=False)
+        time.sleep(0.02)
+    assert wait_until(lambda: len(predictions) == 8)
+    assert [condition.stamp_ns for condition in session.pushed] == [moment.stamp_ns for moment in sent]
+    assert all(np.array_equal(condition.hand_render, picture(100 + number)) for number, condition in enumerate(session.pushed))
+    assert not any(condition.hands for condition in session.pushed)
 
 
 def test_rays_and_hand_pictures_are_those_of_the_condition(ros: Ros) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from h2w_ros.commands.recording_options import add_recording_arguments, recording_of
@@ -14,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="F", help="an .mcap file, or a name for a rosbag2 folder")
     parser.add_argument("--jpeg-quality", type=int, default=90, metavar="1..100", help="of camera pictures (default: %(default)s)")
     parser.add_argument("--raw", action="store_true", help="camera pictures as sensor_msgs/Image, not compressed")
+    parser.add_argument("--without-scene", action="store_true", help="leave out the renders of the untouched scene, which a robot seldom has")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,6 +26,8 @@ def run(args: argparse.Namespace) -> int:
 
     recording = recording_of(args)
     conditions = iter(tqdm(recording.conditions(), total=recording.num_frames, unit="frame", desc="bag", disable=None))
+    if args.without_scene:
+        conditions = (replace(condition, static_render=None) for condition in conditions)
     count = write_bag(
         args.out,
         conditions,

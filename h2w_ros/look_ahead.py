@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class LookAhead:
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, "drawing")
         self._wanted: Condition | None = None
-        self._ahead: Future[_Ahead | None] | None = None
+        self._begun: deque[tuple[Condition, Future[_Ahead | None]]] = deque(maxlen=2)  # one that is being taken, and the next
 
     @property
     def drawer(self) -> ConditionDrawer:
@@ -45,7 +46,7 @@ class LookAhead:
     def expect(self, condition: Condition, pass_on: Callable[[DrawnCondition], None]) -> None:
         """This condition will probably be the next; `pass_on` gets what was drawn of it, on the thread that has drawn it."""
         self._wanted = condition
-        self._ahead = self._thread.submit(self._draw_ahead, condition, pass_on)
+        self._begun.append((condition, self._thread.submit(self._draw_ahead, condition, pass_on)))
 
     def draw(self, condition: Condition) -> DrawnCondition:
         """The stream's next condition."""
@@ -65,10 +66,8 @@ class LookAhead:
 
     def _taken(self, condition: Condition) -> _Ahead | None:
         """What was drawn of this condition, if it was, from what the drawer knows now."""
-        future, self._ahead = self._ahead, None
-        if self._wanted is not condition or future is None:
-            return None
-        ahead = future.result()
+        future = next((future for begun, future in tuple(self._begun) if begun is condition), None)
+        ahead = None if future is None else future.result()
         return ahead if ahead is not None and ahead.num_changes == self._num_changes else None
 
     def _draw_ahead(self, condition: Condition, pass_on: Callable[[DrawnCondition], None]) -> _Ahead | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +30,8 @@ class BranchedBlock:
 class Branches:
     """Candidates that go on where a session was, each once a seed, and advance together.
 
-    Like a session it is not thread-safe; it may be driven by another thread than the session it comes from.
+    Like a session it is not thread-safe; it may be driven by another thread than the session it comes from. Who knows what comes next
+    says so, and has it drawn while the network works.
     """
 
     def __init__(
@@ -39,20 +42,33 @@ class Branches:
         self._drawers = [drawer.branch()] * num_candidates  # one for all, for as long as all look from one place
         self._things = [None if drawer.things is None else drawer.things.branch() for _ in range(num_candidates)]
         self._pending: list[list[DrawnCondition]] = []
+        self._thread = ThreadPoolExecutor(1, "drawing")
+        self._ahead: tuple[Sequence[Condition], Future[list[DrawnCondition]]] | None = None
 
-    def push(self, conditions: Sequence[Condition]) -> BranchedBlock | None:
-        """The block that these conditions, one a candidate, complete; None while it is filling up."""
-        if len(conditions) != self.num_candidates:
-            raise ValueError(f"one condition for each of {self.num_candidates} candidates goes on at once, got {len(conditions)}")
-        self._pending.append(self._draw(conditions))
+    def push(self, conditions: Sequence[Condition], following: Sequence[Condition] | None = None) -> BranchedBlock | None:
+        """The block that these conditions, one a candidate, complete; None while it is filling up. `following` must be pushed next."""
+        self._pending.append(self._drawn(conditions))
+        if following is not None:
+            self._ahead = following, self._thread.submit(self._draw, following)
         if len(self._pending) < self.frames_per_block:
             return None
         blocks, self._pending = list(zip(*self._pending, strict=True)), []
         hands = np.stack([np.stack([drawn.hands for drawn in block]) for block in blocks])
         return BranchedBlock(hands, self._stream.step(blocks))
 
+    def _drawn(self, conditions: Sequence[Condition]) -> list[DrawnCondition]:
+        """What was drawn ahead, or is drawn now."""
+        if self._ahead is None:
+            return self._draw(conditions)
+        (told, drawn), self._ahead = self._ahead, None
+        if len(told) != len(conditions) or not all(map(operator.is_, told, conditions)):
+            raise ValueError("what is pushed must be what the push before said would follow")
+        return drawn.result()
+
     def _draw(self, conditions: Sequence[Condition]) -> list[DrawnCondition]:
         """What candidates share is drawn once: those that have looked from the same places share rays and static scene."""
+        if len(conditions) != self.num_candidates:
+            raise ValueError(f"one condition for each of {self.num_candidates} candidates goes on at once, got {len(conditions)}")
         looks: dict[tuple[object, ...], tuple[ConditionDrawer, Surroundings]] = {}
         drawn = []
         for index, condition in enumerate(conditions):

@@ -70,6 +70,19 @@ def test_branches_answer_what_single_sessions_would(generator: Generator, table:
     assert np.abs(batch[0].astype(int) - batch[2]).max() > 3
 
 
+def test_what_is_known_to_follow_may_be_drawn_ahead(generator: Generator) -> None:
+    candidates = futures(5, heads_differ=True)
+    moments = list(zip(*candidates, strict=True))
+    branches = begun(generator, table_height_m=-1.0).branch(len(candidates), SEEDS[:1])
+    ahead = [branches.push(now, following).pictures for now, following in zip(moments, [*moments[1:], None], strict=True)]
+    assert np.array_equal(np.concatenate(ahead, axis=2), together(begun(generator, table_height_m=-1.0), candidates, SEEDS[:1]))
+
+    branches = begun(generator).branch(len(candidates), SEEDS[:1])
+    branches.push(moments[0], moments[1])
+    with pytest.raises(ValueError, match="what the push before said would follow"):
+        branches.push(moments[2])
+
+
 def test_each_seed_of_each_candidate_has_its_place_in_the_batch(generator: Generator) -> None:
     candidates = futures(3)
     batch = together(begun(generator), candidates, SEEDS)

@@ -59,9 +59,9 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def by(seconds: float) -> None:
         push = Branches.push
 
-        def later(branches: Branches, moments: Any) -> BranchedBlock | None:
+        def later(branches: Branches, *moments: Any) -> BranchedBlock | None:
             time.sleep(seconds)
-            return push(branches, moments)
+            return push(branches, *moments)
 
         monkeypatch.setattr(Branches, "push", later)
 

@@ -75,11 +75,11 @@ def measure_branches(
     branches: list[Branches] = []
     branch_ms = _timed_ms(lambda: branches.append(shared.branch(plan.num_candidates)))
     batch_ms, singles_ms = [], []
-    for first in range(split, needed, shared.frames_per_block):
-        moments = conditions[first : first + shared.frames_per_block]
-        futures = [[aside(moment, number) for moment in moments] for number in range(plan.num_candidates)]
-        batch_ms.append(_timed_ms(partial(_run_together, branches[0], futures)))
-        singles_ms.append(_timed_ms(partial(_run_all, singles, futures)))
+    futures = [[aside(moment, number) for number in range(plan.num_candidates)] for moment in conditions[split:needed]]
+    for first in range(0, len(futures), shared.frames_per_block):
+        stop = first + shared.frames_per_block
+        batch_ms.append(_timed_ms(partial(_run_together, branches[0], futures[first : stop + 1], shared.frames_per_block)))
+        singles_ms.append(_timed_ms(partial(_run_all, singles, futures[first:stop])))
         advanced(1)
     return BranchReport(batch_ms, singles_ms, float(np.median(past_ms)), branch_ms)
 
@@ -90,13 +90,14 @@ def aside(condition: Condition, number: int) -> Condition:
     return replace(condition, hands=tuple(replace(hand, T_world_wrist=way @ hand.T_world_wrist) for hand in condition.hands))
 
 
-def _run_together(branches: Branches, futures: Sequence[Sequence[Condition]]) -> None:
-    for moments in zip(*futures, strict=True):
-        branches.push(moments)
+def _run_together(branches: Branches, futures: Sequence[Sequence[Condition]], num_frames: int) -> None:
+    """A block as predictions push it: what follows is drawn while the network works."""
+    for frame in range(num_frames):
+        branches.push(futures[frame], futures[frame + 1] if frame + 1 < len(futures) else None)
 
 
 def _run_all(sessions: Sequence[Session], futures: Sequence[Sequence[Condition]]) -> None:
-    for session, future in zip(sessions, futures, strict=True):
+    for session, future in zip(sessions, zip(*futures, strict=True), strict=True):
         _run(session, future)
 
 

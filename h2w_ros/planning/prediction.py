@@ -43,6 +43,8 @@ class Prediction:
         self.rate_hz = branches.rate_hz
         self._branches, self._start_hands, self._goal = branches, start_hands, goal
         self._blocks: list[BranchedBlock] = []
+        self._moments = zip(*(candidate[1:] for candidate in question.candidates), strict=True)
+        self._following = next(self._moments, None)
 
     @property
     def num_frames(self) -> int:
@@ -61,9 +63,11 @@ class Prediction:
 
     def advance(self) -> BranchedBlock:
         """Predicts the next block of all candidates."""
-        first = 1 + self.num_frames
-        for index in range(first, first + self._branches.frames_per_block):
-            block = self._branches.push([candidate[index] for candidate in self.question.candidates])
+        for _ in range(self._branches.frames_per_block):
+            moments, self._following = self._following, next(self._moments, None)
+            if moments is None:
+                raise ValueError("the prediction is complete")
+            block = self._branches.push(moments, self._following)
         assert block is not None
         self._blocks.append(block)
         return block

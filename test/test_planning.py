@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from small_tiny import CAMERA, conditions, small_tiny
 
+from h2w_ros.branches import BranchedBlock, Branches
 from h2w_ros.condition import Condition
 from h2w_ros.generator.checkpoint import Generator
 from h2w_ros.geometry import transform
@@ -86,6 +88,27 @@ def test_a_stopped_prediction_is_over_within_a_block_and_says_why(generator: Gen
     assert (prediction.stopped, prediction.is_complete) == ("somebody cancelled", False)
     assert [future.pictures.shape[1] for future in prediction.futures()] == [2, 2, 2]
     assert [len(future.conditions) for future in prediction.futures()] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("spare", [True, False])
+def test_what_follows_is_drawn_ahead_where_a_core_is_to_spare_and_nothing_else_changes(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch, spare: bool
+) -> None:
+    told: list[bool] = []
+    push = Branches.push
+
+    def heard(branches: Branches, moments: Sequence[Condition], following: Sequence[Condition] | None = None) -> BranchedBlock | None:
+        told.append(following is not None)
+        return push(branches, moments, following)
+
+    monkeypatch.setattr(Branches, "push", heard)
+    prediction = begin(Session(generator), Question(candidates()))
+    run(prediction, may_draw_ahead=lambda: spare)
+    assert told == [spare] * (prediction.num_frames - 1) + [False]
+    plain = begin(Session(generator), Question(candidates()))
+    while not plain.is_complete:
+        plain.advance(ahead=False)
+    assert all(np.array_equal(one.pictures, other.pictures) for one, other in zip(prediction.futures(), plain.futures(), strict=True))
 
 
 def test_a_deadline_leaves_out_the_block_that_would_come_too_late(generator: Generator) -> None:

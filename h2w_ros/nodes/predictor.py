@@ -128,7 +128,7 @@ class Predictor:
             self._worker.wait_until_idle(STEP_ASIDE_S)
             return ("the generator is being stopped" if self._is_stopped else job.why_stop()) or (deadline.why_stop(so_far) if deadline else "")
 
-        run(prediction, why_stop, job.advanced)
+        run(prediction, why_stop, job.advanced, lambda: not self._worker.is_in_use)
         if not prediction.num_frames:
             return Outcome(None, problem=prediction.stopped)
         return Outcome(prediction, score(prediction.futures(), chosen))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 NUM_LATENCIES = 512
 NUM_WARM_UP = 9
 TASK_TIMEOUT_S = 10.0
+IN_USE_S = 1.0
+"""A session to which nothing has come for so long waits for nobody."""
 
 Result = TypeVar("Result")
 
@@ -59,6 +63,7 @@ class InferenceWorker:
         self._tasks: deque[Callable[[], None]] = deque()
         self._is_busy = False
         self._is_stopped = False
+        self._newest_put_s = -math.inf
         self._changed = threading.Condition()
         self._is_warm = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
@@ -129,12 +134,18 @@ class InferenceWorker:
         """How often the camera's picture went into the context, of all sessions."""
         return self._live.num_groundings
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether conditions have come of late."""
+        return time.monotonic() - self._newest_put_s < IN_USE_S
+
     def ground_soon(self) -> None:
         """Grounds the live session at its next opportunity."""
         self._live.ground_soon()
 
     def put(self, moment: Moment) -> None:
         """Hands a condition over; when the inbox is full the oldest one that has not been begun is dropped and counted."""
+        self._newest_put_s = time.monotonic()
         with self._changed:
             num_begun = int(bool(self._inbox) and self._inbox[0] is self._begun)
             if len(self._inbox) - num_begun >= (self._config.inbox_length or self._session.frames_per_block):

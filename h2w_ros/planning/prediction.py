@@ -61,13 +61,13 @@ class Prediction:
         """The last block's pictures."""
         return self._blocks[-1].pictures
 
-    def advance(self) -> BranchedBlock:
-        """Predicts the next block of all candidates."""
+    def advance(self, ahead: bool = True) -> BranchedBlock:
+        """Predicts the next block of all candidates; what follows is drawn meanwhile, unless another core is to be left alone."""
         for _ in range(self._branches.frames_per_block):
             moments, self._following = self._following, next(self._moments, None)
             if moments is None:
                 raise ValueError("the prediction is complete")
-            block = self._branches.push(moments, self._following)
+            block = self._branches.push(moments, self._following if ahead else None)
         assert block is not None
         self._blocks.append(block)
         return block
@@ -103,14 +103,18 @@ def go_on(session: Session, question: Question, newest: Image) -> Prediction:
 
 
 def run(
-    prediction: Prediction, why_stop: Callable[[Prediction], str] = lambda _: "", advanced: Callable[[Prediction], object] = lambda _: None
+    prediction: Prediction,
+    why_stop: Callable[[Prediction], str] = lambda _: "",
+    advanced: Callable[[Prediction], object] = lambda _: None,
+    may_draw_ahead: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Predicts block after block. `why_stop`, asked before every block, ends it with the reason that it gives; `advanced` hears of each."""
+    """Predicts block after block. `why_stop`, asked before every block, ends it with the reason that it gives; `advanced` hears of each;
+    `may_draw_ahead` says whether there is a core to spare for that."""
     while not prediction.is_complete:
         prediction.stopped = why_stop(prediction)
         if prediction.stopped:
             return
-        prediction.advance()
+        prediction.advance(may_draw_ahead())
         advanced(prediction)
 
 

@@ -199,6 +199,22 @@ def mount_message(T_parent_child: np.ndarray) -> Any:
     return ros.message("tf2_msgs/msg/TFMessage", transforms=[edge])
 
 
+@pytest.mark.parametrize("picture", ["/predicted/image_raw", "/predicted/compressed"])
+def test_what_was_predicted_is_read_as_an_episode_with_its_own_camera(tmp_path: Path, picture: str) -> None:
+    camera, shown = Camera(16, 12, 20.0, 21.0, 8.5, 5.5), np.full((12, 16, 3), 90, np.uint8)
+    messages = [(topic.replace("/head", ""), stamp, message) for topic, stamp, message in robot_messages()]
+    stamps = [stamp for topic, stamp, _ in messages if topic == "/image_raw"]
+    answers = [ros.image_msg(shown, stamp) if picture.endswith("raw") else ros.compressed_msg(shown, stamp, 90) for stamp in stamps]
+    messages += [(picture, stamp, answer) for stamp, answer in zip(stamps, answers, strict=True)]
+    messages += [("/predicted/camera_info", stamp, ros.camera_info_msg(camera, stamp)) for stamp in stamps]
+    write_messages(tmp_path / "bag", sorted(messages, key=lambda entry: entry[1]))
+    predicted = list(open_recording(tmp_path / "bag", BagOptions(topics={"image": picture})).conditions())
+    assert len(predicted) == 17
+    assert {moment.camera for moment in predicted} == {camera}
+    assert all(np.abs(moment.image.astype(int) - shown).max() <= 3 for moment in predicted)
+    assert {moment.camera for moment in open_recording(tmp_path / "bag").conditions()} == {CAMERA}
+
+
 def test_the_camera_is_found_through_tf_static_or_by_the_users_word(tmp_path: Path) -> None:
     T_base_optical = transform(rotation_from_axis_angle(np.array([-1.2, 0.3, 0.1])), np.array([0.1, 0.0, 1.4]))
     write_messages(tmp_path / "with", [*of_base(robot_messages()), ("/tf_static", 1_000_000_000, mount_message(T_base_optical))])

@@ -14,20 +14,22 @@ pytest.importorskip("rclpy")
 
 from diagnostic_msgs.msg import DiagnosticArray
 from robot_fixture import OPTICAL, call_reset, generator, values_of
-from ros_fixture import PERIOD_NS, START_NS, EchoSession, Ros, conditions, picture, wait_until
-from sensor_msgs.msg import CompressedImage
+from ros_fixture import ECHO_SIZE, PERIOD_NS, START_NS, EchoSession, Ros, conditions, picture, wait_until
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMsg
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from h2w_msgs.msg import Condition as ConditionMsg
 from h2w_msgs.msg import Prediction
+from h2w_ros.camera import Resize
 from h2w_ros.condition import Condition
 from h2w_ros.nodes import topics
 from h2w_ros.nodes.generator import Generator
 from h2w_ros.nodes.images import image_to_msg
 from h2w_ros.nodes.messages import Moment, condition_to_msg
-from h2w_ros.ros_messages import image_from_compressed, stamp_to_ns
+from h2w_ros.rectify import Rectifier
+from h2w_ros.ros_messages import image_from_compressed, lens_from_msg, stamp_to_ns
 
 
 def test_predictions_carry_the_stamps_that_they_answer(ros: Ros) -> None:
@@ -49,6 +51,18 @@ def test_predictions_carry_the_stamps_that_they_answer(ros: Ros) -> None:
     assert 0 < stamp_to_ns(predictions[6].latency) < 1_000_000_000
     assert len({msg.session_id for msg in predictions}) == 1
     assert abs(int(image_from_compressed(compressed[5]).mean()) - 5) <= 2
+
+
+@pytest.mark.parametrize("policy", ["squash", "crop"])
+def test_predicted_pictures_come_with_the_camera_that_they_were_taken_with(ros: Ros, policy: str) -> None:
+    images, infos = ros.collect(ImageMsg, topics.PREDICTED_IMAGE), ros.collect(CameraInfo, topics.PREDICTED_INFO)
+    node = generator(ros, EchoSession(), resize_policy=policy)
+    (sent,) = conditions(1)
+    node.accept(Moment(sent, "odom", OPTICAL, time.time_ns()))
+    assert wait_until(lambda: len(images) == len(infos) == 1)
+    assert infos[0].header == images[0].header
+    assert Rectifier(lens_from_msg(infos[0])).camera == Resize(*ECHO_SIZE, policy).camera(sent.camera)
+    assert (infos[0].width, infos[0].height) == ECHO_SIZE
 
 
 def test_a_slow_generator_answers_the_newest_and_counts_the_rest(ros: Ros) -> None:

@@ -28,6 +28,8 @@ OUR_PICTURES = (
     "predicted/image_raw",
     "predicted/compressed",
 )
+OUR_CAMERA = "/predicted/camera_info"
+"""It belongs to what we predict, and to no other picture."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,20 @@ def _candidates(part: str, found: Mapping[str, str], chosen: Mapping[str, str], 
     of_type = [topic for topic, kind in found.items() if kind in PARTS[part].types]
     if part in chosen:
         return [topic for topic in of_type if topic == chosen[part]]
+    if part == "camera_info" and (beside := _beside(picked.get("image", ""), of_type)):
+        return beside
     default = [topic for topic in PARTS[part].defaults if topic in of_type][:1]
     if default or part.startswith("ready_made"):
         return default
     if part == "image":
         return _cameras(of_type)
-    sibling = f"{picked['image'].removesuffix('/compressed').rpartition('/')[0]}/camera_info" if "image" in picked else ""
-    return [sibling] if part == "camera_info" and sibling in of_type else of_type
+    return [topic for topic in of_type if not topic.endswith(OUR_CAMERA)]
+
+
+def _beside(image: str, infos: list[str]) -> list[str]:
+    """The camera_info that goes with a picture's topic by its name."""
+    folders = [name.rpartition("/")[0] for name in (image, image.removesuffix("/compressed"))]
+    return [f"{folder}/camera_info" for folder in folders if f"{folder}/camera_info" in infos][:1]
 
 
 def _cameras(pictures: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from builtin_interfaces.msg import Duration
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMsg
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -17,8 +17,8 @@ from std_srvs.srv import Trigger
 from h2w_msgs.msg import Condition as ConditionMsg
 from h2w_msgs.msg import Prediction
 from h2w_msgs.srv import ResetSession
-from h2w_ros.camera import ResizePolicy
-from h2w_ros.condition import Image
+from h2w_ros.camera import Resize, ResizePolicy
+from h2w_ros.condition import Camera, Image
 from h2w_ros.domain import DomainCheck, check_domain
 from h2w_ros.hardware import share_cores
 from h2w_ros.nodes import lifecycle, topics
@@ -27,7 +27,7 @@ from h2w_ros.nodes.evidence import failures_dir, keep_inputs
 from h2w_ros.nodes.hearing import Hearing
 from h2w_ros.nodes.images import header, image_to_compressed, image_to_msg, stamp_from_ns
 from h2w_ros.nodes.live_session import Answer, StreamingSession
-from h2w_ros.nodes.messages import Moment, condition_from_msg
+from h2w_ros.nodes.messages import Moment, camera_info, condition_from_msg
 from h2w_ros.nodes.params import check_choices, read, setting
 from h2w_ros.nodes.predict_server import PredictServer
 from h2w_ros.nodes.predictor import BranchingSession, Predictor
@@ -107,6 +107,7 @@ class Generator(lifecycle.ManagedNode):
         self._input: Any = None
         out = {"qos_profile": topics.RESULT_OUT, "qos_overriding_options": topics.overridable()}
         self._images = self.create_lifecycle_publisher(ImageMsg, topics.PREDICTED_IMAGE, **out)
+        self._infos = self.create_lifecycle_publisher(CameraInfo, topics.PREDICTED_INFO, **out)
         self._compressed = self.create_lifecycle_publisher(CompressedImage, topics.PREDICTED_COMPRESSED, **out)
         self._video = VideoOut(self, topics.PREDICTED_VIDEO)
         self._predictions = self.create_lifecycle_publisher(Prediction, topics.PREDICTION, **out)
@@ -223,11 +224,17 @@ class Generator(lifecycle.ManagedNode):
             frame, camera_frame = answer.frame, answer.moment.camera_frame
             image = image_to_msg(frame.image, frame.stamp_ns, camera_frame)
             self._images.publish(image)
+            self._infos.publish(camera_info(self._camera_of(answer), frame.stamp_ns, camera_frame))
             if self._predictions.get_subscription_count():
                 self._predictions.publish(prediction_msg(answer, image))
             if self._compressed.get_subscription_count():
                 self._compressed.publish(image_to_compressed(frame.image, frame.stamp_ns, camera_frame, self._config.jpeg_quality))
             self._video.publish(frame.image, frame.stamp_ns, camera_frame, self._video_config)
+
+    def _camera_of(self, answer: Answer) -> Camera:
+        """What the predicted picture was taken with: the condition's camera, brought to its size."""
+        height_px, width_px = answer.frame.image.shape[:2]
+        return Resize(width_px, height_px, self._config.resize_policy).camera(answer.moment.condition.camera)
 
     def _health(self) -> Health:
         worker = self._worker

@@ -41,6 +41,7 @@ DEFAULT_TOPICS = (
     topics.TF_STATIC,
     topics.HAND_RENDER,
     topics.PREDICTED_IMAGE,
+    topics.PREDICTED_INFO,
     topics.PREDICTION,
     topics.DIAGNOSTICS,
 )

@@ -27,7 +27,7 @@ from h2w_ros.nodes.processes import NodeProcess
 from h2w_ros.nodes.replay import Replay
 from h2w_ros.ros_messages import NS_PER_S, image_from_msg, stamp_to_ns
 
-RECORDED_TOPICS = (topics.PREDICTED_IMAGE, topics.PREDICTION, topics.DIAGNOSTICS)
+RECORDED_TOPICS = (topics.PREDICTED_IMAGE, topics.PREDICTED_INFO, topics.PREDICTION, topics.DIAGNOSTICS)
 # What completes a moment; pictures are not waited for.
 COMPLETING = ("/odometry", "/hands", "/ready_made_hands")
 READY_S = 120.0

@@ -34,6 +34,7 @@ CLEAR_SCENE = "clear_scene"
 
 # Out of the generator.
 PREDICTED_IMAGE = "predicted/image_raw"
+PREDICTED_INFO = "predicted/camera_info"
 PREDICTED_COMPRESSED = "predicted/compressed"
 PREDICTED_VIDEO = "predicted/video"
 PREDICTION = "predicted/prediction"

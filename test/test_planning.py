@@ -258,6 +258,8 @@ def test_an_installed_scorer_that_cannot_be_used_is_named(monkeypatch: pytest.Mo
     install(monkeypatch, name, scorer)
     with pytest.raises(ValueError, match=rule):
         scorers([name])
+    if name != "spread":
+        assert [scorer.name for scorer in scorers()] == ["goal_distance", "goal_remaining", "hand_agreement", "spread"]
 
 
 def test_an_unknown_scorer_is_refused_with_the_known_ones() -> None:

@@ -18,7 +18,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Point, Pose
 from predict_fixture import ABORTED, CANCELED, SUCCEEDED, Planner, duration, trajectory
 from robot_fixture import values_of
-from ros_fixture import Ros, conditions, picture, wait_until
+from ros_fixture import CAMERA, Ros, conditions, picture, wait_until
 from small_tiny import small_tiny
 
 from h2w_msgs.action import Predict
@@ -130,6 +130,26 @@ def test_candidates_can_go_on_where_the_live_session_is(planner: Planner, node: 
     assert np.abs(frames_of(result.videos[0], tmp_path)[0].astype(int) - newest).mean() < 6
     node.accept(Moment(conditions(4)[3]))
     assert wait_until(lambda: node._worker.num_frames == 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (lambda asked: setattr(asked.header, "frame_id", "base"), "must be in the live session's frame 'odom', they are in 'base'"),
+        (lambda asked: setattr(asked.camera, "fx", 2 * CAMERA.fx), "must be seen by the live session's camera, and are not"),
+        (lambda asked: [setattr(point.camera.position, "y", 5.0) for point in asked.points], "they begin 5.00 m and 0 degrees from there"),
+    ],
+    ids=["another frame", "another camera", "elsewhere"],
+)
+def test_candidates_that_do_not_begin_where_the_live_session_is_are_refused(planner: Planner, node: Generator, change: Callable, rule: str) -> None:
+    asked = trajectory(5)
+    change(asked)
+    answered = node._worker.num_frames
+    node.accept(Moment(conditions(1)[0]))
+    assert wait_until(lambda: node._worker.num_frames == answered + 1)
+    status, result = planner.ask(asked, continue_session=True).outcome()
+    assert (status, result.success) == (ABORTED, False)
+    assert rule in result.message
 
 
 def test_a_cancelled_goal_ends_within_one_block_and_hands_over_what_is_there(planner: Planner, slow: Callable) -> None:

@@ -34,7 +34,7 @@ from h2w_ros.synthesis.gate import GateConfig, Meter, Worth, reasons_against
 from h2w_ros.synthesis.motion import MOTIONS, mirrored, mirrored_hand, retimed, starts_alike, swapped
 from h2w_ros.synthesis.source import content_hash, sources_at
 from h2w_ros.synthesis.take import SynthesisConfig, Take, donors_of, jobs_of, parsed_kinds, takes_of
-from h2w_ros.synthesis.work import PROVENANCE, Synthesizer
+from h2w_ros.synthesis.work import PROVENANCE, Synthesizer, described
 
 PERIOD_NS = 62_500_000
 
@@ -237,6 +237,14 @@ def test_a_run_makes_a_dataset_with_provenance_and_the_next_one_makes_nothing_tw
     assert synthesize(model, sources, "--out", out, "--vary", "seed=2", "mirrored", "swapped") == 0
     assert "8 there already; 8 episodes in all" in capsys.readouterr().out
     assert {name: Ledger(out / EPISODES).outcomes[name].seconds for name in names} == made
+
+
+def test_what_is_told_of_hands_is_told_of_those_that_a_variation_has() -> None:
+    told = {"seed": 3, "moved": ["cup"], "tasks": {"right": ["carry"], "left": ["idle"]}}
+    take = Take(Path("a"), "hash", "mirrored", 1)
+    assert described(take, told) == {**told, "tasks": {"left": ["carry"], "right": ["idle"]}}
+    assert described(replace(take, kind="swapped", donor=Path("b")), told) == {"seed": 3}
+    assert described(replace(take, kind="retimed"), told) == told
 
 
 def test_lerobot_bag_and_episode_hold_the_same(tmp_path: Path, model: Path) -> None:

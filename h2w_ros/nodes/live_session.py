@@ -11,7 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+
 from h2w_ros.condition import Camera, Condition, Image
+from h2w_ros.geometry import invert, rotation_angle_rad
 from h2w_ros.nodes.messages import Moment
 from h2w_ros.nodes.params import setting
 from h2w_ros.picture_distance import coarse_distance
@@ -20,6 +23,8 @@ from h2w_ros.ros_messages import NS_PER_S
 log = logging.getLogger(__name__)
 
 NUM_KEPT = 32
+FARTHEST_START_M, FARTHEST_START_DEG = 0.3, 30.0
+"""Between where a head was in the last frame, and where a planner says it is now: it may have gone on meanwhile."""
 # A lens that breathes while it focuses moves less than this share of the focal length, or of the picture's width.
 MAX_CAMERA_DRIFT = 0.02
 DRIFT_SCALES = {"fx": "fx", "fy": "fy", "cx": "width_px", "cy": "width_px"}
@@ -173,6 +178,22 @@ class LiveSession:
         if self.has_ended or self._newest is None:
             raise ValueError(f"there is no live session to go on from: {self.problem or 'it has not answered anything yet'}")
         return self._newest
+
+    def check_goes_on(self, start: Condition, world_frame: str) -> None:
+        """ValueError where this can't be the moment of the session's last frame, told in the frame of this name; an empty name is the session's."""
+        if not self._recent:
+            return  # `newest_image` says that there is nothing to go on from
+        last = self._recent[-1]
+        if world_frame and world_frame != last.world_frame:
+            raise ValueError(f"candidates must be in the live session's frame {last.world_frame!r}, they are in {world_frame!r}: transform them")
+        if change := camera_change(last.condition.camera, start.camera):
+            raise ValueError(f"candidates must be seen by the live session's camera, and are not: {change}")
+        apart = invert(last.condition.T_world_camera) @ start.T_world_camera
+        away_m, turned_deg = float(np.linalg.norm(apart[:3, 3])), float(np.degrees(rotation_angle_rad(apart[:3, :3])))
+        if away_m > FARTHEST_START_M or turned_deg > FARTHEST_START_DEG:
+            limit = f"at most {FARTHEST_START_M:g} m and {FARTHEST_START_DEG:g} degrees from where the head was in the session's last frame"
+            found = f"they begin {away_m:.2f} m and {turned_deg:.0f} degrees from there"
+            raise ValueError(f"candidates must begin {limit}, {found}: plan from where it is now")
 
     def ground_soon(self) -> None:
         """Grounds at the end of the next block whose pictures are all there."""

@@ -138,7 +138,9 @@ class Predictor:
         from h2w_ros.planning.prediction import begin, go_on
 
         def branched(live: LiveSession, session: Any) -> Prediction:
-            return go_on(session, asked.question, live.newest_image())
+            newest = live.newest_image()
+            live.check_goes_on(asked.question.start, asked.world_frame)
+            return go_on(session, asked.question, newest)
 
         if asked.continues_session:
             return self._worker.between_blocks(branched)

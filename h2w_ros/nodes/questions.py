@@ -22,6 +22,8 @@ class Asked:
     continues_session: bool
     deadline_s: float | None
     scorers: tuple[str, ...]
+    world_frame: str
+    """What the candidates' poses are told in; empty: not said."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ def read_goal(goal: Predict.Goal, limits: Limits) -> Asked:
         goal.continue_session,
         deadline_ns / NS_PER_S if deadline_ns else None,
         tuple(goal.scorers),
+        goal.candidates[0].header.frame_id,
     )
 
 

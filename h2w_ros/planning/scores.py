@@ -76,7 +76,7 @@ def scorers(names: Sequence[str] = ()) -> list[Scorer]:
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise ValueError(f"no scorer {unknown[0]!r}; there are {', '.join(sorted(known))}")
-    return [_loaded(known[name]) for name in names or known]
+    return [_loaded(known[name]) for name in names] if names else [scorer for name in known if (scorer := _usable(known[name])) is not None]
 
 
 def score(futures: Sequence[Future], chosen: Sequence[Scorer]) -> list[Score]:
@@ -100,6 +100,15 @@ def _known() -> Mapping[str, Scorer | EntryPoint]:
     if taken:
         raise ValueError(f"an installed package offers a scorer named {taken[0]!r}, which is one of ours: rename its entry point in {GROUP}")
     return ours | installed
+
+
+def _usable(point: Scorer | EntryPoint) -> Scorer | None:
+    """One that nobody asked for by name: when it can't be used, the others still can."""
+    try:
+        return _loaded(point)
+    except ValueError as error:
+        log.warning("a scorer is left out: %s", error)
+        return None
 
 
 def _loaded(point: Scorer | EntryPoint) -> Scorer:

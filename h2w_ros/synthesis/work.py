@@ -41,6 +41,16 @@ def _make_work(config: SynthesisConfig) -> Work:
     return Synthesizer(config, load_generator(config.model))
 
 
+def described(take: Take, description: Mapping[str, Any]) -> dict[str, Any]:
+    """What the take's recording says of itself, as far as it holds of the take: hands of the other side, or of another recording, do other things."""
+    told = dict(description)
+    if take.kind == "mirrored" and isinstance(tasks := told.get("tasks"), Mapping):
+        told["tasks"] = {{"left": "right", "right": "left"}.get(side, side): done for side, done in tasks.items()}
+    if take.donor is not None:
+        told = {name: value for name, value in told.items() if name not in ("tasks", "moved")}
+    return told
+
+
 class Synthesizer:
     """Makes takes with one generator. The recording that was read last is kept: takes of one recording come one after another."""
 
@@ -66,7 +76,7 @@ class Synthesizer:
 
     def _written(self, prediction: Prediction, take: Take, source: Source, place: Path) -> Mapping[str, Any]:
         """Episode, and bag inside it, grow together; neither is kept unless the whole is worth it."""
-        description = {**source.recording.description, PROVENANCE: provenance(take, self._config)}
+        description = {**described(take, source.recording.description), PROVENANCE: provenance(take, self._config)}
         bag = place.parent / MCAP
         with EpisodeWriter(place, prediction.rate_hz, source.recording.domain, description) as writer:
             conditions = _written_too(writer, prediction.conditions())

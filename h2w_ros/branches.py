@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,13 +56,19 @@ class Branches:
         hands = np.stack([np.stack([drawn.hands for drawn in block]) for block in blocks])
         return BranchedBlock(hands, self._stream.step(blocks))
 
+    def settle(self) -> None:
+        """Waits until what follows is drawn."""
+        if self._ahead is not None:
+            wait([self._ahead[1]])
+
     def _drawn(self, conditions: Sequence[Condition]) -> list[DrawnCondition]:
         """What was drawn ahead, or is drawn now."""
         if self._ahead is None:
             return self._draw(conditions)
-        (told, drawn), self._ahead = self._ahead, None
+        told, drawn = self._ahead
         if len(told) != len(conditions) or not all(map(operator.is_, told, conditions)):
             raise ValueError("what is pushed must be what the push before said would follow")
+        self._ahead = None
         return drawn.result()
 
     def _draw(self, conditions: Sequence[Condition]) -> list[DrawnCondition]:

@@ -105,10 +105,11 @@ def test_a_ready_made_scene_comes_back_with_its_holes(tmp_path: Path) -> None:
 
 def test_a_bag_without_the_untouched_scene_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
     moments = [replace(moment, static_render=moment.image) for moment in plain_conditions(3)]
-    write_bag(tmp_path / "with.mcap", moments)
+    write_bag(tmp_path / "with.mcap", moments, description={"seed": 3, "static_render": "untouched scene"})
     assert cli.main(["bag", str(tmp_path / "with.mcap"), "--without-scene", "--out", str(tmp_path / "without.mcap")]) == 0
     known = [[moment.static_render is not None for moment in open_recording(tmp_path / f"{name}.mcap").conditions()] for name in ("with", "without")]
     assert known == [[True] * 3, [False] * 3]
+    assert open_recording(tmp_path / "without.mcap").description == {"seed": 3}
 
 
 def test_provenance_is_kept(tmp_path: Path) -> None:
@@ -213,6 +214,9 @@ def test_what_was_predicted_is_read_as_an_episode_with_its_own_camera(tmp_path: 
     assert {moment.camera for moment in predicted} == {camera}
     assert all(np.abs(moment.image.astype(int) - shown).max() <= 3 for moment in predicted)
     assert {moment.camera for moment in open_recording(tmp_path / "bag").conditions()} == {CAMERA}
+    write_messages(tmp_path / "older", [entry for entry in messages if entry[0] != "/predicted/camera_info"])
+    with pytest.raises(ValueError, match="it lacks camera_info"):
+        open_recording(tmp_path / "older", BagOptions(topics={"image": picture}))
 
 
 def test_the_camera_is_found_through_tf_static_or_by_the_users_word(tmp_path: Path) -> None:

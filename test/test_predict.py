@@ -152,6 +152,24 @@ def test_candidates_that_do_not_begin_where_the_live_session_is_are_refused(plan
     assert rule in result.message
 
 
+def test_a_live_session_that_is_in_use_keeps_the_other_core(planner: Planner, node: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[bool] = []
+    push = Branches.push
+
+    def heard(branches: Branches, moments: Any, following: Any = None) -> BranchedBlock | None:
+        told.append(following is not None)
+        return push(branches, moments, following)
+
+    monkeypatch.setattr(Branches, "push", heard)
+    assert planner.ask(trajectory(5), image=IMAGE).outcome()[1].is_complete
+    assert told == [True] * 7 + [False]
+    told.clear()
+    monkeypatch.setattr("h2w_ros.nodes.worker.IN_USE_S", 1000.0)
+    node.accept(Moment(conditions(1)[0]))
+    assert planner.ask(trajectory(5), image=IMAGE).outcome()[1].is_complete
+    assert told == [False] * 8
+
+
 def test_a_cancelled_goal_ends_within_one_block_and_hands_over_what_is_there(planner: Planner, slow: Callable) -> None:
     slow(0.1)
     asking = planner.ask(trajectory(5, seconds=5.0), image=IMAGE)

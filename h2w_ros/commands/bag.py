@@ -26,13 +26,15 @@ def run(args: argparse.Namespace) -> int:
 
     recording = recording_of(args)
     conditions = iter(tqdm(recording.conditions(), total=recording.num_frames, unit="frame", desc="bag", disable=None))
+    description = dict(recording.description)
     if args.without_scene:
+        description.pop("static_render", None)
         conditions = (replace(condition, static_render=None) for condition in conditions)
     count = write_bag(
         args.out,
         conditions,
         domain=recording.domain,
-        description=recording.description,
+        description=description,
         bag_format=BagFormat(None if args.raw else args.jpeg_quality),
     )
     print(f"{args.out}: {count} frames at {recording.rate_hz:g} Hz; dropped {dict(recording.dropped) or 'nothing'}")

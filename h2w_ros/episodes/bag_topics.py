@@ -28,8 +28,8 @@ OUR_PICTURES = (
     "predicted/image_raw",
     "predicted/compressed",
 )
-OUR_CAMERA = "/predicted/camera_info"
-"""It belongs to what we predict, and to no other picture."""
+OUR_CAMERA, OUR_PREDICTIONS = "/predicted/camera_info", ("/predicted/image_raw", "/predicted/compressed")
+"""They belong to one another, and to no other camera and picture."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ def _candidates(part: str, found: Mapping[str, str], chosen: Mapping[str, str], 
     of_type = [topic for topic, kind in found.items() if kind in PARTS[part].types]
     if part in chosen:
         return [topic for topic in of_type if topic == chosen[part]]
-    if part == "camera_info" and (beside := _beside(picked.get("image", ""), of_type)):
+    image = picked.get("image", "")
+    if part == "camera_info" and ((beside := _beside(image, of_type)) or image.endswith(OUR_PREDICTIONS)):
         return beside
     default = [topic for topic in PARTS[part].defaults if topic in of_type][:1]
     if default or part.startswith("ready_made"):
@@ -118,7 +119,8 @@ def _candidates(part: str, found: Mapping[str, str], chosen: Mapping[str, str], 
 
 def _beside(image: str, infos: list[str]) -> list[str]:
     """The camera_info that goes with a picture's topic by its name."""
-    folders = [name.rpartition("/")[0] for name in (image, image.removesuffix("/compressed"))]
+    names = (image,) if image.endswith(OUR_PREDICTIONS) else (image, image.removesuffix("/compressed"))
+    folders = [name.rpartition("/")[0] for name in names]
     return [f"{folder}/camera_info" for folder in folders if f"{folder}/camera_info" in infos][:1]
 
 

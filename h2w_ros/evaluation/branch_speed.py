@@ -1,6 +1,7 @@
 """What several futures cost as one batch, against the same futures one after the other.
 
-Both take turns block by block in one process, so that whatever else the machine does touches both alike.
+Both take turns block by block in one process, so that whatever else the machine does touches both alike. The batch is driven as predictions
+are: what follows is drawn on a second thread while the network works. Single sessions, which are told one condition at a time, are not.
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ def _run_together(branches: Branches, futures: Sequence[Sequence[Condition]], nu
     """A block as predictions push it: what follows is drawn while the network works."""
     for frame in range(num_frames):
         branches.push(futures[frame], futures[frame + 1] if frame + 1 < len(futures) else None)
+    branches.settle()
 
 
 def _run_all(sessions: Sequence[Session], futures: Sequence[Sequence[Condition]]) -> None:

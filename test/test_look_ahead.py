@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Event
 
 import numpy as np
+import pytest
 from test_episodes import plain_conditions
 
+from h2w_ros.condition import Condition
 from h2w_ros.conditioning import ConditionDrawer
 from h2w_ros.generator.drawn import DrawnCondition
 from h2w_ros.generator.presets import preset
+from h2w_ros.geometry import transform
 from h2w_ros.look_ahead import LookAhead
 
 PATIENCE_S = 30.0
@@ -32,28 +36,42 @@ class Passed:
         return self.drawn
 
 
-def drawing() -> LookAhead:
-    return LookAhead(ConditionDrawer(preset("debug"), "squash", None, None))
+def drawer() -> ConditionDrawer:
+    """One whose rays tell of the way since the frame before: what it draws depends on what it has drawn."""
+    return ConditionDrawer(preset("tiny"), "squash", None, None)
 
 
-def test_what_was_drawn_early_is_used_even_when_the_next_one_is_expected_before_it_is_taken() -> None:
-    ahead, passed = drawing(), Passed()
-    first, second, third = plain_conditions(3)
-    ahead.draw(first)
-    ahead.expect(second, passed)
-    early = passed.wait()
-    ahead.expect(third, Passed())
-    assert ahead.draw(second) is early
+@pytest.fixture
+def moments() -> list[Condition]:
+    """A head that goes faster and faster to the right."""
+    return [replace(moment, T_world_camera=transform(np.eye(3), np.array([0.02 * k**2, 0.0, 0.0]))) for k, moment in enumerate(plain_conditions(3))]
 
 
-def test_what_was_drawn_early_is_thrown_away_when_something_else_came_before() -> None:
-    ahead, passed = drawing(), Passed()
-    first, second, third = plain_conditions(3)
-    ahead.draw(first)
-    ahead.expect(third, passed)
-    early = passed.wait()
-    ahead.draw(second)
-    late = ahead.draw(third)
-    assert late is not early
-    plain = ConditionDrawer(preset("debug"), "squash", None, None)
-    assert np.array_equal([plain.draw(moment) for moment in (first, second, third)][-1].control, late.control)
+@pytest.fixture
+def ahead(moments: list[Condition]) -> LookAhead:
+    """It has drawn the first moment."""
+    begun = LookAhead(drawer())
+    begun.draw(moments[0])
+    return begun
+
+
+def early(ahead: LookAhead, moment: Condition) -> DrawnCondition:
+    passed = Passed()
+    ahead.expect(moment, passed)
+    return passed.wait()
+
+
+def test_what_was_drawn_early_is_used_even_when_the_next_one_is_expected_before_it_is_taken(ahead: LookAhead, moments: list[Condition]) -> None:
+    drawn = early(ahead, moments[1])
+    ahead.expect(moments[2], Passed())
+    assert ahead.draw(moments[1]) is drawn
+
+
+def test_what_was_drawn_early_is_thrown_away_when_something_else_came_before(ahead: LookAhead, moments: list[Condition]) -> None:
+    drawn = early(ahead, moments[2])
+    ahead.draw(moments[1])
+    in_turn = ahead.draw(moments[2])
+    plain = drawer()
+    expected = [plain.draw(moment) for moment in moments][2]
+    assert np.array_equal(in_turn.rays.plucker, expected.rays.plucker)
+    assert not np.array_equal(drawn.rays.plucker, expected.rays.plucker)

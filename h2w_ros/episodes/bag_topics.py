@@ -28,7 +28,7 @@ OUR_PICTURES = (
     "predicted/image_raw",
     "predicted/compressed",
 )
-OUR_CAMERA, OUR_PREDICTIONS = "/predicted/camera_info", ("/predicted/image_raw", "/predicted/compressed")
+OUR_CAMERA, OUR_PREDICTIONS = "/predicted/camera_info", tuple(f"/{name}" for name in OUR_PICTURES if name.startswith("predicted/"))
 """They belong to one another, and to no other camera and picture."""
 
 

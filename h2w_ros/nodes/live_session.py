@@ -180,9 +180,10 @@ class LiveSession:
         return self._newest
 
     def check_goes_on(self, start: Condition, world_frame: str) -> None:
-        """ValueError where this can't be the moment of the session's last frame, told in the frame of this name; an empty name is the session's."""
-        if not self._recent:
-            return  # `newest_image` says that there is nothing to go on from
+        """ValueError where this can't be the moment of the newest frame, told in the world frame of this name; an empty name is the session's.
+
+        For a session that has answered (`newest_image`).
+        """
         last = self._recent[-1]
         if world_frame and world_frame != last.world_frame:
             raise ValueError(f"candidates must be in the live session's frame {last.world_frame!r}, they are in {world_frame!r}: transform them")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,17 +60,21 @@ class Planner:
 
     def ask(self, *candidates: HandTrajectory, **goal: Any) -> Asking:
         feedback: list[Predict.Feedback] = []
-        sent = self._client.send_goal_async(
-            Predict.Goal(candidates=list(candidates), **goal), feedback_callback=lambda msg: feedback.append(msg.feedback)
-        )
+        asked = Predict.Goal(candidates=list(candidates), **goal)
+        sent = self._spun(lambda: self._client.send_goal_async(asked, feedback_callback=lambda msg: feedback.append(msg.feedback)))
         assert wait_until(sent.done, PATIENCE_S)
         handle = sent.result()
         assert handle.accepted
-        return Asking(handle, handle.get_result_async(), feedback)
+        return Asking(handle, self._spun(handle.get_result_async), feedback)
 
     def cancel(self, asking: Asking) -> None:
-        assert wait_until(asking.handle.cancel_goal_async().done)
+        assert wait_until(self._spun(asking.handle.cancel_goal_async).done)
 
     def close(self) -> None:
-        # In the thread that spins, which may just be waiting for it.
-        assert wait_until(self._ros.run(self._client.destroy).done)
+        self._spun(self._client.destroy)
+
+    def _spun(self, call: Callable[[], Any]) -> Any:
+        """A call's result, made in the thread that spins: elsewhere an answer may come before the client knows that it asked."""
+        task = self._ros.run(call)
+        assert wait_until(task.done)
+        return task.result()

@@ -6,8 +6,10 @@ import ctypes
 import os
 import resource
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +19,7 @@ pytest.importorskip("rclpy")
 
 from diagnostic_msgs.msg import DiagnosticArray
 from process_fixture import main_of, process
+from rclpy.serialization import serialize_message
 from robot_fixture import problem_of
 from ros_fixture import Ros, wait_until
 from rosbags.highlevel import AnyReader
@@ -24,6 +27,7 @@ from std_msgs.msg import String
 
 from h2w_ros.episodes.bag import bag_file
 from h2w_ros.nodes import topics
+from h2w_ros.nodes.bag_file import BagFile
 from h2w_ros.nodes.params import overrides
 from h2w_ros.nodes.recorder import Recorder
 
@@ -145,3 +149,23 @@ def test_a_permission_that_is_taken_away_while_recording_costs_no_message(ros: R
     assert "Permission denied" in errors[0]
     assert "h2w repair" in errors[0]
     assert words_in(tmp_path / "bag") == [str(number) for number in range(20)]
+
+
+def test_a_bag_that_is_closed_while_another_thread_writes_is_whole(tmp_path: Path) -> None:
+    bag, is_over = BagFile(tmp_path / "bag"), threading.Event()
+    connection = bag.open_topic("words", "std_msgs/msg/String")
+
+    def write() -> int:
+        while not is_over.is_set():
+            bag.write(connection, time.time_ns(), serialize_message(String(data="hello")))
+            bag._close_chunk()
+        return bag.num_messages
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        assert wait_until(lambda: bag.num_messages > 50)
+        bag.close()
+        is_over.set()
+        num_messages = writing.result()
+    with AnyReader([tmp_path / "bag"]) as reader:
+        assert reader.message_count == num_messages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -20,7 +21,7 @@ class BagFile:
     """Takes serialized messages; `close` writes the index and metadata.yaml, and a second `close` does nothing.
 
     A disk that takes no more ends the file early: `problem` says why, and what was written until then can be read. The
-    file is locked as long as it grows, so that nobody repairs it meanwhile.
+    file is locked as long as it grows, so that nobody repairs it meanwhile. Its methods may be called from any thread.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,6 +31,7 @@ class BagFile:
         self.path = path
         self.num_messages = 0
         self.problem = ""
+        self._changing = threading.RLock()
         self._writer: Writer | None = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
         self._chunk_began_s = time.monotonic()
@@ -43,21 +45,23 @@ class BagFile:
 
     def open_topic(self, topic: str, kind: str, qos: Qos | None = None) -> Connection:
         """Makes a topic known; needed once before its first message. `qos` is what a replay offers."""
-        if self._writer is None:
-            raise ValueError(f"{self.path} is closed")
-        return self._writer.add_connection(topic, kind, typestore=typestore_with(kind), offered_qos_profiles=[qos] if qos else [])
+        with self._changing:
+            if self._writer is None:
+                raise ValueError(f"{self.path} is closed")
+            return self._writer.add_connection(topic, kind, typestore=typestore_with(kind), offered_qos_profiles=[qos] if qos else [])
 
     def write(self, connection: Connection, time_ns: int, data: bytes) -> None:
         """Appends one message; ignored once the bag is closed."""
-        if self._writer is None:
-            return
-        try:
-            self._writer.write(connection, time_ns, data)
-        except OSError as error:
-            self._give_up(self._writer, error)
-            return
-        self.num_messages += 1
-        self.close_chunk_when_due()
+        with self._changing:
+            if self._writer is None:
+                return
+            try:
+                self._writer.write(connection, time_ns, data)
+            except OSError as error:
+                self._give_up(self._writer, error)
+                return
+            self.num_messages += 1
+            self.close_chunk_when_due()
 
     def close_chunk_when_due(self) -> None:
         """Hands what is older than half a second to the operating system; to be called also while no message comes."""
@@ -66,26 +70,28 @@ class BagFile:
 
     def close(self) -> None:
         """Finishes the file; a bag that got no message is valid too."""
-        writer = self._writer
-        if writer is None:
-            return
-        try:
-            writer.close()
-        except OSError as error:
-            self._give_up(writer, error)
-        self._writer = None
+        with self._changing:
+            writer = self._writer
+            if writer is None:
+                return
+            try:
+                writer.close()
+            except OSError as error:
+                self._give_up(writer, error)
+            self._writer = None
 
     def _close_chunk(self) -> None:
-        if self._writer is None:
-            return
-        storage = _storage(self._writer)
-        self._chunk_began_s = time.monotonic()
-        try:
-            if storage.chunk.msgs:
-                storage.close_chunk()
-            storage.bio.flush()
-        except OSError as error:
-            self._give_up(self._writer, error)
+        with self._changing:
+            if self._writer is None:
+                return
+            storage = _storage(self._writer)
+            self._chunk_began_s = time.monotonic()
+            try:
+                if storage.chunk.msgs:
+                    storage.close_chunk()
+                storage.bio.flush()
+            except OSError as error:
+                self._give_up(self._writer, error)
 
     def _give_up(self, writer: Writer, error: OSError) -> None:
         """Ends the file behind its last whole chunk."""

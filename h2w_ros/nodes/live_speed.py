@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, cycle
 from typing import Any
 
@@ -147,9 +148,9 @@ def _trajectory(moments: Sequence[Condition], rate_hz: float, number: int) -> Ha
 
 def _predicted(watcher: _Watcher, asked: Predict.Goal) -> Callable[[], bool]:
     """Asks for the prediction. What comes back says whether it is there; a ValueError where it is refused or fails."""
-    accepted = watcher.client.send_goal_async(asked)
+    accepted = _spun(watcher, partial(watcher.client.send_goal_async, asked))
     _wait(accepted.done)
-    result = accepted.result().get_result_async()
+    result = _spun(watcher, accepted.result().get_result_async)
 
     def is_done() -> bool:
         if result.done() and not result.result().result.success:
@@ -157,6 +158,13 @@ def _predicted(watcher: _Watcher, asked: Predict.Goal) -> Callable[[], bool]:
         return bool(result.done())
 
     return is_done
+
+
+def _spun(node: Node, call: Callable[[], Any]) -> Any:
+    """A call's result, made in the thread that spins: in another one an answer may come before the client knows that it asked."""
+    task = node.executor.create_task(call)
+    _wait(task.done)
+    return task.result()
 
 
 def _after(seconds: float) -> Callable[[], bool]:

@@ -89,14 +89,14 @@ class Recorder(lifecycle.ManagedNode):
 
     def _watch(self) -> None:
         """Ten times a second: hands old messages to the disk, finds new topics, ends when the disk takes no more."""
-        if self._bag is None:
+        if (bag := self._bag) is None:
             return
-        self._bag.close_chunk_when_due()
-        if self._bag.is_open and self.is_active:
+        bag.close_chunk_when_due()
+        if bag.is_open and self.is_active:
             self._discover()
-        elif not self._bag.is_open and self._inputs:
+        elif bag.problem and self._inputs:
             self._leave_all()
-            self.get_logger().error(self._bag.problem)
+            self.get_logger().error(bag.problem)
 
     def _discover(self) -> None:
         for topic, kinds in self.get_topic_names_and_types():
@@ -105,10 +105,10 @@ class Recorder(lifecycle.ManagedNode):
 
     def _record(self, topic: str, kind: str) -> None:
         offers = self.get_publishers_info_by_topic(topic)
-        if not offers or self._bag is None:
+        if not offers or (bag := self._bag) is None:
             return
         try:
-            connection = self._bag.open_topic(topic, kind, bag_qos(offers))
+            connection = bag.open_topic(topic, kind, bag_qos(offers))
             kind_class = message_class(kind)
         except ValueError as error:
             self._wanted.discard(topic)
@@ -118,15 +118,16 @@ class Recorder(lifecycle.ManagedNode):
         self._inputs[topic] = self.create_subscription(kind_class, topic, write, matching_qos(offers), raw=True)
 
     def _write(self, connection: Any, data: bytes) -> None:
-        if self.is_active and self._bag is not None:
-            self._bag.write(connection, self.get_clock().now().nanoseconds, data)
+        if self.is_active and (bag := self._bag) is not None:
+            bag.write(connection, self.get_clock().now().nanoseconds, data)
 
     def _health(self) -> Health:
         missing = sorted(self._wanted - set(self._inputs))
         gone = sorted(topic for topic in self._inputs if not self.count_publishers(topic))
-        values = {"messages": self._bag.num_messages if self._bag else 0, "topics": len(self._inputs), "not_seen": ", ".join(missing)}
-        if self._bag is not None and self._bag.problem:
-            return Health(self._bag.problem, is_error=True, values=values)
+        bag = self._bag
+        values = {"messages": bag.num_messages if bag else 0, "topics": len(self._inputs), "not_seen": ", ".join(missing)}
+        if bag is not None and bag.problem:
+            return Health(bag.problem, is_error=True, values=values)
         if not self._inputs:
             return Health("none of the topics is there yet", values=values)
         return Health(f"nobody publishes any more: {', '.join(gone)}" if gone else "", values=values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from h2w_ros.bulk.job import Job, Outcome, Work
 from h2w_ros.bulk.ledger import FILE, Ledger
 from h2w_ros.bulk.ray_cluster import OBJECT_STORE_BYTES
 from h2w_ros.bulk.run import Labour, NoSpaceError, run_jobs
-from h2w_ros.commands.bulk_options import counted
+from h2w_ros.commands.bulk_options import counted, watched
 
 LABOUR = [
     pytest.param(Labour(), id="in this process"),
@@ -155,3 +155,13 @@ def test_two_jobs_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_outcomes_are_counted_in_words() -> None:
     assert counted([Outcome("a", "done"), Outcome("b", "failed"), Outcome("c", "done")]) == "2 done, 1 failed"
     assert counted([]) == "nothing to do"
+
+
+def test_who_stops_the_work_is_told_how_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def outcomes() -> Iterator[Outcome]:
+        yield Outcome("one", "done")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        watched(outcomes(), 5, "episode", "synthesize")
+    assert "stopped after 1 of 5: 1 done; the same command goes on from there" in capsys.readouterr().err

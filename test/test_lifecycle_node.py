@@ -30,11 +30,11 @@ from sensor_msgs.msg import Image as ImageMsg
 from h2w_ros.annotate.mediapipe_hands import MediaPipeConfig
 from h2w_ros.condition import Image
 from h2w_ros.episodes.bag_writer import write_bag
-from h2w_ros.nodes import topics
+from h2w_ros.nodes import lifecycle, topics
 from h2w_ros.nodes.conditioner import Conditioner
 from h2w_ros.nodes.generator import Generator
 from h2w_ros.nodes.hand_tracker import HandTracker
-from h2w_ros.nodes.lifecycle import ManagedNode
+from h2w_ros.nodes.lifecycle import ManagedNode, Throttle
 from h2w_ros.nodes.messages import Moment
 from h2w_ros.nodes.params import overrides
 from h2w_ros.nodes.preview import Preview
@@ -220,3 +220,17 @@ def test_every_node_ends_within_two_seconds_of_a_signal_however_often_it_comes(
         time.sleep(0.5)
         assert {name: ended_by(one, number) for name, one in running.items()} == dict.fromkeys(running, 0)
     assert (tmp_path / "bag" / "metadata.yaml").is_file()
+
+
+def test_a_warning_that_holds_is_repeated_ever_more_seldom_and_a_new_one_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(lifecycle.time, "monotonic", lambda: now_s)
+    throttle, said_s = Throttle(5.0), []
+    for second in range(300):
+        now_s = 100.0 + second
+        if throttle.allows("camera"):
+            said_s.append(second)
+    assert said_s == [0, 5, 15, 35, 75, 135, 195, 255]
+    assert throttle.allows("hands")
+    now_s += 11.0
+    assert throttle.allows("camera"), "it had ended in between"

@@ -30,14 +30,18 @@ def labour_of(args: argparse.Namespace) -> Labour:
 
 
 def watched(outcomes: Iterable[Outcome], total: int, unit: str, description: str) -> list[Outcome]:
-    """All outcomes, behind a progress bar; what was not done is told as it comes."""
+    """All outcomes, behind a progress bar; what was not done is told as it comes, and on Ctrl-C how to go on."""
     from tqdm import tqdm
 
     seen: list[Outcome] = []
-    for outcome in (bar := tqdm(outcomes, total=total, unit=unit, desc=description, disable=None)):
-        seen.append(outcome)
-        if outcome.reason:
-            bar.write(f"{outcome.name} {outcome.status}: {outcome.reason}", file=sys.stderr)
+    try:
+        for outcome in (bar := tqdm(outcomes, total=total, unit=unit, desc=description, disable=None)):
+            seen.append(outcome)
+            if outcome.reason:
+                bar.write(f"{outcome.name} {outcome.status}: {outcome.reason}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"\nstopped after {len(seen)} of {total}: {counted(seen)}; the same command goes on from there", file=sys.stderr)
+        raise
     return seen
 
 

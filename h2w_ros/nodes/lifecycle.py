@@ -32,6 +32,8 @@ from h2w_ros.nodes.usage import usage
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SPIN_TIMEOUT_S = 0.1
 SWITCH_INTERVAL_S = 0.0005
+LONGEST_SILENCE = 12
+"""Periods between repetitions of a warning that has held for long."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class NodeConfig:
 
     autostart: bool = setting(True, "configure and activate at once; false waits for a lifecycle manager")
     stale_after_s: float = setting(2.0, "an input that is silent for longer is reported as stale [s]", 0.1, 3600.0, live=True)
-    warn_every_s: float = setting(5.0, "the same warning is said at most this often [s]", 0.1, 3600.0, live=True)
+    warn_every_s: float = setting(5.0, "the same warning is said at most this often, and ever more seldom while it holds [s]", 0.1, 3600.0, live=True)
 
 
 class StopRequested(BaseException):
@@ -66,19 +68,33 @@ def interruptible() -> Iterator[None]:
 
 
 class Throttle:
-    """Lets the same subject pass at most once in a period."""
+    """Lets the same subject pass at most once in a period; while it keeps coming, after twice as long each time, up to `LONGEST_SILENCE` periods."""
 
     def __init__(self, period_s: float) -> None:
         self.period_s = period_s
-        self._last_s: dict[str, float] = {}
+        self._said: dict[str, _Said] = {}
 
     def allows(self, subject: str) -> bool:
         """Whether this subject may be said now."""
         now_s = time.monotonic()
-        if now_s - self._last_s.get(subject, -1e9) < self.period_s:
+        said = self._said.get(subject)
+        if said is None or now_s - said.came_s > 2.0 * self.period_s:  # it had ended
+            self._said[subject] = _Said(now_s, now_s, 1)
+            return True
+        said.came_s = now_s
+        if now_s - said.said_s < said.periods * self.period_s:
             return False
-        self._last_s[subject] = now_s
+        said.said_s, said.periods = now_s, min(LONGEST_SILENCE, 2 * said.periods)
         return True
+
+
+@dataclass
+class _Said:
+    """When a subject was said and when it last came, and how many periods must pass until it is said again."""
+
+    said_s: float
+    came_s: float
+    periods: int
 
 
 class ManagedNode(LifecycleNode):

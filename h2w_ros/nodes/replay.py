@@ -94,14 +94,21 @@ class Replay(lifecycle.ManagedNode):
     def _play(self, playback: Playback) -> None:
         try:
             self._wait_for_listeners()
+            self._say(f"playing {self._config.path} at {self._config.rate:g} x real time: {', '.join(sorted(self._outputs))}")
             self._play_once(playback)
             while self._config.loop and not self._stop.is_set():
+                self._say(f"{self.num_sent} messages played; from the beginning again")
                 self._play_once(playback)
             self._deliver()
+            self._say(f"{self.num_sent} messages played")
         except ValueError as error:
             self.get_logger().error(str(error))
         finally:
             self.is_done = not self._stop.is_set()
+
+    def _say(self, text: str) -> None:
+        if not self._stop.is_set():
+            self.get_logger().info(text)
 
     def _play_once(self, playback: Playback) -> None:
         began: tuple[float, int] | None = None

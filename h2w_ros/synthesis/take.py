@@ -54,7 +54,7 @@ class SynthesisConfig:
         if self.seeds_compared < 1:
             raise ValueError(f"seeds_compared must be at least 1 (which gives no spread), got {self.seeds_compared}")
         if self.max_frames is not None and self.max_frames < 2:
-            raise ValueError(f"max_frames must be at least 2, got {self.max_frames}")
+            raise ValueError(f"an episode needs at least 2 frames, got max_frames (--frames) {self.max_frames}")
 
 
 def parsed_kinds(words: Sequence[str]) -> dict[Kind, int]:
@@ -64,6 +64,8 @@ def parsed_kinds(words: Sequence[str]) -> dict[Kind, int]:
         name, _, number = word.partition("=")
         count = int(number) if number.isdecimal() else 1 if not number else 0
         kind = next((kind for kind in KINDS if kind == name), None)
+        if kind is not None and number.isdecimal() and count < 1:
+            raise ValueError(f"of a variation there is at least one, got {word!r}: leave it out, or ask for more")
         if kind is None or count < 1 or word.endswith("="):
             raise ValueError(f"a variation is one of {', '.join(KINDS)}, with =COUNT if there are to be more of them; got {word!r}")
         counts[kind] = count

@@ -1,6 +1,8 @@
 """Conditioner and generator, each a process: the generator first, so that no condition comes before it listens. Beside them the page to watch.
 
 ros2 launch h2w_ros preview.launch.py camera:=realsense odometry:=/robot/odometry hands:=/tracker/hands
+
+With `fuse_scene:=true` the node `scene` fuses a depth camera's measurements into the static scene that the conditioner draws.
 """
 
 from __future__ import annotations
@@ -30,6 +32,10 @@ INPUTS = {
     "ready_made_scene": "pictures of the untouched scene from where the camera is, as a renderer or a recording has them",
     "scene_points": "a coloured cloud of the static scene, as the node `scene` and mapping systems publish",
 }
+DEPTHS = {
+    "depth_image": ("depth/image_raw", "for fuse_scene: depth that is aligned with image_raw; compressed at <depth_image>/compressedDepth"),
+    "depth_points": ("depth/points", "for fuse_scene: a coloured cloud, instead of depth pictures"),
+}
 
 
 def arguments() -> list[DeclareLaunchArgument]:
@@ -43,23 +49,51 @@ def arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument("page", default_value="true", description="serve the preview page too"),
         DeclareLaunchArgument("page_port", default_value="8765", description="where: http://localhost:<page_port>; 0 takes any free one"),
         DeclareLaunchArgument("tf_static", default_value="/tf_static", description="fixed frames; tf_static for those of the namespace"),
+        DeclareLaunchArgument("fuse_scene", default_value="false", description="make the static scene from a depth camera, too"),
         *[DeclareLaunchArgument(topic, default_value=topic, description=text) for topic, text in INPUTS.items()],
+        *[DeclareLaunchArgument(name, default_value=topic, description=text) for name, (topic, text) in DEPTHS.items()],
     ]
 
 
 def managed(name: str, **parameters: object) -> LifecycleNode:
     """One of our nodes, which waits to be configured and activated."""
-    common = {"autostart": False, "use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}
-    remappings = [(topic, LaunchConfiguration(topic)) for topic in INPUTS]
-    remappings.append(("/tf_static", LaunchConfiguration("tf_static")))
-    remappings.append(("image_raw/compressed", [LaunchConfiguration("image_raw"), "/compressed"]))
+    common = {"autostart": False, "use_sim_time": sim_time()}
     return LifecycleNode(
         package="h2w_ros",
         executable=name,
         name=name,
         namespace=LaunchConfiguration("namespace"),
         parameters=[LaunchConfiguration("parameters"), common | parameters],
-        remappings=remappings,
+        remappings=remappings(),
+        output="screen",
+    )
+
+
+def remappings() -> list[tuple[object, object]]:
+    """Every input's topic, as the arguments say."""
+    topics = {topic: LaunchConfiguration(topic) for topic in INPUTS} | {topic: LaunchConfiguration(name) for name, (topic, _) in DEPTHS.items()}
+    transports = {
+        "image_raw/compressed": [LaunchConfiguration("image_raw"), "/compressed"],
+        "depth/image_raw/compressedDepth": [LaunchConfiguration("depth_image"), "/compressedDepth"],
+    }
+    return [*topics.items(), *transports.items(), ("/tf_static", LaunchConfiguration("tf_static"))]
+
+
+def sim_time() -> ParameterValue:
+    """The argument `use_sim_time`."""
+    return ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
+
+
+def scene() -> Node:
+    """What fuses depth; it starts by itself, and says what it waits for."""
+    return Node(
+        package="h2w_ros",
+        executable="scene",
+        name="scene",
+        namespace=LaunchConfiguration("namespace"),
+        parameters=[LaunchConfiguration("parameters"), {"use_sim_time": sim_time()}],
+        remappings=remappings(),
+        condition=IfCondition(LaunchConfiguration("fuse_scene")),
         output="screen",
     )
 
@@ -100,6 +134,7 @@ def generate_launch_description() -> LaunchDescription:
             generator,
             conditioner,
             page(),
+            scene(),
             change(generator, Transition.TRANSITION_CONFIGURE),
         ]
     )

@@ -21,7 +21,7 @@ NUM_FRAMES = 8
 
 
 def silent() -> Generator:
-    """Its transformer adds nothing, as `tiny`'s: what it generates leaves no trace in its context."""
+    """Its transformer adds nothing: what it generates leaves no trace in its context."""
     generator = small_tiny()
     for parameter in generator.transformer.head.head.parameters():
         torch.nn.init.zeros_(parameter)
@@ -94,30 +94,29 @@ def test_a_block_stays_expected_while_its_stream_is_grounded_and_branched(genera
     np.testing.assert_array_equal(streams[0].step(), streams[1].step([drawn[2]]))
 
 
-def test_only_what_can_be_taken_back_is_generated_early(drawn: list[DrawnCondition], monkeypatch: pytest.MonkeyPatch) -> None:
-    for make, num_early in ((silent, 1), (small_tiny, 0)):
-        stream, generated = started(make(), drawn), list[int]()
-        generate = stream._rollout.generate
+def test_a_block_is_generated_early_where_it_may_be(generator: Generator, drawn: list[DrawnCondition], monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, generated = started(generator, drawn), list[bool]()
+    generate = stream._rollout.generate
 
-        def counted(conditions: BlockConditions, generate: Any = generate, generated: list[int] = generated) -> torch.Tensor:
-            generated.append(1)
-            return generate(conditions)
+    def counted(conditions: BlockConditions, may_take_back: bool) -> torch.Tensor:
+        generated.append(may_take_back)
+        return generate(conditions, may_take_back=may_take_back)
 
-        monkeypatch.setattr(stream._rollout, "generate", counted)
-        stream.expect([drawn[1]])
-        assert len(generated) == num_early
-        stream.expect([drawn[2]], now=False)
-        assert len(generated) == num_early
-        stream.step()
-        assert len(generated) == num_early + 1
+    monkeypatch.setattr(stream._rollout, "generate", counted)
+    stream.expect([drawn[1]])
+    assert generated == [True]
+    stream.expect([drawn[2]], now=False)
+    assert generated == [True]
+    stream.step()
+    assert generated == [True, False]
 
 
 @torch.inference_mode()
-def test_a_network_that_writes_its_context_says_that_it_cannot_take_back(drawn: list[DrawnCondition]) -> None:
-    stream = started(small_tiny(), drawn)
+def test_what_was_not_said_to_be_taken_back_cannot_be(generator: Generator, drawn: list[DrawnCondition]) -> None:
+    stream = started(generator, drawn)
     stream._rollout.take_back()  # nothing is open
     stream._rollout.generate(stream._conditions([drawn[1]]))
-    with pytest.raises(ValueError, match="can't take it back"):
+    with pytest.raises(ValueError, match="may be taken back"):
         stream._rollout.take_back()
 
 
@@ -143,18 +142,18 @@ def test_numbers_that_are_not_finite_are_told_when_the_block_is_due(drawn: list[
         stream.step()
 
 
-def test_what_fails_before_its_turn_leaves_no_trace(drawn: list[DrawnCondition], monkeypatch: pytest.MonkeyPatch) -> None:
-    stream, plain = started(silent(), drawn), started(silent(), drawn)
+def test_what_fails_before_its_turn_leaves_no_trace(generator: Generator, drawn: list[DrawnCondition], monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, plain = started(generator, drawn), started(generator, drawn)
 
-    def fails(conditions: BlockConditions) -> torch.Tensor:
+    def fails(*_: Any) -> torch.Tensor:
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream._rollout, "generate", fails)
+        patch.setattr(generator.transformer, "refinement", fails)  # after keys and values were written
         stream.expect([drawn[5]])
     np.testing.assert_array_equal(stream.step([drawn[1]]), plain.step([drawn[1]]))
     with monkeypatch.context() as patch:
-        patch.setattr(stream._rollout, "generate", fails)
+        patch.setattr(generator.transformer, "refinement", fails)  # after keys and values were written
         stream.expect([drawn[2]])
         with pytest.raises(RuntimeError, match="out of memory"):
             stream.step()

@@ -160,8 +160,6 @@ def test_episodes_are_encoded_alike_by_one_process_and_by_two_and_their_pixels_m
 
 @pytest.mark.parametrize("name", ["no_rays", "cut_masks"])
 def test_an_arm_trains_ships_and_streams(name: str, tmp_path: Path) -> None:
-    if not hasattr(torch.optim, "Muon"):
-        pytest.skip("this torch is older than 2.9 and has no Muon")
     stages = Stages(tmp_path / "run", "debug", ablation=name)
     write_pixels(stages.folder, (0, 1))
     stages.codec(steps(1))

@@ -33,8 +33,6 @@ def recorded_moments(count, seed=5, hands=(HAND,)):
 @pytest.fixture(scope="module")
 def mixed_run(tmp_path_factory):
     """A run with three of the world's clips and four recorded ones, encoded."""
-    if not hasattr(torch.optim, "Muon"):
-        pytest.skip("this torch is older than 2.9 and has no Muon")
     folder = tmp_path_factory.mktemp("run")
     write_pixels(folder, range(3))
     for name, count in (("a", 2 * NUM_FRAMES + 1), ("b", 2 * NUM_FRAMES)):

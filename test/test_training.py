@@ -58,8 +58,6 @@ def write_pixels(folder: Path, seeds: Sequence[int] = (0, 1, VALIDATION_EVERY - 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     """A whole run of the debug recipe: two steps of every stage."""
-    if not hasattr(torch.optim, "Muon"):
-        pytest.skip("this torch is older than 2.9 and has no Muon")
     folder = tmp_path_factory.mktemp("run")
     write_pixels(folder)
     stages = Stages(folder, "debug")
@@ -224,8 +222,6 @@ def test_the_stages_of_the_command_line_are_those_there_are() -> None:
 def test_a_recipe_makes_a_model_from_nothing_within_its_time(tmp_path: Path) -> None:
     """The debug model, in the few seconds that a machine has to spare; simulation needs OpenGL."""
     pytest.importorskip("mujoco")
-    if not hasattr(torch.optim, "Muon"):
-        pytest.skip("this torch is older than 2.9 and has no Muon")
     try:
         train_all(Stages(tmp_path / "run", "debug"), 0.15, 0, tmp_path / "model")
     except OSError as error:

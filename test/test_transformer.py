@@ -123,5 +123,5 @@ def test_the_refiner_does_not_blow_up_however_its_weights_grow():
         for weight in transformer.refiner.parameters():
             weight.mul_(10.0)
     inputs = torch.randn(1, config.in_dim, 1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
-    transformer.refine(inputs[:, : config.out_dim], inputs, inputs, inputs[:, : config.in_dim // 3])
+    transformer.refinement(inputs, inputs, inputs[:, : config.in_dim // 3])
     assert seen[0].abs().max() <= math.sqrt(8)

@@ -8,6 +8,7 @@ wrapped; attention does not mind.
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +16,17 @@ from torch import Tensor
 from h2w_ros.generator.attention import attention
 from h2w_ros.generator.config import RolloutConfig, TransformerConfig
 from h2w_ros.generator.rope import Rotation, rotate, rotation_table
+
+
+@dataclass(frozen=True, eq=False)
+class _Before:
+    """What a block that may be given up took the place of."""
+
+    slots: list[int]
+    visible: int
+    opened: range | None
+    held: tuple[Tensor, ...]
+    """Keys, values and the sink's keys that stood in the block's slots."""
 
 
 class KeyValueCache:
@@ -44,6 +56,11 @@ class KeyValueCache:
         self._visible = 0
         self._opened: range | None = None  # latents that are still to be placed
         self._rotation: Rotation | None = None
+        self._before: _Before | None = None
+
+    @property
+    def _stores(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.keys, self.values, self.sink_keys
 
     @property
     def num_bytes(self) -> int:
@@ -53,31 +70,47 @@ class KeyValueCache:
     def reset(self) -> None:
         """Forgets the streams; the memory stays."""
         self.num_latents = 0
-        self._slots = []
+        self._slots, self._before = [], None
 
     def branch(self, num_branches: int) -> KeyValueCache:
         """That many copies of the context, as streams that advance together; this one stays as it is."""
         twin = copy.copy(self)
-        twin.keys, twin.values, twin.sink_keys = (x.repeat_interleave(num_branches, 1) for x in (self.keys, self.values, self.sink_keys))
+        twin.keys, twin.values, twin.sink_keys = (x.repeat_interleave(num_branches, 1) for x in self._stores)
         return twin
 
-    def open_block(self, num_latents: int) -> None:
+    def open_block(self, num_latents: int, may_be_given_up: bool = False) -> None:
         """Makes room for the streams' next latents; what they will see is placed when they first look, which a silent network never does.
 
-        Until it is closed, a block may be opened again: nothing that its own context needs is lost.
+        Until it is closed, a block may be opened again: nothing that its own context needs is lost. One that `may_be_given_up` also
+        keeps what it takes the place of, which the block before it may need.
         """
+        self.give_up_block()
         latents = range(self.num_latents, self.num_latents + num_latents)
-        self._slots = [self.slot(latent) for latent in latents]
+        slots = [self.slot(latent) for latent in latents]
+        if may_be_given_up:
+            held = tuple(store[:, :, [slot for slot in slots if slot < store.shape[2]]] for store in self._stores)  # copies
+            self._before = _Before(self._slots, self._visible, self._opened, held)
+        self._slots = slots
         self._visible = min(latents.stop, self.rollout.capacity)
         self._opened, self._rotation = latents, None
+
+    def give_up_block(self) -> None:
+        """As if the open block had never been, where it may be given up: writing goes to the one before it again."""
+        if self._before is None:
+            return
+        for store, held in zip(self._stores, self._before.held, strict=True):
+            store[:, :, [slot for slot in self._slots if slot < store.shape[2]]] = held
+        self._slots, self._visible, self._opened = self._before.slots, self._before.visible, self._before.opened
+        self._rotation, self._before = None, None
 
     def close_block(self) -> None:
         """Keeps what was written last; the streams advance. Until the next block opens, writing still goes to this one."""
         self.num_latents += len(self._slots)
+        self._before = None
 
     def write(self, layer: int, k: Tensor, v: Tensor) -> None:
         """Keeps the open block's keys, before RoPE, and values, (B, L, H, D)."""
-        for store, x in ((self.keys, rotate(k, self._placed())), (self.values, v), (self.sink_keys, k)):
+        for store, x in zip(self._stores, (rotate(k, self._placed()), v, k), strict=True):
             for slot, frame in zip(self._slots, x.unflatten(1, (len(self._slots), -1)).unbind(1), strict=True):
                 if slot < store.shape[2]:
                     store[layer, :, slot] = frame
@@ -115,7 +148,7 @@ class KeyValueCache:
         if self._rotation is None:
             assert self._opened is not None
             self._rotation = self._rotation_at(self._opened)
-            if self.rollout.keys == "relative" and self._opened.stop > self.rollout.capacity:
+            if self.rollout.keys == "relative" and self._opened.stop >= self.rollout.capacity:  # equal: a block given up may have moved it on
                 self._place_sink(self.sink_positions(self._opened.stop))
         return self._rotation
 

@@ -1,8 +1,7 @@
-"""The network's convolutions: rays to tokens, and the refinement of a drafted frame by what stands beside it."""
+"""The network's convolutions: rays to tokens, and the refinement of a frame by what stands beside it."""
 
 from __future__ import annotations
 
-import typing
 from itertools import chain
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from h2w_ros.generator.config import RefinerConfig, TransformerConfig
 from h2w_ros.generator.memory import GATES
 from h2w_ros.generator.motion import WAYS
-from h2w_ros.generator.winograd import Conv3x3, PackedConvolution
+from h2w_ros.generator.winograd import Conv3x3
 
 
 class ResidualBlock(nn.Module):
@@ -77,26 +76,26 @@ class CameraAdapter(nn.Module):
 
 
 class Refiner(nn.Module):
-    """Adds to the transformer's drafted output what convolutions see, at the latents' resolution and then at the picture's own.
+    """What convolutions add to the transformer's output, at the latents' resolution and then at the picture's own.
 
-    Patches hide what happens inside them; hands are drawn there. The refiner sees a frame's draft and input channels and
-    those of the clean frame before it, so it can copy, move and draw locally. A network with it learns hands some ten
-    times sooner on a CPU than the transformer alone. It begins by adding nothing.
+    Patches hide what happens inside them; hands are drawn there. The refiner sees a frame's input channels and those of the clean
+    frame before it, so it can copy, move and draw locally; what is further away or longer ago is the transformer's. Neither sees the
+    other's answer, so a transformer can learn beside a refiner that stays as it is. On a CPU it learns hands some ten times sooner than
+    the transformer. It begins by adding nothing.
     """
 
     def __init__(self, network: TransformerConfig, config: RefinerConfig) -> None:
         super().__init__()
-        self.memory_channels, self.num_drafted = config.memory_channels, network.out_dim
+        self.memory_channels, self.num_refined = config.memory_channels, network.out_dim
         num_noted = GATES * self.memory_channels
         own_layers = (WAYS if config.traced else 0) + (1 if config.dressed else 0)
         num_rays = network.in_dim_control_adapter * config.fold**2 if config.rays else 0
         self.num_beside = WAYS * self.memory_channels + own_layers * (network.in_dim // 4) + num_rays  # in_dim: four groups of latents
         num_seen, num_out = 2 * network.in_dim + self.num_beside, network.out_dim + num_noted
-        self.conv_in = Conv3x3(network.out_dim + num_seen, config.width)
+        self.conv_in = Conv3x3(num_seen, config.width)
         self.blocks = _residual_blocks(config.width, config.depth)
         self.conv_out = Conv3x3(config.width, num_out)
         self.detail = Detail(num_out + num_seen + config.width, num_out, config) if config.detail_width else None
-        self._undrafted: PackedConvolution | None = None
 
     def reset_parameters(self) -> None:
         """Weights to start training from: every sum begins as its first term."""
@@ -110,38 +109,19 @@ class Refiner(nn.Module):
         for layer in [*layers_that_end_a_sum, *outputs]:
             nn.init.zeros_(layer.weight)
 
-    def pack(self) -> None:
-        """Keeps the weights for drafts of zero apart; call it again after any change of the weights."""
-        self._undrafted = self.conv_in.without_first(self.num_drafted)
-
     def forward(
-        self,
-        draft: Float[Tensor, "B Z F h w"] | None,
-        inputs: Float[Tensor, "B C F h w"],
-        previous: Float[Tensor, "B C F h w"],
-        beside: Float[Tensor, "B M F h w"] | None = None,
+        self, inputs: Float[Tensor, "B C F h w"], previous: Float[Tensor, "B C F h w"], beside: Float[Tensor, "B M F h w"] | None = None
     ) -> tuple[Float[Tensor, "B Z F h w"], Float[Tensor, "B g F h w"]]:
-        """The refined output, and the outputs of the memory (g = 0 without one); see `Transformer.refine`. No draft is one of zeros."""
+        """What is to be added to the output, and the outputs of the memory (g = 0 without one); see `Transformer.refine`."""
         if beside is None:
             beside = inputs.new_zeros(inputs.shape[0], self.num_beside, *inputs.shape[2:])
         seen = torch.cat([_frames(inputs), _frames(previous), _frames(beside)], dim=1)
-        drafted = None if draft is None else _frames(draft)
-        features = F.relu(normalised(self.blocks(self._entered(drafted, seen))))
+        features = F.relu(normalised(self.blocks(self.conv_in(seen))))
         output = self.conv_out(features)
-        if drafted is not None:
-            output = output + F.pad(drafted, (0, 0, 0, 0, 0, output.shape[1] - drafted.shape[1]))
         if self.detail is not None:
             output = output + self.detail(torch.cat([output, seen, features], dim=1))
-        refined, noted = output.unflatten(0, (inputs.shape[0], -1)).transpose(1, 2).split([self.num_drafted, GATES * self.memory_channels], dim=1)
+        refined, noted = output.unflatten(0, (inputs.shape[0], -1)).transpose(1, 2).split([self.num_refined, GATES * self.memory_channels], dim=1)
         return refined, noted
-
-    def _entered(self, drafted: Float[Tensor, "n Z h w"] | None, seen: Float[Tensor, "n C h w"]) -> Float[Tensor, "n c h w"]:
-        """The first convolution. That of a draft of zero is not computed: a sixth of the channels of `tiny`."""
-        if drafted is not None:
-            return typing.cast(Tensor, self.conv_in(torch.cat([drafted, seen], dim=1)))
-        if self._undrafted is not None:
-            return self._undrafted(seen)
-        return F.conv2d(seen, self.conv_in.weight[:, self.num_drafted :], self.conv_in.bias, padding=1)
 
 
 class Detail(nn.Module):

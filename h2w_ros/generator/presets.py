@@ -19,7 +19,7 @@ TINY = GeneratorConfig(
         ffn_dim=1024,
         out_dim=144,
         num_heads=4,
-        num_layers=4,
+        num_layers=2,
         in_dim_control_adapter=6,
         downscale_factor_control_adapter=8,
         refiner=RefinerConfig(width=128, depth=6, fold=4, detail_width=32, detail_depth=3, memory=4, traced=True, dressed=True),

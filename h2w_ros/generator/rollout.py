@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,7 @@ from h2w_ros.generator.dressed import dressed_layer
 from h2w_ros.generator.motion import moved
 from h2w_ros.generator.recall import Recall, Recalled, recalled, seen_beside
 from h2w_ros.generator.schedule import Step, block_steps, clean_from_output, draw_noise, layered, renoised
+from h2w_ros.generator.side_thread import SideThread
 from h2w_ros.generator.transformer import Modulation, TextKeys, Transformer
 
 CLEAN = Step(0.0, 0.0)
@@ -55,6 +57,7 @@ class _Block:
 
     channels: Tensor
     ray_tokens: Tensor | None
+    may_take_back: bool
     latents: Tensor | None = None
     recall: Recall | None = None
 
@@ -74,6 +77,7 @@ class Rollout:
         self.dtype, self.device = transformer.patch_embedding.weight.dtype, transformer.patch_embedding.weight.device
         self.num_blocks = 0
         self._modulations: dict[float, Modulation] = {}
+        self._beside = SideThread()
         self._text = self._embed_text(text)
         self._cache: KeyValueCache | None = None
         self._open: _Block | None = None
@@ -119,21 +123,23 @@ class Rollout:
             raise ValueError(f"a rollout of one stream branches between commit and generate, into at least one; got {got}")
         twin = copy.copy(self)
         twin.seeds, twin._cache, twin._closed = tuple(seeds), self.cache.branch(len(seeds)), None
-        twin._modulations = dict(self._modulations)
+        twin._modulations, twin._beside = dict(self._modulations), SideThread()
         for name in ("_reference", "_reference_control", "_previous"):
             setattr(twin, name, _shared(getattr(self, name), len(seeds)))
         twin._recall = None if self._recall is None else self._recall.for_streams(len(seeds))
         twin._text = None if self._text is None else tuple((_shared(k, len(seeds)), _shared(v, len(seeds))) for k, v in self._text)
         return twin
 
-    def generate(self, conditions: BlockConditions, noises: Sequence[Tensor] | None = None) -> Float[Tensor, "B Z n h w"]:
-        """Predicts the next block, float32. May be called again, with other conditions, before `commit`.
+    def generate(
+        self, conditions: BlockConditions, noises: Sequence[Tensor] | None = None, may_take_back: bool = False
+    ) -> Float[Tensor, "B Z n h w"]:
+        """Predicts the next block, float32. May be called again, with other conditions, before `commit`; or `take_back`, if it is said here.
 
         `noises` are the start and renoise draws, in order, to use instead of those that follow from the seeds. Where
         gradients are on, they flow through the block's last step alone (Self-Forcing, 2506.08009) and on into the memory of the
         blocks before, until `detach`; the context gets none.
         """
-        block = self._prepare(conditions, torch.zeros_like(conditions.control))
+        block = self._prepare(conditions, torch.zeros_like(conditions.control), may_take_back)
         schedule = block_steps(self.config, self.num_blocks)
         draws = self._draw(conditions, len(schedule)) if noises is None else noises
         if len(draws) < len(schedule):
@@ -145,23 +151,29 @@ class Rollout:
                 clean, recall = self._denoise(x, step, block, conditions)
             if not is_last:
                 x = renoised(clean, schedule[i + 1].sigma, draws[i + 1].to(self.device, torch.float32))
-        self._open = _Block(block.channels, block.ray_tokens, clean.detach(), recall)
+        self._open = replace(block, latents=clean.detach(), recall=recall)
         return clean
 
     def _denoise(self, x: Tensor, step: Step, block: _Block, conditions: BlockConditions) -> tuple[Tensor, Recall | None]:
         """The clean latents that one step makes of noisy ones, float32, and what is kept in mind after it."""
         inputs, modulation = self._inputs(x, block), self._modulation(step)
-        draft = self.transformer.forward_block(inputs, modulation, self.cache, block.ray_tokens, self._text)
         assert self._reference_control is not None  # the cache exists
-        previous, layers = self._past(conditions)
-        kept = self._recalled(conditions, layers)
-        layers = layers if kept is None else kept.layers
-        beside = seen_beside(self.transformer.config, kept, conditions.plucker, self.device)
-        refined = self.transformer.refine(draft, inputs, previous, self._reference_control, beside)
-        output, noted = (out.float() for out in refined)
+        # Neither needs the other: on a CPU they are computed side by side.
+        drafting = partial(self.transformer.forward_block, inputs, modulation, self.cache, block.ray_tokens, self._text)
+        with self._beside.doing(drafting, is_worth_it=self._has_two_parts) as drafted:
+            previous, layers = self._past(conditions)
+            kept = self._recalled(conditions, layers)
+            layers = layers if kept is None else kept.layers
+            beside = seen_beside(self.transformer.config, kept, conditions.plucker, self.device)
+            added, noted = self.transformer.refinement(inputs, previous, self._reference_control, beside)
+            output = drafted().float() + added.float()
         self.drawn = output, layers
         clean = clean_from_output(self.config.prediction, output, x, step.sigma, layers)
-        return clean, None if kept is None else kept.after(layered(output, layers)[1], noted)
+        return clean, None if kept is None else kept.after(layered(output, layers)[1], noted.float())
+
+    @property
+    def _has_two_parts(self) -> bool:
+        return self.transformer.refiner is not None and not self.transformer.is_silent and self.device.type == "cpu"
 
     @torch.no_grad()
     def commit(self, latents: Float[Tensor, "B Z n h w"] | None = None) -> None:
@@ -188,15 +200,11 @@ class Rollout:
         self._remember(self._closed, latents)
 
     def take_back(self) -> None:
-        """Forgets what was generated and not committed, as if it had never been; only where `can_take_back`."""
-        if self._open is not None and not self.can_take_back:
-            raise ValueError("this network writes what it generates into its context and can't take it back: commit it")
+        """Forgets what was generated and not committed, as if it had never been; a ValueError where `generate` was not told."""
+        if self._open is not None and not self._open.may_take_back:
+            raise ValueError("what was generated has taken the place of what may still be needed: tell generate that it may be taken back")
+        self.cache.give_up_block()
         self._open = None
-
-    @property
-    def can_take_back(self) -> bool:
-        """Whether generating leaves no trace in the context: so for a silent network, which writes nothing into it."""
-        return self.transformer.is_silent
 
     def detach(self) -> None:
         """Ends the gradients' way into blocks before."""
@@ -238,16 +246,16 @@ class Rollout:
         dressed = dressed_layer(self.transformer.config.refiner, coloured, conditions.control.to(self.device), layers[1])
         return recalled(self._recall, conditions.places, self._reference, layers, conditions.static is not None, dressed)
 
-    def _prepare(self, conditions: BlockConditions, reference: Tensor) -> _Block:
+    def _prepare(self, conditions: BlockConditions, reference: Tensor, may_take_back: bool = False) -> _Block:
         """Opens the next block in the cache and computes what all its steps share."""
         expected = 1 if self.num_blocks == 0 else self.config.latents_per_block
         if conditions.num_latents != expected:
             raise ValueError(f"block {self.num_blocks} has {expected} latents, got conditions for {conditions.num_latents}")
-        self.cache.open_block(conditions.num_latents)
+        self.cache.open_block(conditions.num_latents, may_take_back and not self.transformer.is_silent)
         channels = condition_channels(conditions, reference, self.transformer.config.in_dim).to(self.device, self.dtype)
         plucker = conditions.plucker if self._embeds_rays else None
         rays = None if plucker is None else self.transformer.embed_rays(plucker.to(self.device, self.dtype))
-        return _Block(channels, rays)
+        return _Block(channels, rays, may_take_back)
 
     def _write_clean(self, block: _Block, latents: Tensor) -> None:
         inputs, modulation = self._inputs(latents, block), self._modulation(CLEAN)

@@ -2,7 +2,7 @@
 
 `step` answers as soon as pixels exist; `settle` then writes the answer into the context, while codec and transport are
 busy elsewhere. Whoever forgets to settle pays for it in the next step, never with another result. Nor does it change any result whether the
-next block was `expect`ed: it is generated early where the network can take it back.
+next block was `expect`ed: what was generated early is taken back where another one comes.
 """
 
 from __future__ import annotations
@@ -94,27 +94,27 @@ class GeneratorStream:
 
     @torch.inference_mode()
     def expect(self, block: Sequence[DrawnCondition], now: bool = True) -> None:
-        """This block will probably be the next. It is generated `now`, if network and codec can take that back."""
+        """This block will probably be the next. It is generated `now`, if the codec can take that back."""
         self._take_back()
         self._expected = _Expected(tuple(block))
-        if now and self._last_latents is not None and self._rollout.can_take_back and self.config.codec.kind == "folded":
+        if now and self._last_latents is not None and self.config.codec.kind == "folded":
             self.settle()
             before = self._last_drawn
             try:
-                self._expected = self._generated(tuple(block))
+                self._expected = self._generated(tuple(block), may_take_back=True)
             except Exception:  # it belongs to the step of this block, where it comes again if that is ever made
                 log.exception("a block could not be generated before its turn")
                 self._rollout.take_back()
                 self._last_drawn = before
 
-    def _generated(self, block: tuple[DrawnCondition, ...]) -> _Expected:
+    def _generated(self, block: tuple[DrawnCondition, ...], may_take_back: bool = False) -> _Expected:
         """The next block with its latents."""
         self.settle()
         before, stages_ms = self._last_drawn, dict[str, float]()
         with _stage(stages_ms, "encode"):
             conditions = self._conditions(block)
         with _stage(stages_ms, "generate"):
-            return _Expected(block, before, self._rollout.generate(conditions), stages_ms)
+            return _Expected(block, before, self._rollout.generate(conditions, may_take_back=may_take_back), stages_ms)
 
     def _take_back(self) -> None:
         """What was generated early is forgotten. The block is still expected."""

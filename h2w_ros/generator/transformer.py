@@ -146,8 +146,6 @@ class Transformer(nn.Module):
                 module.pack()
         pack_convolutions(self)
         self.is_silent = not any(parameter.any() for parameter in self.head.head.parameters())
-        if self.refiner is not None:
-            self.refiner.pack()
         return self
 
     def forward(
@@ -193,15 +191,14 @@ class Transformer(nn.Module):
         x = self.embed(latents, ray_tokens)
         return self.unpatchify(self.run(x, modulation, cache.attend, text), self.grid(latents))
 
-    def refine(
+    def refinement(
         self,
-        output: Float[Tensor, "B D F h w"],
         inputs: Float[Tensor, "B C_in F h w"],
         previous: Float[Tensor, "B C_in f h w"],
         reference_control: Float[Tensor, "B Z 1 h w"],
         beside: Float[Tensor, "B M F h w"] | None = None,
     ) -> tuple[Float[Tensor, "B D F h w"], Float[Tensor, "B g F h w"]]:
-        """The output of frames with these input channels, refined if the network has a refiner, and the outputs of its memory.
+        """What the refiner adds to the output of frames with these input channels, and the outputs of its memory; nothing without a refiner.
 
         `previous` holds the input channels of the clean frame before each of them (or one frame, before all of them), with the
         stream's reference in its place; `rollout.previous_channels` makes them. `reference_control` says where the reference
@@ -209,12 +206,14 @@ class Transformer(nn.Module):
         sees (`recall.seen_beside`); None is nothing.
         """
         if self.refiner is None:
-            return output, output[:, :0]
+            return inputs.new_zeros(inputs.shape[0], self.config.out_dim, *inputs.shape[2:]), inputs[:, :0]
         num_channels = reference_control.shape[1]
         filled = inputs.clone()
         filled[:, 2 * num_channels : 3 * num_channels] = reference_control
-        draft = None if self.is_silent else output
-        return self.refiner(draft, filled, previous.to(inputs.dtype).expand_as(inputs), None if beside is None else beside.to(inputs.dtype))
+        added: tuple[Tensor, Tensor] = self.refiner(
+            filled, previous.to(inputs.dtype).expand_as(inputs), None if beside is None else beside.to(inputs.dtype)
+        )
+        return added
 
     def write_block(
         self,

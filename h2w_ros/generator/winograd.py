@@ -77,7 +77,7 @@ class PackedConvolution:
 
     @cached_property
     def _winograd(self) -> WinogradConvolution | None:
-        """Made when first asked for: a silent network's refiner never sees drafts."""
+        """Made when first asked for."""
         is_suited = self._weight.dtype == torch.float32 and self._weight.device.type == "cpu"
         return WinogradConvolution(self._weight, self._bias) if is_suited and min(self._weight.shape[:2]) >= FEWEST_CHANNELS else None
 
@@ -92,12 +92,8 @@ class Conv3x3(nn.Conv2d):
 
     def pack(self) -> None:
         """Prepares for inference."""
-        self.packed = self.without_first(0)
-
-    def without_first(self, num_channels: int) -> PackedConvolution:
-        """For inputs that lack their first channels, because these are zero; for inference."""
         assert self.bias is not None  # the default of nn.Conv2d
-        return PackedConvolution(self.weight[:, num_channels:], self.bias)
+        self.packed = PackedConvolution(self.weight, self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """The convolution."""

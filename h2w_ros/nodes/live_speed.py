@@ -162,6 +162,7 @@ def _predicted(watcher: _Watcher, asked: Predict.Goal) -> Callable[[], bool]:
 
 def _spun(node: Node, call: Callable[[], Any]) -> Any:
     """A call's result, made in the thread that spins: in another one an answer may come before the client knows that it asked."""
+    assert node.executor is not None  # it spins
     task = node.executor.create_task(call)
     _wait(task.done)
     return task.result()

@@ -208,7 +208,7 @@ class Recipe:
 EVERY_STAGE = (("refiner", 0.2), ("teacher", 0.3), ("causal", 0.25), ("consistency", 0.13), ("matching", 0.12))
 
 RECIPES = {
-    # In the hours of a CPU core a transformer learns nothing that the refiner does not know better: 14 minutes of `stream` made streams worse.
+    # In an hour of a CPU core a transformer learns nothing that the refiner does not know better: `stream` made streams worse (docs/results.md).
     "tiny": Recipe(),
     # For one large GPU and some sixteen cores, in about 25 minutes: batches that fill it, longer clips, every stage.
     "tiny-gpu": Recipe(

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from h2w_ros.hardware import describe
 from h2w_ros.provenance import code_version
+from h2w_ros.training.muon import Muon
 from h2w_ros.training.processes import ALONE, Processes
 
 logger = logging.getLogger(__name__)
@@ -203,10 +204,8 @@ def optimisers(module: nn.Module, adam_lr: float, muon_lr: float | None, weight_
     rest = [p for name, p in named if not is_matrix[name]]
     chosen: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.95), weight_decay=weight_decay)]
     if muon_lr is not None:
-        if not hasattr(torch.optim, "Muon"):
-            raise ValueError(f"training needs torch 2.9 or newer, which has Muon; this is {torch.__version__}")
         matrices = [p for name, p in named if is_matrix[name]]
-        chosen.append(torch.optim.Muon(matrices, lr=muon_lr, weight_decay=weight_decay, momentum=0.95))
+        chosen.append(Muon(matrices, lr=muon_lr, weight_decay=weight_decay))
     for optimiser in chosen:
         for group in optimiser.param_groups:
             group["peak_lr"] = group["lr"]

@@ -51,7 +51,7 @@ class ClipSequence:
         rays = self._rays[:, :, list(self.layout.noisy)]
         if recall is None:
             beside = seen_beside(self.transformer.config, None, rays, rays.device)
-            return self.transformer.refine(drafts, inputs, seen, self.batch.control[:, :, :1], beside)[0].float(), layers
+            return drafts.float() + self.transformer.refinement(inputs, seen, self.batch.control[:, :, :1], beside)[0].float(), layers
         frames = []
         for i in range(drafts.shape[2]):
             now = slice(i, i + 1)
@@ -60,9 +60,10 @@ class ClipSequence:
             kept = recalled(recall, self._places_at(now), self.batch.image[:, :, :1], given, self.batch.has_static, dressed)
             draft, inputs_now, seen_now = (part[:, :, now] for part in (drafts, inputs, seen))
             beside = seen_beside(self.transformer.config, kept, rays[:, :, now], rays.device)
-            output, noted = (out.float() for out in self.transformer.refine(draft, inputs_now, seen_now, self.batch.control[:, :, :1], beside))
+            added, noted = self.transformer.refinement(inputs_now, seen_now, self.batch.control[:, :, :1], beside)
+            output = draft.float() + added.float()
             frames.append((output, kept.layers))
-            recall = kept.after(layered(output, kept.layers)[1], noted)
+            recall = kept.after(layered(output, kept.layers)[1], noted.float())
         outputs, every_layer = zip(*frames, strict=True)
         return torch.cat(outputs, dim=2), tuple(torch.cat(layer, dim=2) for layer in zip(*every_layer, strict=True))
 

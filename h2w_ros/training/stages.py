@@ -171,7 +171,7 @@ class Stages:
                 file.unlink()
 
     def refiner(self, budget: Budget, start_from: Path | None = None) -> None:
-        """Trains the refiner in the stream of a network without layers, whose draft is zero as a new transformer's is.
+        """Trains the refiner in the stream of a network without layers, which adds nothing, as a new transformer does not either.
 
         Drawing hands from their render is a local matter: convolutions learn it ten frames to one of the whole network's.
         """

@@ -30,7 +30,7 @@ def test_help_names_every_parameter_with_its_default_and_starts_nothing(name: st
     assert NODES[name].load()([name, "--help", "--ros-args", "-p", "warn_every_s:=7.0"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith(f"usage: {name} ")
-    assert "  warn_every_s (default 7.0, 0.1 to 3600)\n      the same warning is said at most this often, and" in printed
+    assert "  warn_every_s (default 7.0, 0.1 to 3600)\n      the same warning is said at most this often, of silence" in printed
     assert "autostart" in printed
     assert "--ros-args -r" in printed
 

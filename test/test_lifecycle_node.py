@@ -225,12 +225,14 @@ def test_every_node_ends_within_two_seconds_of_a_signal_however_often_it_comes(
 def test_a_warning_that_holds_is_repeated_ever_more_seldom_and_a_new_one_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 0.0
     monkeypatch.setattr(lifecycle.time, "monotonic", lambda: now_s)
-    throttle, said_s = Throttle(5.0), []
+    throttle, said_s, many = Throttle(5.0), [], []
     for second in range(300):
         now_s = 100.0 + second
-        if throttle.allows("camera"):
+        if throttle.allows("camera", fades=True):
             said_s.append(second)
+        many.append(throttle.allows("pictures"))
     assert said_s == [0, 5, 15, 35, 75, 135, 195, 255]
+    assert sum(many) == 60, "what does not fade may tell of another fault each time"
     assert throttle.allows("hands")
     now_s += 11.0
-    assert throttle.allows("camera"), "it had ended in between"
+    assert throttle.allows("camera", fades=True), "it had ended in between"

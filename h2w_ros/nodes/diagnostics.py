@@ -34,7 +34,7 @@ def status(name: str, hardware_id: str, health: Health) -> DiagnosticStatus:
 def health_with_losses(node: ManagedNode, problems: Mapping[str, str], values: Mapping[str, object], dropped: Mapping[str, int]) -> Health:
     """Warns of every problem (subject to text) and tells all of them; the values are followed by what was dropped, by reason."""
     for subject, text in problems.items():
-        node.warn(subject, text)
+        node.warn(subject, text, fades=True)
     counts = {f"dropped.{reason}": count for reason, count in sorted(dropped.items())}
     return Health("; ".join(problems.values()), values={**values, **counts})
 

@@ -42,7 +42,7 @@ class NodeConfig:
 
     autostart: bool = setting(True, "configure and activate at once; false waits for a lifecycle manager")
     stale_after_s: float = setting(2.0, "an input that is silent for longer is reported as stale [s]", 0.1, 3600.0, live=True)
-    warn_every_s: float = setting(5.0, "the same warning is said at most this often, and ever more seldom while it holds [s]", 0.1, 3600.0, live=True)
+    warn_every_s: float = setting(5.0, "the same warning is said at most this often, of silence ever more seldom [s]", 0.1, 3600.0, live=True)
 
 
 class StopRequested(BaseException):
@@ -68,13 +68,14 @@ def interruptible() -> Iterator[None]:
 
 
 class Throttle:
-    """Lets the same subject pass at most once in a period; while it keeps coming, after twice as long each time, up to `LONGEST_SILENCE` periods."""
+    """Lets the same subject pass at most once in a period; one that `fades` after twice as long each time while it keeps coming, up to
+    `LONGEST_SILENCE` periods."""
 
     def __init__(self, period_s: float) -> None:
         self.period_s = period_s
         self._said: dict[str, _Said] = {}
 
-    def allows(self, subject: str) -> bool:
+    def allows(self, subject: str, fades: bool = False) -> bool:
         """Whether this subject may be said now."""
         now_s = time.monotonic()
         said = self._said.get(subject)
@@ -84,7 +85,9 @@ class Throttle:
         said.came_s = now_s
         if now_s - said.said_s < said.periods * self.period_s:
             return False
-        said.said_s, said.periods = now_s, min(LONGEST_SILENCE, 2 * said.periods)
+        said.said_s = now_s
+        if fades:
+            said.periods = min(LONGEST_SILENCE, 2 * said.periods)
         return True
 
 
@@ -135,9 +138,9 @@ class ManagedNode(LifecycleNode):
     def take_changes(self) -> None:
         """Uses new values of live parameters; called only while the node is configured."""
 
-    def warn(self, subject: str, text: str) -> None:
-        """A warning that is not repeated within `warn_every_s` for the same subject."""
-        if self._throttle.allows(subject):
+    def warn(self, subject: str, text: str, fades: bool = False) -> None:
+        """A warning that is not repeated within `warn_every_s` for the same subject; one that `fades` ever more seldom while it holds."""
+        if self._throttle.allows(subject, fades):
             self.get_logger().warning(text)
 
     def start(self) -> None:

@@ -116,7 +116,7 @@ def test_what_was_not_said_to_be_taken_back_cannot_be(generator: Generator, draw
     stream = started(generator, drawn)
     stream._rollout.take_back()  # nothing is open
     stream._rollout.generate(stream._conditions([drawn[1]]))
-    with pytest.raises(ValueError, match="may be taken back"):
+    with pytest.raises(ValueError, match="can't be taken back"):
         stream._rollout.take_back()
 
 

@@ -2,11 +2,13 @@
 
 import dataclasses
 import itertools
+import threading
 
 import pytest
 import torch
 from generators import CHANNELS, random_conditions, random_latents, random_transformer, small_config
 
+from h2w_ros.generator import side_thread
 from h2w_ros.generator.attention import causal_mask
 from h2w_ros.generator.cache import KeyValueCache
 from h2w_ros.generator.config import RefinerConfig, Riflex, RolloutConfig
@@ -155,6 +157,71 @@ def test_replacing_a_block_equals_having_committed_it(transformer, config):
             if replaces:
                 rollout.replace(seen)
         clips.append(rollout.generate(conditions.part(8, 9)))
+    assert torch.equal(*clips)
+
+
+@pytest.mark.parametrize("keys", ["relative", "rotated"])
+@pytest.mark.parametrize(("per_block", "sink", "window"), [(1, 1, 4), (2, 2, 4), (2, 3, 3), (3, 2, 6)])
+def test_what_is_taken_back_leaves_no_trace_whatever_stood_in_its_place(transformer, keys, per_block, sink, window):
+    config = dataclasses.replace(RELATIVE, window=window, sink=sink, latents_per_block=per_block, keys=keys)
+    num_blocks, seen = 8, random_latents(per_block, seed=99)
+    reference, conditions, others = random_latents(1), random_conditions(1 + num_blocks * per_block), random_conditions(per_block, seed=7)
+    clips = []
+    for takes_back in (False, True):
+        rollout, blocks = Rollout(transformer, config), []
+        rollout.start(reference, conditions.part(0, 1))
+        for first in range(1, conditions.num_latents, per_block):
+            blocks.append(rollout.generate(conditions.part(first, first + per_block)))
+            rollout.commit()
+            if takes_back:
+                rollout.generate(others, may_take_back=True)
+                rollout.take_back()
+            rollout.replace(seen)
+        clips.append(torch.cat(blocks, dim=2))
+    assert torch.equal(*clips)
+
+
+def test_a_block_is_taken_back_whole_or_not_at_all(transformer):
+    rollout, conditions = Rollout(transformer, RELATIVE), random_conditions(2)
+    rollout.start(random_latents(1), conditions.part(0, 1))
+    rollout.generate(conditions.part(1, 2))
+    rollout.generate(conditions.part(1, 2), may_take_back=True)  # over an attempt that was not to be
+    with pytest.raises(ValueError, match="can't be taken back"):
+        rollout.take_back()
+    rollout.commit()
+
+
+def test_what_a_failed_block_was_written_over_is_not_rewritten(transformer, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("out of memory")
+
+    rollout, conditions = Rollout(transformer, RELATIVE), random_conditions(3)
+    rollout.start(random_latents(1), conditions.part(0, 1))
+    rollout.generate(conditions.part(1, 2))
+    rollout.commit()
+    monkeypatch.setattr(transformer, "refinement", fails)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        rollout.generate(conditions.part(2, 3))
+    with pytest.raises(ValueError, match="can be replaced"):
+        rollout.replace(random_latents(1))
+
+
+@torch.inference_mode()
+def test_a_networks_two_parts_are_computed_side_by_side_and_every_branch_has_its_own_thread(monkeypatch):
+    transformer = random_transformer(small_config(refiner=RefinerConfig(8, 2)))
+    reference, conditions = random_latents(1), random_conditions(5)
+    threads, clips = [], []
+    for name in ("forward_block", "refinement"):
+        called = getattr(transformer, name)
+        monkeypatch.setattr(transformer, name, lambda *words, called=called: threads.append(threading.current_thread()) or called(*words))
+    for num_cores in (1, 2 * torch.get_num_threads()):
+        monkeypatch.setattr(side_thread, "available_cores", lambda num_cores=num_cores: num_cores)
+        threads.clear()
+        rollout = Rollout(transformer, RELATIVE)
+        clips.append(roll_out(rollout, reference, conditions))
+        assert len(set(threads)) == (1 if num_cores == 1 else 2)
+        rollout.branch((0,)).generate(conditions.part(4, 5))
+        assert len(set(threads)) == (1 if num_cores == 1 else 3)
     assert torch.equal(*clips)
 
 

@@ -13,8 +13,8 @@ from h2w_ros.generator.side_thread import SideThread
 
 
 @pytest.fixture(autouse=True)
-def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(side_thread, "available_cores", lambda: 2)
+def _enough_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_thread, "available_cores", lambda: 2 * torch.get_num_threads())
 
 
 def where() -> tuple[str, bool]:
@@ -35,6 +35,8 @@ def test_work_is_done_at_once_where_that_is_no_gain(monkeypatch: pytest.MonkeyPa
         assert result() == (here, False), "gradients belong to the thread that asks for them"
     with torch.inference_mode():
         with SideThread().doing(where, is_worth_it=False) as result:
+            assert result() == (here, True)
+        with torch.autocast("cpu", torch.bfloat16), SideThread().doing(where, is_worth_it=True) as result:
             assert result() == (here, True)
         monkeypatch.setattr(side_thread, "available_cores", lambda: 1)
         with SideThread().doing(where, is_worth_it=True) as result:

@@ -114,7 +114,7 @@ def test_a_model_with_longer_blocks_is_refused() -> None:
         StreamingLessons(Transformer(MODEL.transformer), longer, random_source(MODEL), StreamTraining(), PHOTO_ONLY, 0)
 
 
-def test_a_network_without_layers_drafts_nothing_and_refines() -> None:
+def test_a_network_without_layers_adds_nothing_and_refines() -> None:
     """Its stream is the refiner's alone: the same as with a transformer whose output is zero."""
     config = small_config(refiner=RefinerConfig(8, 2, fold=2, detail_width=4))
     whole = random_transformer(config)

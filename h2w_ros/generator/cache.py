@@ -56,6 +56,7 @@ class KeyValueCache:
         self._visible = 0
         self._opened: range | None = None  # latents that are still to be placed
         self._rotation: Rotation | None = None
+        self._sink_at = 0  # the position of the sink's first key
         self._before: _Before | None = None
 
     @property
@@ -70,7 +71,7 @@ class KeyValueCache:
     def reset(self) -> None:
         """Forgets the streams; the memory stays."""
         self.num_latents = 0
-        self._slots, self._before = [], None
+        self._slots, self._before, self._sink_at = [], None, 0
 
     def branch(self, num_branches: int) -> KeyValueCache:
         """That many copies of the context, as streams that advance together; this one stays as it is."""
@@ -148,11 +149,14 @@ class KeyValueCache:
         if self._rotation is None:
             assert self._opened is not None
             self._rotation = self._rotation_at(self._opened)
-            if self.rollout.keys == "relative" and self._opened.stop >= self.rollout.capacity:  # equal: a block given up may have moved it on
-                self._place_sink(self.sink_positions(self._opened.stop))
+            self._place_sink(self.sink_positions(self._opened.stop))
         return self._rotation
 
     def _place_sink(self, positions: range) -> None:
+        """Moves it there, if it stands elsewhere: before the open block's window, or back where a block that was given up had moved it on."""
+        if positions.start == self._sink_at:
+            return
+        self._sink_at = positions.start
         placed = rotate(self.sink_keys.flatten(2, 3), self._rotation_at(positions))
         self.keys[:, :, : self.rollout.sink] = placed.view_as(self.sink_keys)
 

@@ -80,8 +80,8 @@ class Refiner(nn.Module):
 
     Patches hide what happens inside them; hands are drawn there. The refiner sees a frame's input channels and those of the clean
     frame before it, so it can copy, move and draw locally; what is further away or longer ago is the transformer's. Neither sees the
-    other's answer, so a transformer can learn beside a refiner that stays as it is. On a CPU it learns hands some ten times sooner than
-    the transformer. It begins by adding nothing.
+    other's answer, so a transformer can learn beside a refiner that stays as it is. On a CPU the refiner learns hands some ten times
+    sooner. It begins by adding nothing.
     """
 
     def __init__(self, network: TransformerConfig, config: RefinerConfig) -> None:
@@ -112,7 +112,7 @@ class Refiner(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "B C F h w"], previous: Float[Tensor, "B C F h w"], beside: Float[Tensor, "B M F h w"] | None = None
     ) -> tuple[Float[Tensor, "B Z F h w"], Float[Tensor, "B g F h w"]]:
-        """What is to be added to the output, and the outputs of the memory (g = 0 without one); see `Transformer.refine`."""
+        """What is to be added to the output, and the outputs of the memory (g = 0 without one); see `Transformer.refinement`."""
         if beside is None:
             beside = inputs.new_zeros(inputs.shape[0], self.num_beside, *inputs.shape[2:])
         seen = torch.cat([_frames(inputs), _frames(previous), _frames(beside)], dim=1)

@@ -139,7 +139,7 @@ class Rollout:
         gradients are on, they flow through the block's last step alone (Self-Forcing, 2506.08009) and on into the memory of the
         blocks before, until `detach`; the context gets none.
         """
-        block = self._prepare(conditions, torch.zeros_like(conditions.control), may_take_back)
+        block = self._opened_again(conditions, may_take_back)
         schedule = block_steps(self.config, self.num_blocks)
         draws = self._draw(conditions, len(schedule)) if noises is None else noises
         if len(draws) < len(schedule):
@@ -154,19 +154,27 @@ class Rollout:
         self._open = replace(block, latents=clean.detach(), recall=recall)
         return clean
 
+    def _opened_again(self, conditions: BlockConditions, may_take_back: bool) -> _Block:
+        """The next block, whatever became of the last attempt at it. Where it writes over what the one before it saw, that one is final."""
+        may_take_back = may_take_back and (self._open is None or self._open.may_take_back)
+        self._open = None
+        if not (may_take_back or self.transformer.is_silent):
+            self._closed = None
+        return self._prepare(conditions, torch.zeros_like(conditions.control), may_take_back)
+
     def _denoise(self, x: Tensor, step: Step, block: _Block, conditions: BlockConditions) -> tuple[Tensor, Recall | None]:
         """The clean latents that one step makes of noisy ones, float32, and what is kept in mind after it."""
         inputs, modulation = self._inputs(x, block), self._modulation(step)
         assert self._reference_control is not None  # the cache exists
-        # Neither needs the other: on a CPU they are computed side by side.
-        drafting = partial(self.transformer.forward_block, inputs, modulation, self.cache, block.ray_tokens, self._text)
-        with self._beside.doing(drafting, is_worth_it=self._has_two_parts) as drafted:
+        # Neither part needs the other: on a CPU they are computed side by side.
+        transform = partial(self.transformer.forward_block, inputs, modulation, self.cache, block.ray_tokens, self._text)
+        with self._beside.doing(transform, is_worth_it=self._has_two_parts) as transformed:
             previous, layers = self._past(conditions)
             kept = self._recalled(conditions, layers)
             layers = layers if kept is None else kept.layers
             beside = seen_beside(self.transformer.config, kept, conditions.plucker, self.device)
             added, noted = self.transformer.refinement(inputs, previous, self._reference_control, beside)
-            output = drafted().float() + added.float()
+            output = transformed().float() + added.float()
         self.drawn = output, layers
         clean = clean_from_output(self.config.prediction, output, x, step.sigma, layers)
         return clean, None if kept is None else kept.after(layered(output, layers)[1], noted.float())
@@ -202,7 +210,7 @@ class Rollout:
     def take_back(self) -> None:
         """Forgets what was generated and not committed, as if it had never been; a ValueError where `generate` was not told."""
         if self._open is not None and not self._open.may_take_back:
-            raise ValueError("what was generated has taken the place of what may still be needed: tell generate that it may be taken back")
+            raise ValueError("what was generated can't be taken back: tell generate that it may be, whenever the block is generated")
         self.cache.give_up_block()
         self._open = None
 

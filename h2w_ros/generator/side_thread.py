@@ -23,9 +23,11 @@ class SideThread:
     def doing(self, work: Callable[[], Result], is_worth_it: bool) -> Iterator[Callable[[], Result]]:
         """Does this work meanwhile; what comes gives its result. It is over when the context ends, however that ends.
 
-        Only in inference mode: gradients and autocasting belong to the thread that asks for them.
+        Only in plain inference mode, since gradients and autocasting belong to the thread that asks for them; and only where there are
+        cores for the threads of both.
         """
-        if not is_worth_it or not torch.is_inference_mode_enabled() or available_cores() < 2:
+        is_plain = torch.is_inference_mode_enabled() and not torch.is_autocast_enabled("cpu")
+        if not is_worth_it or not is_plain or available_cores() < 2 * torch.get_num_threads():
             result = work()
             yield lambda: result
             return

@@ -77,7 +77,7 @@ class PackedConvolution:
 
     @cached_property
     def _winograd(self) -> WinogradConvolution | None:
-        """Made when first asked for."""
+        """Made when first asked for: pictures of other sizes never do."""
         is_suited = self._weight.dtype == torch.float32 and self._weight.device.type == "cpu"
         return WinogradConvolution(self._weight, self._bias) if is_suited and min(self._weight.shape[:2]) >= FEWEST_CHANNELS else None
 

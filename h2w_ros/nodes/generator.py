@@ -49,7 +49,7 @@ class GeneratorConfig:
     table_height_m: tuple[float, ...] = setting((), "height of the table in odometry's world, whose z axis points up [m]; empty: unknown")
     mano_dir: str = setting("", "folder of your MANO_LEFT.pkl and MANO_RIGHT.pkl; empty: the shipped stand-in, with which tiny was trained")
     device: str = setting("auto", "where the network runs: cpu, cuda, cuda:1 and so on, or auto for a GPU where there is one")
-    num_threads: int = setting(0, "threads of the network on a CPU; 0: $OMP_NUM_THREADS, else 1", 0, 256)
+    num_threads: int = setting(0, "threads of the network on a CPU, of each of its two parts where both speak; 0: $OMP_NUM_THREADS, else 1", 0, 256)
     own_process: bool = setting(True, "run the network in a process of its own, so that conditions are drawn and ROS is spoken beside it")
     jpeg_quality: int = setting(90, "quality of predicted/compressed", 1, 100, live=True)
     max_futures: int = setting(64, "most futures of one goal of `predict`, candidates times seeds: what memory holds", 1, 4096)

@@ -35,7 +35,10 @@ class Muon(torch.optim.Optimizer):
             raise ValueError("this optimiser takes no closure: compute the gradients, then step")
         for group in self.param_groups:
             for matrix in (p for p in group["params"] if p.grad is not None):
-                kept = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
+                state = self.state[matrix]
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(matrix)
+                kept = state["momentum"]
                 kept.lerp_(matrix.grad, 1.0 - group["momentum"])
                 direction = orthogonalised(matrix.grad.lerp(kept, group["momentum"]))
                 rows, columns = matrix.shape

@@ -38,30 +38,30 @@ class ClipSequence:
         latents = torch.cat([torch.cat([clean, noisy], dim=2), self._conditions], dim=1)
         t = torch.cat([sigma.new_zeros(sigma.shape[0], clean.shape[2]), 1000.0 * sigma], dim=1)
         positions = self.layout.positions.to(noisy.device)
-        drafted = self.transformer(latents, t, ray_tokens=self._ray_tokens(), positions=positions, mask=self.layout.mask)
+        transformed = self.transformer(latents, t, ray_tokens=self._ray_tokens(), positions=positions, mask=self.layout.mask)
         inputs, before = latents[:, :, clean.shape[2] :], [frame - 1 for frame in self.layout.noisy]
         seen = previous_channels(history[:, :, before], self._conditions[:, :, before], self.batch.image[:, :, :1])
         seen, layers = self._past(seen, self.batch.static[:, :, list(self.layout.noisy)])
-        output, layers = self._refined(drafted[:, :, clean.shape[2] :], inputs, seen, layers)
+        output, layers = self._refined(transformed[:, :, clean.shape[2] :], inputs, seen, layers)
         return clean_from_output(self.model.rollout.prediction, output, noisy, sigma[:, None, :, None, None], layers)
 
-    def _refined(self, drafts: Tensor, inputs: Tensor, seen: Tensor, layers: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _refined(self, transformed: Tensor, inputs: Tensor, seen: Tensor, layers: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The refined output of all noisy frames, and its layers; what is kept in mind goes through the frames one after the other."""
         recall = self._recall_before()
         rays = self._rays[:, :, list(self.layout.noisy)]
         if recall is None:
             beside = seen_beside(self.transformer.config, None, rays, rays.device)
-            return drafts.float() + self.transformer.refinement(inputs, seen, self.batch.control[:, :, :1], beside)[0].float(), layers
+            return transformed.float() + self.transformer.refinement(inputs, seen, self.batch.control[:, :, :1], beside)[0].float(), layers
         frames = []
-        for i in range(drafts.shape[2]):
+        for i in range(transformed.shape[2]):
             now = slice(i, i + 1)
             given = [layer[:, :, now] for layer in layers]
             dressed = self._dressed(self.layout.noisy[i], given[1])
             kept = recalled(recall, self._places_at(now), self.batch.image[:, :, :1], given, self.batch.has_static, dressed)
-            draft, inputs_now, seen_now = (part[:, :, now] for part in (drafts, inputs, seen))
+            own, inputs_now, seen_now = (part[:, :, now] for part in (transformed, inputs, seen))
             beside = seen_beside(self.transformer.config, kept, rays[:, :, now], rays.device)
             added, noted = self.transformer.refinement(inputs_now, seen_now, self.batch.control[:, :, :1], beside)
-            output = draft.float() + added.float()
+            output = own.float() + added.float()
             frames.append((output, kept.layers))
             recall = kept.after(layered(output, kept.layers)[1], noted.float())
         outputs, every_layer = zip(*frames, strict=True)

@@ -40,7 +40,7 @@ class Branches:
         self.num_candidates, self.frames_per_block, self.rate_hz = num_candidates, frames_per_block, rate_hz
         self._stream = stream
         self._drawers = [drawer.branch()] * num_candidates  # one for all, for as long as all look from one place
-        self._things = [None if drawer.things is None else drawer.things.branch() for _ in range(num_candidates)]
+        self._so_far = [drawer.so_far.branch() for _ in range(num_candidates)]
         self._pending: list[list[DrawnCondition]] = []
         self._thread = ThreadPoolExecutor(1, "drawing")
         self._ahead: tuple[Sequence[Condition], Future[list[DrawnCondition]]] | None = None
@@ -84,5 +84,5 @@ class Branches:
                 drawer = before.branch()
                 looks[look] = drawer, drawer.surroundings(condition)
             self._drawers[index], around = looks[look]
-            drawn.append(self._drawers[index].draw_within(around, condition, self._things[index]))
+            drawn.append(self._drawers[index].draw_within(around, condition, self._so_far[index]))
         return drawn

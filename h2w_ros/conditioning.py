@@ -17,12 +17,12 @@ from h2w_ros.generator.drawn import DrawnCondition
 from h2w_ros.generator.motion import Moment
 from h2w_ros.generator.rays import FrameRays, RayTrack
 from h2w_ros.geometry import Transform
+from h2w_ros.hands.body import Body
 from h2w_ros.hands.cover import hidden_by_hands, with_margin
 from h2w_ros.hands.dress import dress_by_seed, dressed, renewed_dress
 from h2w_ros.hands.forearms import Shoulders, brightness, forearm_surface, forearms_world, with_forearms
 from h2w_ros.hands.grip import grips_world, joints_world
 from h2w_ros.hands.render import HandRenderer, Normals
-from h2w_ros.hands.shoulders import followed, seen_shoulders
 from h2w_ros.hands.surface import HandSurface
 from h2w_ros.scene.behind import without
 from h2w_ros.scene.table_photo import TablePhoto
@@ -68,7 +68,23 @@ class Surroundings:
 
     rays: FrameRays
     scene: SceneSeen
-    shoulders_world: Shoulders
+
+
+@dataclass(eq=False)
+class SoFar:
+    """What the hands of one future have told and done by now; it goes on as conditions are drawn."""
+
+    body: Body
+    things: TableScene | None
+    """Of a network that is shown things where hands have taken them."""
+
+    def begin(self) -> SoFar:
+        """Of a new stream."""
+        return SoFar(Body(), None if self.things is None else self.things.begin())
+
+    def branch(self) -> SoFar:
+        """One that goes on from here by itself."""
+        return SoFar(self.body, None if self.things is None else self.things.branch())
 
 
 class ConditionDrawer:
@@ -86,39 +102,38 @@ class ConditionDrawer:
         self._rays = RayTrack(config.rays, config.width_px, config.height_px)
         self._photo: TablePhoto | None = None
         self._dress = dress_by_seed(0)
-        self._shoulders_world: Shoulders | None = None
-        self.things = None
-        if config.things and self._table_height_m is not None:
-            self.things = TableScene.at(self._table_height_m)
-        """What hands have moved by now, in this drawer's stream; whoever draws for several gives each its own."""
+        knows_things = config.things and self._table_height_m is not None
+        self.so_far = SoFar(Body(), TableScene.at(self._table_height_m) if knows_things and self._table_height_m is not None else None)
+        """In this drawer's stream; whoever draws for several gives each its own."""
 
     def begin(self, seed: int = 0) -> ConditionDrawer:
         """A drawer for a new stream. The seed says how hands look until a picture shows them."""
         fresh = copy.copy(self)
-        fresh._rays, fresh._photo, fresh._dress, fresh._shoulders_world = self._rays.begin(), None, dress_by_seed(seed), None
-        fresh.things = None if self.things is None else self.things.begin()
+        fresh._rays, fresh._photo, fresh._dress, fresh.so_far = self._rays.begin(), None, dress_by_seed(seed), self.so_far.begin()
         return fresh
 
     def branch(self) -> ConditionDrawer:
         """A drawer that goes on from here by itself."""
         twin = copy.copy(self)
         twin._rays = self._rays.branch()
-        twin.things = None if self.things is None else self.things.branch()
+        twin.so_far = self.so_far.branch()
         return twin
 
     def draw(self, condition: Condition) -> DrawnCondition:
         """The stream's next condition as pictures and rays."""
-        return self.draw_within(self.surroundings(condition), condition, self.things)
+        return self.draw_within(self.surroundings(condition), condition, self.so_far)
 
-    def draw_within(self, around: Surroundings, condition: Condition, things: TableScene | None) -> DrawnCondition:
-        """The condition whose surroundings are drawn already, its hands acting on these things."""
+    def draw_within(self, around: Surroundings, condition: Condition, so_far: SoFar) -> DrawnCondition:
+        """The condition whose surroundings are drawn already, in the future that has come so far: its hands act on that one's things."""
         (hands, normals), view, T_world_grips = self._drawn_hands(condition), self.view_of(condition), grips_world(condition.hands)
-        control = with_forearms(hands, T_world_grips, *view, around.shoulders_world) if self._has_forearms else hands
-        coloured = None
+        if self._has_forearms:
+            so_far.body = so_far.body.heard(T_world_grips, condition.T_world_camera)
+        shoulders_world, things, coloured = so_far.body.shoulders_world, so_far.things, None
+        control = with_forearms(hands, T_world_grips, *view, shoulders_world) if self._has_forearms else hands
         if self._is_dressed:
-            coloured = dressed(hands, self._surface(hands, normals, T_world_grips, view, around.shoulders_world), self._dress)
+            coloured = dressed(hands, self._surface(hands, normals, T_world_grips, view, shoulders_world), self._dress)
         if things is not None:
-            things.advance(joints_world(condition.hands), T_world_grips, self._forearms(T_world_grips, view, around.shoulders_world))
+            things.advance(joints_world(condition.hands), T_world_grips, self._forearms(T_world_grips, view, shoulders_world))
         return DrawnCondition(hands, control, around.rays, self._moment(view, T_world_grips), around.scene.by_now(things, view), coloured)
 
     def hands(self, condition: Condition) -> Image:
@@ -136,10 +151,7 @@ class ConditionDrawer:
     def surroundings(self, condition: Condition) -> Surroundings:
         """Rays and static scene of the stream's next condition."""
         rays = self._rays.push(self.resize.kept(condition.camera), condition.T_world_camera)
-        shoulders_world = followed(self._shoulders_world, condition.T_world_camera)
-        if self._shoulders_world is not None:
-            self._shoulders_world = shoulders_world
-        return Surroundings(rays, self._scene(condition), shoulders_world)
+        return Surroundings(rays, self._scene(condition))
 
     def take_picture(self, picture: Image, condition: Condition) -> None:
         """From now on table, things, hands and forearms are as in this picture of the generator's size, taken at this moment.
@@ -149,18 +161,20 @@ class ConditionDrawer:
         if self._table_height_m is None and not self._is_dressed and not self._has_forearms:
             return
         (hands, normals), view, T_world_grips = self._drawn_hands(condition), self.view_of(condition), grips_world(condition.hands)
-        look = None if self.things is None else self.things.look(picture, brightness(hands) > 0, view)
+        known = self.so_far.things
+        look = None if known is None else known.look(picture, brightness(hands) > 0, view)
         is_hand = hidden_by_hands(picture, hands, T_world_grips, *view) if look is None else look.is_hand
         if self._has_forearms:
-            self._shoulders_world = seen_shoulders(self._shoulders_world, is_hand, hands, T_world_grips, *view)
+            self.so_far.body = self.so_far.body.seen(is_hand, hands, T_world_grips, *view).heard(T_world_grips, view[1])
+        shoulders_world = self.so_far.body.shoulders_world
         hidden, bare, things, light_from = with_margin(is_hand), picture, None, None
-        if self.things is not None and look is not None:
-            arms = self._forearms(T_world_grips, view, self._shoulders_world)
-            things = self.things.take(look, view, joints_world(condition.hands), T_world_grips, arms)
-            bare, unsure = self.things.without_shadows(picture, hidden | things, view)
-            things, light_from = things | unsure, self.things.light_from
+        if known is not None and look is not None:
+            arms = self._forearms(T_world_grips, view, shoulders_world)
+            things = known.take(look, view, joints_world(condition.hands), T_world_grips, arms)
+            bare, unsure = known.without_shadows(picture, hidden | things, view)
+            things, light_from = things | unsure, known.light_from
         if self._is_dressed:
-            surface = self._surface(hands, normals, T_world_grips, view, self._shoulders_world)
+            surface = self._surface(hands, normals, T_world_grips, view, shoulders_world)
             self._dress = renewed_dress(self._dress, picture, surface, hidden, light_from)
         if self._table_height_m is not None:
             self._photo = TablePhoto(self._bare(bare, hidden, things, condition), *view, self._table_height_m)

@@ -60,7 +60,7 @@ def test_a_forearm_is_round() -> None:
     for row in range(0, SIZE[0], 8):  # from left to right they turn from left to right
         across = normals[row][shown[row]] @ np.cross([0.0, 0.0, 1.0], axis)
         if len(across) > 5:
-            assert np.all(np.diff(across) < 0.02)
+            assert np.all(np.diff(across[1:-1]) < 0.02)  # the disc that closes it faces the camera: its rim is not the cone's
             turns.append(np.ptp(across))
     assert max(turns) > 1.0
 

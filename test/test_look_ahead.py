@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_episodes import plain_conditions
 
-from h2w_ros.condition import Condition
+from h2w_ros.condition import Condition, HandPose
 from h2w_ros.conditioning import ConditionDrawer
 from h2w_ros.generator.drawn import DrawnCondition
 from h2w_ros.generator.presets import preset
@@ -75,3 +75,27 @@ def test_what_was_drawn_early_is_thrown_away_when_something_else_came_before(ahe
     expected = [plain.draw(moment) for moment in moments][2]
     assert np.array_equal(in_turn.rays.plucker, expected.rays.plucker)
     assert not np.array_equal(drawn.rays.plucker, expected.rays.plucker)
+
+
+def reaching(moment: Condition, to: tuple[float, float, float]) -> Condition:
+    """The moment with a right hand held there, its fingers pointing to the right."""
+    return replace(moment, hands=(HandPose("right", transform(np.eye(3), np.array(to)), np.zeros(45), np.zeros(10)),))
+
+
+def test_what_hands_tell_of_the_body_stays_with_the_future_that_they_are_in(moments: list[Condition]) -> None:
+    begun = drawer()
+    begun.draw(moments[0])
+    before, twin = begun.so_far.body, begun.branch()
+    twin.draw(reaching(moments[0], (0.4, 0.2, 0.0)))
+    assert begun.so_far.body is before
+    assert not np.array_equal(twin.so_far.body.covariance_m2, before.covariance_m2)
+
+
+def test_a_condition_that_was_drawn_in_vain_tells_nothing_of_the_body(moments: list[Condition], ahead: LookAhead) -> None:
+    early(ahead, reaching(moments[1], (0.4, 0.2, 0.0)))
+    ahead.draw(reaching(moments[1], (0.0, 0.4, 0.0)))
+    alone = drawer()
+    alone.draw(moments[0])
+    alone.draw(reaching(moments[1], (0.0, 0.4, 0.0)))
+    np.testing.assert_array_equal(ahead.drawer.so_far.body.shoulders_world, alone.so_far.body.shoulders_world)
+    np.testing.assert_array_equal(ahead.drawer.so_far.body.covariance_m2, alone.so_far.body.covariance_m2)

@@ -158,7 +158,7 @@ def test_first_pictures_of_the_simulated_world_tell_where_their_light_comes_from
             pytest.skip(f"no OpenGL: {error}")
         drawer = ConditionDrawer(preset("tiny"), "squash", None, table_height_m=0.0)
         drawer.take_picture(np.asarray(first.image), first)
-        light_from = drawer.things.light_from
+        light_from = drawer.so_far.things.light_from
         off.append(np.nan if light_from is None else np.degrees(np.arccos(np.clip(light_from @ truth, -1.0, 1.0))))
     told = np.array(off)[np.isfinite(off)]
     assert len(told) >= 9, off

@@ -22,10 +22,10 @@ from h2w_ros.hands.grip import middle
 
 SHOULDERS_CAMERA_M: Mapping[Side, tuple[float, float, float]] = {"left": (-0.25, 0.37, 0.13), "right": (0.25, 0.37, 0.13)}
 """From the eyes in the optical frame: beside, below and, because the gaze is lowered by some forty degrees, before them."""
-YIELDS = 0.45
+YIELDS = 0.37
 """How much the direction follows the hand's instead of the shoulder's."""
 LENGTH_M = 0.5
-RADII_M = (0.028, 0.04)
+RADII_M = (0.024, 0.041)
 """Half-widths at the wrist and at the other end."""
 COLOURS: Mapping[Side, tuple[int, int, int]] = {"left": (0, 100, 100), "right": (100, 100, 0)}
 """RGB: some of the hand's own colour, and green, which no hand picture has."""

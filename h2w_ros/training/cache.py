@@ -27,12 +27,12 @@ from h2w_ros.generator.codec import PictureCodec
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.motion import Moment, places_since
 from h2w_ros.generator.pixels import to_tensor
+from h2w_ros.hands.body import Body
 from h2w_ros.hands.cover import hidden_by_hands, with_margin
 from h2w_ros.hands.dress import Dress, dress_by_seed, dressed, renewed_dress, seen_dress
 from h2w_ros.hands.forearms import brightness, forearm_surface, forearms_world, with_forearms
 from h2w_ros.hands.grip import grips_world, joints_world
 from h2w_ros.hands.render import HandRenderer
-from h2w_ros.hands.shoulders import followed, seen_shoulders
 from h2w_ros.hands.surface import HandSurface
 from h2w_ros.scene.behind import without
 from h2w_ros.scene.table_photo import TablePhoto
@@ -188,7 +188,7 @@ def _by_seed(files: Iterable[Path]) -> list[Path]:
 def encode_pixels(codec: PictureCodec, model: GeneratorConfig, files: Iterable[Path], folder: Path) -> Iterator[Path]:
     """Writes the latents that pixel files do not have yet, or have for a model that is shown other things; yields each file as it is done."""
     (folder / "latents").mkdir(parents=True, exist_ok=True)
-    looks = {"dressed": model.dressed and "lit", "things": model.things and "shaded"}
+    looks = {"dressed": model.dressed and "lit", "things": model.things and "shaded", "forearms": model.forearms and "heard"}
     shown = {"shown": json.dumps({"size": model.size, "forearms": model.forearms, **looks})}
     for path in files:
         out = path.parent.parent / "latents" / f"{path.stem}.safetensors"
@@ -250,9 +250,8 @@ class _FirstPicture:
         self._look = None if things is None else things.look(picture, brightness(hands) > 0, view)
         is_hand = hidden_by_hands(picture, hands, self._grips[0], *view) if self._look is None else self._look.is_hand
         self._things, self._hidden = things, with_margin(is_hand)
-        self._shoulders = [seen_shoulders(None, is_hand, hands, self._grips[0], *view)]
-        for pose in self._poses[1:]:
-            self._shoulders.append(followed(self._shoulders[-1], pose))
+        seen = Body().seen(is_hand, hands, self._grips[0], *view)
+        self._shoulders = [body.shoulders_world for body in _heard_along(seen, self._grips, self._poses)]
         bare, hidden, self._light_from = picture, self._hidden, None
         if things is not None and self._look is not None:
             self._joints = pixels["hand_joints_world"].astype(np.float64)
@@ -294,6 +293,13 @@ class _FirstPicture:
         normals = self._pixels["hand_normals"][frame].astype(np.float32) / np.float32(NORMAL_SCALE)
         forearms = forearm_surface(self._grips[frame], *view, self._shoulders[frame]) if self._has_forearms else None
         return HandSurface.of(self._pixels["hand"][frame], normals if normals.any() else None, forearms, view[1])
+
+
+def _heard_along(body: Body, grips: np.ndarray, poses: np.ndarray) -> Iterator[Body]:
+    """The body as it is known at every frame, from what hands have told until then."""
+    for T_world_grips, T_world_camera in zip(grips, poses, strict=True):
+        body = body.heard(T_world_grips, T_world_camera)
+        yield body
 
 
 def _worn(pixels: Mapping[str, np.ndarray], surfaces: Sequence[HandSurface]) -> Dress:

@@ -137,7 +137,7 @@ def _stream(
 ) -> Iterator[Image]:
     """What a live session answers; only the first picture is shown to it, and those of whole blocks when it is time to ground it."""
     session = Session(generator, table_height_m=table_height_m)
-    session.reset(seed=seed)
+    session.reset(seed=seed + episode.number)
     grounded_ns, block = episode.conditions[0].stamp_ns, []
     for index, condition in enumerate(episode.conditions):
         block.append(condition)

@@ -44,6 +44,8 @@ class HeldOutEpisode:
     object_masks: Bool[ndarray, "T H W"] | None = None
     """Pixels of what moves at some time of the episode."""
     truth: PixelTruth | None = None
+    number: int = 0
+    """Among the evaluated ones: what nothing tells (a skin before a picture shows it) is drawn anew for each."""
 
     @property
     def pictures(self) -> list[Image]:
@@ -84,15 +86,15 @@ class Source:
         config = self.config
         spec = WorldSpec(width_px=config.width_px, height_px=config.height_px, num_frames=self.num_frames, rate_hz=config.rate_hz, ground_truth=True)
         failed: dict[int, str] = {}
-        for _, episode in simulate_many(range(seed, seed + episodes), spec, workers, failed):
-            yield from self._lively(from_world(episode))
+        for own_seed, episode in simulate_many(range(seed, seed + episodes), spec, workers, failed):
+            yield from self._lively(replace(from_world(episode), number=own_seed - seed))
         self.skipped.update(failed.values())
 
     def recorded(self, paths: Sequence[Path], table_height_m: float | None = None) -> Iterator[HeldOutEpisode]:
         """Recordings that have enough frames; `table_height_m` is for those that do not know theirs."""
         from h2w_ros.episodes.recording import open_recording
 
-        for path in paths:
+        for number, path in enumerate(paths):
             recording = open_recording(path)
             conditions = list(recording.conditions(0, min(self.num_frames, recording.num_frames)))
             height_m = recording.description.get("table_height_m", table_height_m)
@@ -100,7 +102,7 @@ class Source:
             if reason:
                 self.skipped[reason] += 1
             else:
-                yield from self._lively(self._sized(self._with_masks(recording, HeldOutEpisode(conditions, float(height_m)))))
+                yield from self._lively(self._sized(self._with_masks(recording, HeldOutEpisode(conditions, float(height_m), number=number))))
 
     def _lively(self, episode: HeldOutEpisode) -> list[HeldOutEpisode]:
         """The episode, or nothing, and that counted, when the head turns too little."""

@@ -43,7 +43,8 @@ class StreamTraining:
     # evenly in the logarithm, so that clean pasts and long own ones are both always learned from. At first it is the one, over the
     # annealed share of the training it becomes the other: what is wrong after one frame is hopeless after ten.
     first_seen_share: tuple[float, float] = (0.3, 1.0)
-    seen_share: tuple[float, float] = (0.02, 0.4)
+    # A session seldom sees the truth: streams that often did would trust their last frame more than what is drawn, and blur.
+    seen_share: tuple[float, float] = (0.004, 0.06)
     annealed_share: float = 0.8
     refiner_too: bool = False  # train on the refiner that the stage before has trained; a short stage only shakes it
     carried_share: float = 0.4  # share of streams that run through episodes with carried things in them, of which there are few

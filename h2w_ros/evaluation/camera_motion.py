@@ -13,6 +13,7 @@ STRAY_SLOPE = 0.02
 """How far off (in x/z and y/z) a sight may be to count in full; beyond, it counts less (Cauchy)."""
 LIKELY_TURN_RAD, LIKELY_WAY_M = 0.1, 0.03
 """Heads hardly turn or move more within an episode: a turn and a way that look alike in a few cells are told apart by it."""
+PRIOR = np.diag([LIKELY_TURN_RAD**-2] * 3 + [LIKELY_WAY_M**-2] * 3)
 NEAREST_M = 0.02
 
 
@@ -21,21 +22,24 @@ def solve_motion(points_a: Float[ndarray, "n 3"], seen_b: Float[ndarray, "n 2"],
 
     Gauss-Newton over rotation and translation, weights falling with the distance (iteratively reweighted).
     """
-    R: ndarray = np.eye(3)
-    t: ndarray = np.zeros(3)
-    prior = np.diag([LIKELY_TURN_RAD**-2] * 3 + [LIKELY_WAY_M**-2] * 3)
-    turned: ndarray = np.zeros(6)
+    T_b_a: Transform = np.eye(4)
+    moved: ndarray = np.zeros(6)
     for _ in range(ITERATIONS):
-        turned_points = points_a @ R.T
-        points_b = turned_points + t
+        turned_points = points_a @ T_b_a[:3, :3].T
+        points_b = turned_points + T_b_a[:3, 3]
         wrong, jacobian = _residuals(points_b, turned_points, seen_b)
         precision = weights / (STRAY_SLOPE**2 + np.square(wrong).sum(-1))
-        information = np.einsum("n,nia,nib->ab", precision, jacobian, jacobian) + prior
-        step = -np.linalg.solve(information, np.einsum("n,nia,ni->a", precision, jacobian, wrong) + prior @ turned)
-        R, t, turned = rotation_from_axis_angle(step[:3]) @ R, t + step[3:], turned + step
-    T_b_a = np.eye(4)
-    T_b_a[:3, :3], T_b_a[:3, 3] = R, t
+        information = np.einsum("n,nia,nib->ab", precision, jacobian, jacobian) + PRIOR
+        step = -np.linalg.solve(information, np.einsum("n,nia,ni->a", precision, jacobian, wrong) + PRIOR @ moved)
+        T_b_a, moved = moved_by(step, T_b_a), moved + step
     return invert(T_b_a)
+
+
+def moved_by(step: Float[ndarray, "6"], T_b_a: Transform) -> Transform:
+    """The motion with a small turn [rad] and way [m] more."""
+    T = np.eye(4)
+    T[:3, :3], T[:3, 3] = rotation_from_axis_angle(step[:3]) @ T_b_a[:3, :3], T_b_a[:3, 3] + step[3:]
+    return T
 
 
 def _residuals(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,13 @@ from torch import Tensor
 
 from h2w_ros.camera import Resize
 from h2w_ros.condition import Camera, Image
+from h2w_ros.evaluation.alignment import KnownDepth, Sight
 from h2w_ros.evaluation.camera_motion import solve_motion
 from h2w_ros.evaluation.estimator_input import CELL_PX, cell_slopes, slopes_of, with_slopes
 from h2w_ros.evaluation.estimator_network import EstimatorConfig, EstimatorNetwork, Seen, mean_place
 from h2w_ros.generator.small_files import load_small, save_small
-from h2w_ros.geometry import Transform
+from h2w_ros.geometry import Transform, invert
+from h2w_ros.hands.cover import with_margin
 from h2w_ros.paths import models_dir
 
 FILE = "estimators.safetensors"
@@ -34,6 +36,7 @@ class Watched:
     seen: Seen
     surfaces: Tensor  # (T, 2, H, W): logit of a hand, log depth
     slopes: Tensor  # (T, 2, h, w) of the cells
+    sights: Sequence[Sight]  # T, for alignment
     size_px: tuple[int, int]
 
 
@@ -48,13 +51,16 @@ class Estimators:
     def watch(self, pictures: Sequence[Image], cameras: Sequence[Camera]) -> Watched:
         """Looks at every picture of a clip."""
         resize = Resize(self.config.width_px, self.config.height_px)
-        slopes = np.stack([slopes_of(resize.camera(camera)) for camera in cameras])
-        shown = [with_slopes(resize.picture(picture)[None], slope) for picture, slope in zip(pictures, slopes, strict=True)]
+        small, views = [resize.picture(picture) for picture in pictures], [resize.camera(camera) for camera in cameras]
+        slopes = np.stack([slopes_of(view) for view in views])
+        shown = [with_slopes(picture[None], slope) for picture, slope in zip(small, slopes, strict=True)]
         parts = torch.from_numpy(np.concatenate(shown)).contiguous(memory_format=torch.channels_last).split(PICTURES_AT_ONCE)
         seen = [self._network(part) for part in parts]
         together = Seen(*(torch.cat([getattr(part, scale) for part in seen]) for scale in ("quarter", "eighth")))
         cells = torch.from_numpy(np.stack([cell_slopes(slope) for slope in slopes]))
-        return Watched(together, self._network.hands_and_depth(together), cells, pictures[0].shape[:2])
+        surfaces = self._network.hands_and_depth(together)
+        sights = [Sight.of(picture, view, hidden) for picture, view, hidden in zip(small, views, _hidden(surfaces), strict=True)]
+        return Watched(together, surfaces, cells, sights, pictures[0].shape[:2])
 
     def hand_masks(self, clip: Watched) -> Bool[ndarray, "T H W"]:
         """Pixels that show a hand or forearm."""
@@ -78,14 +84,23 @@ class Estimators:
     def motions(self, start: Watched, clip: Watched) -> list[Transform]:
         """T_start_other: how the camera moved from the first picture of `start` to every picture of the clip.
 
-        Cells are found again by what they show; those with hands count less, and strays hardly.
+        Pictures are aligned from where the one before was, and from where cells found again by what they show say it is.
         """
+        known = KnownDepth(start.sights[0], np.exp(start.surfaces[0, 1].double().numpy()), _hidden(start.surfaces[:1])[0])
+        T_other_start: list[Transform] = [np.eye(4)]
+        for sight, guess in zip(clip.sights, self._matched(start, clip), strict=True):
+            T_other_start.append(known.aligned(sight, (T_other_start[-1], invert(guess))))
+        return [invert(T) for T in T_other_start[1:]]
+
+    def _matched(self, start: Watched, clip: Watched) -> Iterator[Transform]:
+        """T_start_other by cells found again; those with hands count less, and strays hardly."""
         slopes, surfaces = start.slopes[0].double().numpy(), F.avg_pool2d(start.surfaces[:1], CELL_PX)[0].double().numpy()
         depth_m = np.exp(surfaces[1])
         points = np.stack([*(slopes * depth_m), depth_m], axis=-1).reshape(-1, 3)
         without_hand = 1.0 / (1.0 + np.exp(surfaces[0].ravel().clip(-30, 30)))
         likely = self._network.matcher(start.seen.eighth[:1].expand_as(clip.seen.eighth), clip.seen.eighth).double().numpy()
-        return [solve_motion(points, _sharpened(rows, slopes), without_hand * rows.max(-1)) for rows in likely]
+        for rows in likely:
+            yield solve_motion(points, _sharpened(rows, slopes), without_hand * rows.max(-1))
 
     @torch.inference_mode()
     def windows(self, clip: Watched, rate_hz: float) -> Float[ndarray, "n f"]:
@@ -106,6 +121,11 @@ def load_estimators(folder: Path | None = None) -> Estimators:
 def save_estimators(folder: Path, network: EstimatorNetwork, training: dict[str, object]) -> Path:
     """Writes weights with their config and what made them; the file's path."""
     return save_small(folder / FILE, network, network.config, training)
+
+
+def _hidden(surfaces: Tensor) -> list[Bool[ndarray, "H W"]]:
+    """Of every picture, where a hand hides the scene, and a little more."""
+    return [with_margin(mask) for mask in (surfaces[:, 0] > 0).numpy()]
 
 
 def _sharpened(likely: Float[ndarray, "hw hw"], slopes: Float[ndarray, "2 h w"]) -> Float[ndarray, "hw 2"]:

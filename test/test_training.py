@@ -25,6 +25,7 @@ from h2w_ros.training import stages as stages_module
 from h2w_ros.training.cache import VALIDATION_EVERY, encode_pixels, episode_pixels, latent_files, load_clips, pixel_files
 from h2w_ros.training.run import Budget, RunFolder
 from h2w_ros.training.stages import Stages
+from h2w_ros.training.weights import read_refiner
 from h2w_ros.training.whole import train_all
 
 MODEL = preset("debug")
@@ -172,6 +173,18 @@ def test_a_stage_that_has_begun_refuses_other_weights(trained: Stages) -> None:
 def test_weights_to_start_from_that_are_not_there_are_an_error(trained: Stages, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
         trained._begin(tmp_path / "none.safetensors", "refiner")
+
+
+@pytest.mark.parametrize("given", ["model", "model/refiner.safetensors"])
+def test_a_refiner_goes_on_from_a_shipped_model(trained: Stages, tmp_path: Path, given: str) -> None:
+    trained.ship(tmp_path / "model")
+    (tmp_path / "run").mkdir()
+    shutil.copytree(trained.folder / "latents", tmp_path / "run" / "latents")
+    again = replace(trained, folder=tmp_path / "run")
+    again.refiner(steps(1), tmp_path / given)
+    shipped, trained_on = read_refiner(tmp_path / given), load_file(again.folder / "refiner" / "weights.safetensors")
+    assert shipped.keys() == trained_on.keys()
+    assert max(float((trained_on[name] - tensor).abs().max()) for name, tensor in shipped.items()) < 0.01
 
 
 def test_what_is_shipped_answers_conditions(trained: Stages, tmp_path: Path) -> None:

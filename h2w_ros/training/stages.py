@@ -43,7 +43,7 @@ from h2w_ros.training.processes import ALONE, Processes, SharedRandom
 from h2w_ros.training.run import Budget, Losses, RunFolder, optimisers, train
 from h2w_ros.training.streaming import StreamingLessons, validation_loss
 from h2w_ros.training.teacher import draw_clips, teacher_loss, teacher_of, teacher_validation
-from h2w_ros.training.weights import digest, loaded_clips, read_network
+from h2w_ros.training.weights import digest, loaded_clips, read_network, read_refiner
 from h2w_ros.world.dataset import simulate_many
 from h2w_ros.world.simulate import WorldEpisode
 from h2w_ros.world.spec import WorldSpec
@@ -181,7 +181,7 @@ class Stages:
         network = Transformer(replace(self.model.transformer, num_layers=0, add_control_adapter=False)).to(self.torch_device).requires_grad_(False)
         refiner = cast(Refiner, network.refiner).requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if start_from is not None:
-            refiner.load_state_dict(read_network(start_from))
+            refiner.load_state_dict(read_refiner(start_from))
         seed = int(self._random(folder, own=True)[0].integers(2**31))
         lessons = StreamingLessons(network, self.model, source, config.stream, self.recipe.causal, seed)
         chosen = optimisers(refiner, config.stream.adam_learning_rate, None, config.weight_decay)

@@ -26,6 +26,13 @@ def read_network(path: Path) -> dict[str, Tensor]:
     return {name: tensor.float() for name, tensor in read_state(files).items()}
 
 
+def read_refiner(path: Path) -> dict[str, Tensor]:
+    """The refiner's tensors to train on: of its own run's file, of a model's `refiner.safetensors`, or of a model folder."""
+    state = read_network(path)
+    inner = {name.removeprefix("refiner."): tensor for name, tensor in state.items() if name.startswith("refiner.")}
+    return inner or state
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file, or of a model folder's network."""
     files = transformer_files(path) if path.is_dir() else [path]

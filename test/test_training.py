@@ -180,11 +180,21 @@ def test_a_refiner_goes_on_from_a_shipped_model(trained: Stages, tmp_path: Path,
     trained.ship(tmp_path / "model")
     (tmp_path / "run").mkdir()
     shutil.copytree(trained.folder / "latents", tmp_path / "run" / "latents")
-    again = replace(trained, folder=tmp_path / "run")
+    again = replace(trained, folder=tmp_path / "run", seed=5)
     again.refiner(steps(1), tmp_path / given)
     shipped, trained_on = read_refiner(tmp_path / given), load_file(again.folder / "refiner" / "weights.safetensors")
     assert shipped.keys() == trained_on.keys()
     assert max(float((trained_on[name] - tensor).abs().max()) for name, tensor in shipped.items()) < 0.01
+
+
+def test_later_stages_begin_with_a_shipped_refiner_too(trained: Stages, tmp_path: Path) -> None:
+    trained.ship(tmp_path / "model")
+    begun = replace(trained, folder=tmp_path, seed=5)._begin(tmp_path / "model" / "refiner.safetensors")
+    assert begun.refiner is not None
+    shipped = read_refiner(tmp_path / "model")
+    assert all(torch.equal(tensor, shipped[name]) for name, tensor in begun.refiner.state_dict().items())
+    with pytest.raises(ValueError, match=r"transformer\.safetensors must hold a refiner"):
+        read_refiner(tmp_path / "model" / "transformer.safetensors")
 
 
 def test_what_is_shipped_answers_conditions(trained: Stages, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ class Estimators:
 
         Pictures are aligned from where the one before was, and from where cells found again by what they show say it is.
         """
-        known = KnownDepth(start.sights[0], np.exp(start.surfaces[0, 1].double().numpy()), _hidden(start.surfaces[:1])[0])
+        known = KnownDepth(start.sights[0], np.exp(start.surfaces[0, 1].double().numpy()))
         T_other_start: list[Transform] = [np.eye(4)]
         for sight, guess in zip(clip.sights, self._matched(start, clip), strict=True):
             T_other_start.append(known.aligned(sight, (T_other_start[-1], invert(guess))))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from h2w_ros.generator.bidirectional import noise_levels
-from h2w_ros.generator.checkpoint import native_dtype, save_generator
+from h2w_ros.generator.checkpoint import REFINER_PREFIX, native_dtype, save_generator
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.convolutions import Refiner
 from h2w_ros.generator.folded_codec import FoldedCodec
@@ -325,9 +325,11 @@ class Stages:
         averages = (self.folder / stage / "average.safetensors" for stage in stages_before)
         if (chosen := start_from or next((path for path in averages if path.exists()), None)) is not None:
             state = read_network(chosen)
-            part = transformer.refiner if "conv_in.weight" in state else transformer
-            assert part is not None
-            part.load_state_dict(state)
+            if all(name.startswith(REFINER_PREFIX) for name in state) or "conv_in.weight" in state:
+                assert transformer.refiner is not None
+                transformer.refiner.load_state_dict(read_refiner(chosen))
+            else:
+                transformer.load_state_dict(state)
         return transformer
 
     def _take_body(self, transformer: Transformer) -> None:

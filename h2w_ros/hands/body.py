@@ -15,10 +15,10 @@ import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy import ndarray
 
-from h2w_ros.condition import SIDES, Camera, Image
+from h2w_ros.condition import SIDES
 from h2w_ros.geometry import Transform
 from h2w_ros.hands.forearms import Shoulders, wrist_camera
 from h2w_ros.hands.shoulders import LEASH_M, USUAL_M, SeenArms, followed, usual_shoulders
@@ -77,18 +77,11 @@ class Body:
         pulled = min(1.0, float(np.linalg.norm(shoulders[0] - self.shoulders_world[0])) / LEASH_M)
         return self if pulled == 0.0 else Body(shoulders, self.covariance_m2 + pulled * (usual - self.covariance_m2), self.heard_at_m)
 
-    def seen(
-        self,
-        is_arm: Bool[ndarray, "H W"],
-        hands: Image,
-        T_world_grips: Float[ndarray, "2 4 4"],
-        camera: Camera,
-        T_world_camera: Transform,
-    ) -> Body:
-        """What is known after a picture in which `is_arm` shows hands or forearms; `hands` is the render of the hands."""
-        body, arms = self.under(T_world_camera), SeenArms(is_arm, hands, T_world_grips, camera, T_world_camera)
+    def seen(self, arms: SeenArms) -> Body:
+        """What is known after a picture that shows these hands and forearms."""
+        body = self.under(arms.T_world_camera)
         rounds = (1.0, WIDER) if self.shoulders_world is None else (1.0,)
-        return body._explaining(arms, rounds, T_world_camera) if arms.tell else body
+        return body._explaining(arms, rounds, arms.T_world_camera) if arms.tell else body
 
     def _explaining(self, arms: SeenArms, rounds: tuple[float, ...], T_world_camera: Transform) -> Body:
         """After the arms that a picture shows; each round looks so much more widely around what the one before has found."""

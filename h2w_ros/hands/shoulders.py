@@ -32,12 +32,9 @@ def usual_shoulders(T_world_camera: Transform) -> Shoulders:
     return apply(T_world_camera, np.array([SHOULDERS_CAMERA_M[side] for side in SIDES]))
 
 
-def followed(shoulders_world: Shoulders | None, T_world_camera: Transform) -> Shoulders:
+def followed(shoulders_world: Shoulders, T_world_camera: Transform) -> Shoulders:
     """Where shoulders are when the head is here: where they were, unless it has gone away from them."""
-    usual = usual_shoulders(T_world_camera)
-    if shoulders_world is None:
-        return usual
-    away = (usual - shoulders_world).mean(axis=0)
+    away = (usual_shoulders(T_world_camera) - shoulders_world).mean(axis=0)
     distance = float(np.linalg.norm(away))
     return shoulders_world if distance <= LEASH_M else shoulders_world + away * (1.0 - LEASH_M / distance)
 
@@ -57,7 +54,7 @@ class SeenArms:
         size = LOOKED_AT_PX, max(1, round(LOOKED_AT_PX * camera.height_px / camera.width_px))
         self._is_arm, self._view = _shrunk(is_arm, size), (scaled(camera, *size), T_world_camera)
         self._hands = np.repeat(255 * _shrunk(brightness(hands) > 0, size)[..., None].astype(np.uint8), 3, axis=2)
-        self._T_world_grips = T_world_grips
+        self._T_world_grips, self.T_world_camera = T_world_grips, T_world_camera
         is_known = bool(np.isfinite(T_world_grips).all((1, 2)).any())
         self.tell = is_known and int((brightness(hands) > 0).sum()) >= FEWEST_PIXELS
         """A picture that shows no hand whose pose is known tells nothing."""

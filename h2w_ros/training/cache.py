@@ -33,6 +33,7 @@ from h2w_ros.hands.dress import Dress, dress_by_seed, dressed, renewed_dress, se
 from h2w_ros.hands.forearms import brightness, forearm_surface, forearms_world, with_forearms
 from h2w_ros.hands.grip import grips_world, joints_world
 from h2w_ros.hands.render import HandRenderer
+from h2w_ros.hands.shoulders import SeenArms
 from h2w_ros.hands.surface import HandSurface
 from h2w_ros.scene.behind import without
 from h2w_ros.scene.table_photo import TablePhoto
@@ -250,7 +251,7 @@ class _FirstPicture:
         self._look = None if things is None else things.look(picture, brightness(hands) > 0, view)
         is_hand = hidden_by_hands(picture, hands, self._grips[0], *view) if self._look is None else self._look.is_hand
         self._things, self._hidden = things, with_margin(is_hand)
-        seen = Body().seen(is_hand, hands, self._grips[0], *view)
+        seen = Body().seen(SeenArms(is_hand, hands, self._grips[0], *view))
         self._shoulders = [body.shoulders_world for body in _heard_along(seen, self._grips, self._poses)]
         bare, hidden, self._light_from = picture, self._hidden, None
         if things is not None and self._look is not None:

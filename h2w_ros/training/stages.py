@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from h2w_ros.generator.bidirectional import noise_levels
-from h2w_ros.generator.checkpoint import REFINER_PREFIX, native_dtype, save_generator
+from h2w_ros.generator.checkpoint import native_dtype, save_generator
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.convolutions import Refiner
 from h2w_ros.generator.folded_codec import FoldedCodec
@@ -43,7 +43,7 @@ from h2w_ros.training.processes import ALONE, Processes, SharedRandom
 from h2w_ros.training.run import Budget, Losses, RunFolder, optimisers, train
 from h2w_ros.training.streaming import StreamingLessons, validation_loss
 from h2w_ros.training.teacher import draw_clips, teacher_loss, teacher_of, teacher_validation
-from h2w_ros.training.weights import digest, loaded_clips, read_network, read_refiner
+from h2w_ros.training.weights import digest, loaded_clips, read_network, read_refiner, refiner_alone
 from h2w_ros.world.dataset import simulate_many
 from h2w_ros.world.simulate import WorldEpisode
 from h2w_ros.world.spec import WorldSpec
@@ -325,11 +325,10 @@ class Stages:
         averages = (self.folder / stage / "average.safetensors" for stage in stages_before)
         if (chosen := start_from or next((path for path in averages if path.exists()), None)) is not None:
             state = read_network(chosen)
-            if all(name.startswith(REFINER_PREFIX) for name in state) or "conv_in.weight" in state:
-                assert transformer.refiner is not None
-                transformer.refiner.load_state_dict(read_refiner(chosen))
-            else:
-                transformer.load_state_dict(state)
+            refiner = refiner_alone(state)
+            part = transformer if refiner is None else transformer.refiner
+            assert part is not None
+            part.load_state_dict(refiner or state)
         return transformer
 
     def _take_body(self, transformer: Transformer) -> None:

@@ -29,10 +29,18 @@ def read_network(path: Path) -> dict[str, Tensor]:
 def read_refiner(path: Path) -> dict[str, Tensor]:
     """The refiner's tensors to train on: of its own run's file, of a model's `refiner.safetensors`, or of a model folder."""
     state = read_network(path)
-    inner = {name.removeprefix(REFINER_PREFIX): tensor for name, tensor in state.items() if name.startswith(REFINER_PREFIX)}
-    if not inner and "conv_in.weight" not in state:
+    inner = {name: tensor for name, tensor in state.items() if name.startswith(REFINER_PREFIX)}
+    refiner = refiner_alone(inner or state)
+    if refiner is None:
         raise ValueError(f"{path} must hold a refiner's tensors, and has none; take a refiner's run, a model's refiner.safetensors or its folder")
-    return inner or state
+    return refiner
+
+
+def refiner_alone(state: dict[str, Tensor]) -> dict[str, Tensor] | None:
+    """The tensors by a refiner's own names, where they are of a refiner and of nothing else."""
+    if all(name.startswith(REFINER_PREFIX) for name in state):
+        return {name.removeprefix(REFINER_PREFIX): tensor for name, tensor in state.items()}
+    return state if "conv_in.weight" in state else None
 
 
 def digest(path: Path) -> str:

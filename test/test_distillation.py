@@ -209,7 +209,7 @@ def test_a_rollout_stopped_early_takes_its_first_steps_only() -> None:
 
 
 def matching(config: MatchingTraining | None = None) -> DistributionMatching:
-    student, models = random_transformer(MODEL.transformer).requires_grad_(True), (MODEL, teacher_of(MODEL))
+    student, models = random_transformer(MODEL.transformer).requires_grad_(True), (MODEL, teacher_of(MODEL, 4))
     teacher = random_transformer(models[1].transformer, seed=1)
     config = config or MatchingTraining(batch_clips=2, clip_frames=(4,), critic_updates=1)
     random = SharedRandom(torch.Generator().manual_seed(0))

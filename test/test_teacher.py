@@ -11,6 +11,8 @@ from generators import random_transformer
 from test_forcing import random_source
 
 from h2w_ros.generator.bidirectional import WholeClip, euler, integrate, noise_levels
+from h2w_ros.generator.config import GeneratorConfig
+from h2w_ros.generator.dressed import laid_over
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.rollout import BlockConditions
 from h2w_ros.generator.schedule import renoised
@@ -18,9 +20,9 @@ from h2w_ros.training.clip_rays import ClipRays
 from h2w_ros.training.config import CausalTraining, TeacherTraining
 from h2w_ros.training.forcing import ClipBatch
 from h2w_ros.training.processes import ALONE, SharedRandom
-from h2w_ros.training.teacher import draw_clips, draw_sigma, flow_loss, teacher_loss, teacher_of, whole_clip
+from h2w_ros.training.teacher import draw_clips, draw_sigma, draw_windows, flow_loss, teacher_loss, teacher_of, whole_clip
 
-MODEL = teacher_of(preset("debug"))
+MODEL = teacher_of(preset("debug"), 4)
 SOURCE = random_source(MODEL)
 NUM_FRAMES = 5
 HALF = torch.tensor(0.5)
@@ -36,9 +38,18 @@ def predicted(batch: ClipBatch, noisy: torch.Tensor) -> torch.Tensor:
         return whole_clip(random_transformer(MODEL.transformer), MODEL, batch, ClipRays(SOURCE, MODEL)).clean(noisy, HALF)
 
 
+def known_alone(batch: ClipBatch, model: GeneratorConfig) -> torch.Tensor:
+    """What is answered when the network adds nothing."""
+    silent = random_transformer(model.transformer)
+    torch.nn.init.zeros_(silent.head.head.weight)
+    torch.nn.init.zeros_(silent.head.head.bias)
+    noisy = torch.zeros(2, model.codec.latent_channels, NUM_FRAMES - 1, *model.latent_size)
+    return whole_clip(silent, model, batch, ClipRays(SOURCE, model)).clean(noisy, HALF)
+
+
 def test_a_teacher_has_its_students_conditions_and_no_refiner() -> None:
     student = preset("tiny")
-    teacher = teacher_of(student)
+    teacher = teacher_of(student, 4)
     assert teacher.transformer.in_dim == student.transformer.in_dim
     assert teacher.transformer.refiner is None
     assert (teacher.rays, teacher.codec, teacher.static_scene) == (student.rays, student.codec, student.static_scene)
@@ -55,16 +66,45 @@ def test_every_frame_sees_the_last_one(changed: str) -> None:
 
 
 def test_a_clip_without_a_static_scene_adds_to_its_reference_and_is_told_nothing_else() -> None:
-    """The network's output zeroed, what is left is what is known without it."""
     known, unknown = drawn(static=1.0), drawn(static=0.0)
     assert not unknown.static.any()
-    silent = random_transformer(MODEL.transformer)
-    torch.nn.init.zeros_(silent.head.head.weight)
-    torch.nn.init.zeros_(silent.head.head.bias)
-    noisy = torch.zeros(2, MODEL.codec.latent_channels, NUM_FRAMES - 1, *MODEL.latent_size)
-    with_scene, without = (whole_clip(silent, MODEL, batch, ClipRays(SOURCE, MODEL)).clean(noisy, HALF) for batch in (known, unknown))
-    torch.testing.assert_close(with_scene, known.static[:, :, 1:])
-    torch.testing.assert_close(without, unknown.image[:, :, :1].expand_as(without))
+    bare = replace(MODEL, dressed_scene=False)
+    torch.testing.assert_close(known_alone(known, bare), known.static[:, :, 1:])
+    reference = unknown.image[:, :, :1]
+    torch.testing.assert_close(known_alone(unknown, bare), reference.expand_as(unknown.image[:, :, 1:]))
+
+
+@pytest.mark.parametrize("static", [0.0, 1.0])
+def test_hands_in_their_colours_are_laid_over_the_scene_or_the_reference(static: float) -> None:
+    batch = drawn(static=static)
+    scene = batch.static if static else batch.image[:, :, :1].expand_as(batch.image)
+    bare, dressed = (known_alone(batch, replace(MODEL, dressed_scene=is_dressed)) for is_dressed in (False, True))
+    assert batch.dressed is not None
+    torch.testing.assert_close(dressed, laid_over(scene, batch.dressed, batch.control)[:, :, 1:])
+    assert not torch.allclose(bare, dressed)
+
+
+def test_a_teacher_that_is_shown_dressed_hands_asks_for_them() -> None:
+    with pytest.raises(ValueError, match=r"dressed_scene.*got none"):
+        known_alone(replace(drawn(), dressed=None), MODEL)
+
+
+@pytest.mark.parametrize("clip_frames", [None, 1])
+def test_a_dressed_scene_is_for_clips(clip_frames: int | None) -> None:
+    with pytest.raises(ValueError, match="clip_frames"):
+        replace(MODEL, clip_frames=clip_frames)
+
+
+@pytest.mark.parametrize("first_frame_share", [0.0, 1.0])
+def test_clips_to_learn_from_begin_anywhere_in_their_episodes(first_frame_share: float) -> None:
+    weights = CausalTraining(first_frame_share=first_frame_share)
+    batches = [draw_windows(SOURCE, weights, 2, NUM_FRAMES, np.random.default_rng(seed), ALONE) for seed in range(60)]
+    index = np.concatenate([batch.index for batch in batches])
+    assert (np.diff(index, axis=1) == 1).all()
+    last = SOURCE.image.shape[1] - NUM_FRAMES
+    assert set(index[:, 0]) == ({0} if first_frame_share else set(range(last + 1)))
+    batch = batches[0]
+    torch.testing.assert_close(batch.image[0, :, 0], SOURCE.image[batch.episodes[0], batch.index[0, 0]].float())
 
 
 def test_the_reference_is_never_noisy() -> None:
@@ -132,6 +172,6 @@ def test_a_teacher_learns_one_clip_by_heart() -> None:
 
 def test_a_whole_clip_needs_no_static_scene() -> None:
     batch = drawn()
-    conditions = BlockConditions(batch.control, ClipRays(SOURCE, MODEL)(batch.episodes, batch.index))
-    clip = WholeClip(random_transformer(MODEL.transformer), "residual", batch.image[:, :, :1], conditions)
+    conditions = BlockConditions(batch.control, ClipRays(SOURCE, MODEL)(batch.episodes, batch.index), dressed=batch.dressed)
+    clip = WholeClip(random_transformer(MODEL.transformer), MODEL, batch.image[:, :, :1], conditions)
     assert torch.isfinite(clip.clean(batch.image[:, :, 1:], HALF)).all()

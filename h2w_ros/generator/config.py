@@ -229,7 +229,9 @@ class GeneratorConfig:
     `height_px` and `width_px` are the pictures' size, `rate_hz` its clock. `hand_style` names the renderer's mode that
     the checkpoint was trained with; with `forearms`, it is shown probable forearms behind the hands. `static_scene` adds
     the static scene's render as a fourth group of channels; with `things`, that shows what hands have moved where it should be by now,
-    wherever the height of the table is known (`things.table_scene`). `domain` says in words where its training pictures come from.
+    wherever the height of the table is known (`things.table_scene`); with `dressed_scene`, hands in their colours are laid over it, and over the
+    reference where no static scene is known. `clip_frames` is that of a teacher, which answers clips of at most so many frames at once
+    (`bidirectional`); None streams. `domain` says in words where its training pictures come from.
     """
 
     name: str
@@ -246,6 +248,8 @@ class GeneratorConfig:
     loras: tuple[LoraConfig, ...] = field(default=())
     forearms: bool = False
     things: bool = False
+    clip_frames: int | None = None
+    dressed_scene: bool = False
 
     def __post_init__(self) -> None:
         _require_positive(self, "height_px", "width_px", "rate_hz")
@@ -263,6 +267,10 @@ class GeneratorConfig:
             _require_equal(*rays, "6 ray channels x codec.temporal_stride", RAY_CHANNELS * codec.temporal_stride)
             down = "downscale_factor_control_adapter", transformer.downscale_factor_control_adapter
             _require_equal(*down, "codec.spatial_stride", codec.spatial_stride)
+        if self.dressed_scene and (self.codec.kind != "folded" or not self.static_scene or self._has_dressed_layer or self.clip_frames is None):
+            raise ValueError("dressed_scene needs clip_frames, static_scene and codec.kind 'folded', and no refiner that is dressed")
+        if self.clip_frames is not None and self.clip_frames < 2:
+            raise ValueError(f"clip_frames must be at least 2, the given frame and one to answer, got {self.clip_frames}")
         if self.things and not self.static_scene:
             raise ValueError("things needs static_scene: moved things are shown in the static scene, and this network has none")
 
@@ -301,6 +309,10 @@ class GeneratorConfig:
     @property
     def dressed(self) -> bool:
         """Whether the network is shown the hands in their colours."""
+        return self.dressed_scene or self._has_dressed_layer
+
+    @property
+    def _has_dressed_layer(self) -> bool:
         return self.transformer.refiner is not None and self.transformer.refiner.dressed
 
     @property

@@ -23,8 +23,11 @@ def dressed_layer(refiner: RefinerConfig | None, dressed: Latents | None, contro
     if (refiner is not None and refiner.dressed) != (dressed is not None):
         asks, got = ("does not ask", "some") if dressed is not None else ("asks", "none; latents to train on are made anew by `h2w train encode`")
         raise ValueError(f"the network {asks} for dressed hands (refiner.dressed), got {got}")
-    if dressed is None:
-        return None
+    return None if dressed is None else laid_over(resting, dressed, control)
+
+
+def laid_over(scene: Latents, dressed: Latents, control: Latents) -> Latents:
+    """The scene, and over it the hands in their colours, as far as the hand picture covers a place; float32."""
     brightness = (control.float().unflatten(1, (3, -1)).amax(1) / LATENT_SCALE + 1.0) / 2.0
     cover = (brightness / FULLY_COVERED).clamp(0.0, 1.0)
-    return resting + cover.repeat(1, 3, 1, 1, 1) * (dressed.float() - resting)
+    return scene + cover.repeat(1, 3, 1, 1, 1) * (dressed.float() - scene)

@@ -125,15 +125,23 @@ def draw_batch(
         raise ValueError(f"episodes must be longer than a clip by 2 frames at least, got {episode_frames} frames for clips of {layout.num_frames}")
     offsets = np.zeros(len(episodes), int) if layout.first_noisy == 1 else rng.integers(1, last_offset + 1, len(episodes))
     index = np.concatenate([np.zeros((len(episodes), 1), int), offsets[:, None] + np.arange(1, layout.num_frames + 1)], axis=1)
+    batch = clips_at(source, episodes, index, config, rng)
+    if not dreams:
+        return batch
+    pasts = [dreams[e][i] for e, i in zip(episodes.tolist(), torch.from_numpy(index), strict=True)]
+    return replace(batch, history=torch.stack(pasts).float().transpose(1, 2))
+
+
+def clips_at(source: ClipSource, episodes: np.ndarray, index: np.ndarray, config: CausalTraining, rng: np.random.Generator) -> ClipBatch:
+    """The frames `index` (B, F) of `episodes` (B,); which scene each clip knows is drawn."""
     rows = torch.from_numpy(episodes)[:, None], torch.from_numpy(index)
     chosen = torch.from_numpy(rng.choice(3, len(episodes), p=config.scene_shares))  # photo, true static scene, nothing
     chosen[torch.from_numpy(~source.knows_scene[episodes])] = 2
     by_scene = torch.stack([source.photo[rows], source.static[rows], torch.zeros_like(source.static[rows])])
     image = source.image[rows].float().transpose(1, 2)
-    pasts = [dreams[e][i] for e, i in zip(episodes.tolist(), rows[1], strict=True)] if dreams else []
     return ClipBatch(
         image=image,
-        history=torch.stack(pasts).float().transpose(1, 2) if pasts else image,
+        history=image,
         control=source.hand[rows].float().transpose(1, 2),
         static=by_scene[chosen, torch.arange(len(episodes))].float().transpose(1, 2),
         dressed=None if source.dressed is None else source.dressed[rows].float().transpose(1, 2),

@@ -42,7 +42,7 @@ from h2w_ros.training.precision import mixed_precision
 from h2w_ros.training.processes import ALONE, Processes, SharedRandom
 from h2w_ros.training.run import Budget, Losses, RunFolder, optimisers, train
 from h2w_ros.training.streaming import StreamingLessons, validation_loss
-from h2w_ros.training.teacher import draw_clips, teacher_loss, teacher_of, teacher_validation
+from h2w_ros.training.teacher import draw_windows, teacher_loss, teacher_of, teacher_validation
 from h2w_ros.training.weights import digest, loaded_clips, read_network, read_refiner, refiner_alone
 from h2w_ros.world.dataset import simulate_many
 from h2w_ros.world.simulate import WorldEpisode
@@ -93,6 +93,11 @@ class Stages:
         """The preset that the recipe trains."""
         model = preset(self.recipe.preset)
         return model if self.ablation is None else self.arm.model(model, self.ablation)
+
+    @property
+    def teacher_model(self) -> GeneratorConfig:
+        """The preset's teacher, of the longest clips that it is trained on."""
+        return teacher_of(self.model, max(self.recipe.teacher.clip_frames))
 
     def simulate(self, episodes: int, workers: int, minutes: float = math.inf) -> None:
         """Fills `pixels/` with episodes of seeds 0, 1, ... until so many were made or the time is over; those of earlier sessions are kept."""
@@ -190,7 +195,7 @@ class Stages:
 
     def teacher(self, budget: Budget, start_from: Path | None = None) -> None:
         """Trains the bidirectional teacher on whole clips of `latents/`."""
-        config, model, weights = self.recipe.teacher, teacher_of(self.model), self.recipe.causal
+        config, model, weights = self.recipe.teacher, self.teacher_model, self.recipe.causal
         source, folder = self._clips(), self._run("teacher", config, start_from)
         torch.manual_seed(self.seed)
         teacher = Transformer(model.transformer).to(self.torch_device)
@@ -200,7 +205,7 @@ class Stages:
         rays, shared = ClipRays(source, model), SharedRandom(random, self.processes)
 
         def loss(_step: int, _spent: float) -> Tensor:
-            batch = draw_clips(source, weights, config.batch_clips, int(rng.choice(config.clip_frames)), rng, self.processes)
+            batch = draw_windows(source, weights, config.batch_clips, int(rng.choice(config.clip_frames)), rng, self.processes)
             with mixed_precision(self.torch_device):
                 return teacher_loss(teacher, model, config, batch, rays, shared)
 
@@ -263,7 +268,7 @@ class Stages:
 
     def matching(self, budget: Budget, start_from: Path | None = None) -> None:
         """Distils the teacher into the student on the student's own streams (DMD)."""
-        config, weights, models = self.recipe.matching, self.recipe.causal, (self.model, teacher_of(self.model))
+        config, weights, models = self.recipe.matching, self.recipe.causal, (self.model, self.teacher_model)
         taught = self.folder / "teacher" / "average.safetensors"
         if not taught.exists():
             raise FileNotFoundError(f"No teacher at {taught}; run `h2w train teacher` first")

@@ -20,20 +20,24 @@ from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.cache import ClipSource
 from h2w_ros.training.clip_rays import ClipRays
 from h2w_ros.training.config import CausalTraining, TeacherTraining
-from h2w_ros.training.forcing import ClipBatch, Layout, draw_batch
+from h2w_ros.training.forcing import ClipBatch, Layout, clips_at, draw_batch
 from h2w_ros.training.precision import mixed_precision
 from h2w_ros.training.processes import Processes, SharedRandom, weighted_mean
 
 TEACHER = "-teacher"
 
 
-def teacher_of(model: GeneratorConfig) -> GeneratorConfig:
+def teacher_of(model: GeneratorConfig, clip_frames: int) -> GeneratorConfig:
     """The teacher of a streaming model: the same transformer and conditions, without a refiner, which needs a finished frame before each.
 
-    It predicts what is to be added to the static scene or the reference.
+    It predicts what is to be added to the static scene or the reference, with the hands in their colours over it for a model that is shown them.
     """
-    network = replace(model.transformer, refiner=None, out_dim=model.codec.latent_channels)
-    return replace(model, name=model.name + TEACHER, transformer=network, rollout=replace(model.rollout, prediction="residual", fold=1))
+    network, rollout = (
+        replace(model.transformer, refiner=None, out_dim=model.codec.latent_channels),
+        replace(model.rollout, prediction="residual", fold=1),
+    )
+    named = replace(model, name=model.name + TEACHER, transformer=network, rollout=rollout)
+    return replace(named, clip_frames=clip_frames, dressed_scene=model.dressed and model.static_scene)
 
 
 def draw_clips(
@@ -44,10 +48,21 @@ def draw_clips(
     return batch.part(processes.part(batch_clips))
 
 
+def draw_windows(
+    source: ClipSource, weights: CausalTraining, batch_clips: int, num_frames: int, rng: np.random.Generator, processes: Processes
+) -> ClipBatch:
+    """The same from anywhere in their episodes, each clip's first frame being its reference; a share of them is from the beginning."""
+    episodes = rng.choice(len(source.image), batch_clips, replace=len(source.image) < batch_clips)
+    offsets = rng.integers(0, source.image.shape[1] - num_frames + 1, batch_clips)
+    offsets[rng.random(batch_clips) < weights.first_frame_share] = 0
+    batch = clips_at(source, episodes, offsets[:, None] + np.arange(num_frames), weights, rng)
+    return batch.part(processes.part(batch_clips))
+
+
 def whole_clip(teacher: Transformer, model: GeneratorConfig, batch: ClipBatch, rays: ClipRays) -> WholeClip:
     """A batch as a teacher sees it; `model` is the teacher's."""
-    conditions = BlockConditions(batch.control, rays(batch.episodes, batch.index), batch.static if model.static_scene else None)
-    return WholeClip(teacher, model.rollout.prediction, batch.image[:, :, :1], conditions, batch.has_static)
+    conditions = BlockConditions(batch.control, rays(batch.episodes, batch.index), batch.static if model.static_scene else None, None, batch.dressed)
+    return WholeClip(teacher, model, batch.image[:, :, :1], conditions, batch.has_static)
 
 
 def draw_sigma(batch: int, shift: float, random: SharedRandom) -> Tensor:
@@ -78,6 +93,6 @@ def teacher_validation(
 ) -> float:
     """The loss on kept-back episodes, the same clips and noise at every call."""
     rng, random = np.random.default_rng(0), SharedRandom(torch.Generator(source.image.device).manual_seed(0))
-    batch = draw_clips(source, weights, min(most_clips, len(source.image)), max(config.clip_frames), rng, random.processes)
+    batch = draw_windows(source, weights, min(most_clips, len(source.image)), max(config.clip_frames), rng, random.processes)
     with mixed_precision(source.image.device):
         return teacher_loss(teacher, model, config, batch, ClipRays(source, model), random).item()

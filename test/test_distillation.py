@@ -16,7 +16,7 @@ from h2w_ros.generator.presets import preset
 from h2w_ros.generator.rollout import Rollout, roll_out
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.clip_rays import ClipRays
-from h2w_ros.training.config import CausalTraining, MatchingTraining
+from h2w_ros.training.config import CausalTraining, MatchingTraining, TeacherTraining
 from h2w_ros.training.consistency import consistency_loss, follow
 from h2w_ros.training.matching import DistributionMatching, matching_gradient, matching_loss, self_rollout, stopped_at, stream_conditions
 from h2w_ros.training.processes import ALONE, SharedRandom
@@ -209,7 +209,7 @@ def test_a_rollout_stopped_early_takes_its_first_steps_only() -> None:
 
 
 def matching(config: MatchingTraining | None = None) -> DistributionMatching:
-    student, models = random_transformer(MODEL.transformer).requires_grad_(True), (MODEL, teacher_of(MODEL, 4))
+    student, models = random_transformer(MODEL.transformer).requires_grad_(True), (MODEL, teacher_of(MODEL, TeacherTraining()))
     teacher = random_transformer(models[1].transformer, seed=1)
     config = config or MatchingTraining(batch_clips=2, clip_frames=(4,), critic_updates=1)
     random = SharedRandom(torch.Generator().manual_seed(0))

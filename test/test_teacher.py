@@ -22,7 +22,7 @@ from h2w_ros.training.forcing import ClipBatch
 from h2w_ros.training.processes import ALONE, SharedRandom
 from h2w_ros.training.teacher import draw_clips, draw_sigma, draw_windows, flow_loss, teacher_loss, teacher_of, whole_clip
 
-MODEL = teacher_of(preset("debug"), 4)
+MODEL = teacher_of(preset("debug"), TeacherTraining(clip_frames=(4,)))
 SOURCE = random_source(MODEL)
 NUM_FRAMES = 5
 HALF = torch.tensor(0.5)
@@ -49,7 +49,7 @@ def known_alone(batch: ClipBatch, model: GeneratorConfig) -> torch.Tensor:
 
 def test_a_teacher_has_its_students_conditions_and_no_refiner() -> None:
     student = preset("tiny")
-    teacher = teacher_of(student, 4)
+    teacher = teacher_of(student, TeacherTraining())
     assert teacher.transformer.in_dim == student.transformer.in_dim
     assert teacher.transformer.refiner is None
     assert (teacher.rays, teacher.codec, teacher.static_scene) == (student.rays, student.codec, student.static_scene)

@@ -216,9 +216,27 @@ def test_what_is_shipped_answers_conditions(trained: Stages, tmp_path: Path) -> 
     assert all(torch.equal(tensor, last[name].to(tensor.dtype)) for name, tensor in shipped.items())
 
 
+def test_the_teacher_is_shipped_by_itself(trained: Stages, tmp_path: Path) -> None:
+    trained.ship_teacher(tmp_path / "teacher")
+    teacher = load_generator(tmp_path / "teacher", torch.float32)
+    assert teacher.config == trained.teacher_model
+    last = load_file(trained.folder / "teacher" / "average.safetensors")
+    shipped = load_file(tmp_path / "teacher" / "transformer.safetensors")
+    assert all(torch.equal(tensor, last[name].to(tensor.dtype)) for name, tensor in shipped.items())
+    card = json.loads((tmp_path / "teacher" / "training.json").read_text())
+    assert card["teacher"]["step"] == RunFolder(trained.folder / "teacher").progress().step
+
+
 @pytest.mark.parametrize(
     ("stage", "remedy"),
-    [("codec", "simulate"), ("encode", "train codec"), ("refiner", "train encode"), ("causal", "train encode"), ("ship", "train refiner")],
+    [
+        ("codec", "simulate"),
+        ("encode", "train codec"),
+        ("refiner", "train encode"),
+        ("causal", "train encode"),
+        ("ship", "train refiner"),
+        ("ship_teacher", "train teacher"),
+    ],
 )
 def test_a_stage_too_early_names_the_one_before_it(stage: str, remedy: str, tmp_path: Path) -> None:
     stages = Stages(tmp_path, "debug")
@@ -229,6 +247,7 @@ def test_a_stage_too_early_names_the_one_before_it(stage: str, remedy: str, tmp_
             "refiner": lambda: stages.refiner(steps(1)),
             "causal": lambda: stages.causal(steps(1)),
             "ship": lambda: stages.ship(tmp_path / "model"),
+            "ship_teacher": lambda: stages.ship_teacher(tmp_path / "model"),
         }[stage]()
 
 

@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="other models beside this one; MODEL:without_table is not told the table's height, MODEL:camera_still neither that nor how the "
         "camera moves; NAME is held against NAME_reference, where given",
     )
+    parser.add_argument("--teacher", metavar="MODEL", help="a teacher (`h2w train ship --teacher`) beside the model, which answers whole clips")
     parser.add_argument("--estimators", type=Path, help="folder of the estimators (default: the shipped ones)")
     for name, what in (("lpips", "LPIPS"), ("fvd", "FVD's video"), ("dino", "DINO")):
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"your own {what} network as TorchScript; its number joins the table")
@@ -85,13 +86,15 @@ def _evaluation(args: argparse.Namespace, generator: Generator, source: Source) 
     """All episodes, with a progress bar."""
     from tqdm import tqdm
 
-    from h2w_ros.evaluation.contenders import ablated, codec_ceiling, contenders, parse_ablation
+    from h2w_ros.evaluation.contenders import ablated, codec_ceiling, contenders, parse_ablation, taught_by
     from h2w_ros.evaluation.estimators import load_estimators
     from h2w_ros.evaluation.protocol import CEILING, Evaluation
     from h2w_ros.evaluation.user_networks import load_user_networks
 
     ablations = [parse_ablation(text) for text in args.ablate]
-    table = contenders(generator, args.seed, args.also) | ablated(ablations, generator, args.seed) | {CEILING: codec_ceiling(generator)}
+    table = contenders(generator, args.seed, args.also) | ablated(ablations, generator, args.seed)
+    table |= taught_by(args.teacher, generator, args.seed) if args.teacher else {}
+    table[CEILING] = codec_ceiling(generator)
     evaluation = Evaluation(load_estimators(args.estimators), load_user_networks(args.lpips, args.fvd, args.dino))
     for episode in tqdm(_episodes(args, source), total=args.episodes, unit="episode", desc="evaluate", disable=None):
         evaluation.add(episode, table, keep_frames=len(evaluation.strips) < args.strip_episodes)

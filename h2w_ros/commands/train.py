@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="trained networks: weights to start a new run from, a file or a model folder (default: those of the stage before)",
     )
     parser.add_argument("--phase", choices=("consistency", "matching", "both"), default="both", help="distill: which (default: %(default)s)")
+    parser.add_argument("--teacher", action="store_true", help="ship: the teacher instead, for `h2w evaluate --teacher`")
     parser.add_argument("--device", default="cpu", help="trained stages: where to train, cpu or cuda (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="PyTorch threads (default: $OMP_NUM_THREADS, else 1)")
     parser.add_argument("--out", type=Path, help="ship, things, estimators: where the weights go (default: models/ and the name of the run)")
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"several processes share the stages {', '.join(SHARED_STAGES)}; run {args.stage} in one")
     name = recipe if args.ablate is None else f"{recipe}-{args.ablate}"
     stages = Stages(args.run or Path("runs") / name, recipe, args.seed, args.device, processes, args.ablate)
-    out = args.out or Path("models") / name
+    out = args.out or Path("models") / (name + ("-teacher" if args.teacher else ""))
     {
         "recipe": lambda: train_all(stages, args.minutes, args.workers, out),
         "simulate": lambda: stages.simulate(args.episodes, args.workers),
@@ -95,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         "causal": lambda: stages.causal(budget, args.start_from),
         "stream": lambda: stages.stream(budget, args.start_from),
         "distill": lambda: stages.distill(budget, args.phase, args.start_from),
-        "ship": lambda: stages.ship(out),
+        "ship": lambda: stages.ship_teacher(out) if args.teacher else stages.ship(out),
     }[args.stage]()
     return 0
 

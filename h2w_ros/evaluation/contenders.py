@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from h2w_ros.condition import Image
+from h2w_ros.conditioning import ConditionDrawer
 from h2w_ros.evaluation.episodes import HeldOutEpisode, picture_of
 from h2w_ros.evaluation.fused_scenes import with_fused_scene
 from h2w_ros.generator.checkpoint import Generator, load_generator
@@ -52,7 +53,7 @@ def parse_ablation(text: str) -> Ablation:
 
 def ablated(ablations: Sequence[Ablation], generator: Generator, seed: int) -> dict[str, Contender]:
     """The ablations as contenders; ValueError for one that does not answer the same pictures as the generator, or takes a name that is used."""
-    taken = {"model", "repeat", "warp", *EXTRAS}
+    taken = {"model", "repeat", "warp", "teacher", *EXTRAS}
     table: dict[str, Contender] = {}
     for ablation in ablations:
         if ablation.name in taken | set(table):
@@ -61,15 +62,29 @@ def ablated(ablations: Sequence[Ablation], generator: Generator, seed: int) -> d
     return table
 
 
-def _ablated(ablation: Ablation, generator: Generator, seed: int) -> Contender:
-    other = load_generator(ablation.path)
+def _alike(path: str, generator: Generator) -> Generator:
+    """The model of this folder, which answers the same pictures as the generator."""
+    other = load_generator(path)
     for rule in ("width_px", "height_px", "rate_hz"):
         wanted, got = getattr(generator.config, rule), getattr(other.config, rule)
         if wanted != got:
-            raise ValueError(f"{ablation.path} must have {rule} {wanted} as {generator.config.name} has, got {got}")
+            raise ValueError(f"{path} must have {rule} {wanted} as {generator.config.name} has, got {got}")
+    return other
+
+
+def _ablated(ablation: Ablation, generator: Generator, seed: int) -> Contender:
+    other = _alike(ablation.path, generator)
     if ablation.told == "no_camera":
         return lambda episode: _stream(other, as_if_still(_without_static(episode)), seed, None)
     return lambda episode: _stream(other, _without_static(episode), seed, episode.table_height_m if ablation.told == "everything" else None)
+
+
+def taught_by(path: str, generator: Generator, seed: int) -> dict[str, Contender]:
+    """The teacher of this folder as a contender: it sees whole clips, what comes included; ValueError for one that answers other pictures."""
+    teacher = _alike(path, generator)
+    if teacher.config.clip_frames is None:
+        raise ValueError(f"--teacher takes a network that answers whole clips (`h2w train ship --teacher`), and {path} streams")
+    return {"teacher": lambda episode: _answer_clips(teacher, _without_static(episode), seed)}
 
 
 def contenders(generator: Generator, seed: int, extras: Sequence[str] = ()) -> dict[str, Contender]:
@@ -148,6 +163,17 @@ def _stream(
             for seen in block:
                 session.observe(picture_of(seen))
         block = [] if frames else block
+
+
+def _answer_clips(teacher: Generator, episode: HeldOutEpisode, seed: int) -> Iterator[Image]:
+    """What a teacher answers, clip after clip, from the conditions that a session would draw for it."""
+    from h2w_ros.generator.clips import answered_clips
+
+    own_seed, first = seed + episode.number, episode.conditions[0]
+    drawer = ConditionDrawer(teacher.config, "squash", None, episode.table_height_m).begin(own_seed)
+    scene = drawer.resize.picture(picture_of(first))
+    drawer.take_picture(scene, first)
+    return answered_clips(teacher, scene, [drawer.draw(condition) for condition in episode.conditions], own_seed)
 
 
 def _without_static(episode: HeldOutEpisode) -> HeldOutEpisode:

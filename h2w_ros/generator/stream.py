@@ -46,6 +46,8 @@ class GeneratorStream:
 
     def __init__(self, generator: Generator, seed: int) -> None:
         self.config = generator.config
+        if self.config.clip_frames is not None:
+            raise ValueError(f"{self.config.name} answers whole clips and does not stream: it is a teacher, for `h2w evaluate --teacher`")
         self.stages_ms: dict[str, float] = {}
         self.num_frames = 0
         self._codec = generator.codec

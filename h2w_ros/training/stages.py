@@ -96,8 +96,8 @@ class Stages:
 
     @property
     def teacher_model(self) -> GeneratorConfig:
-        """The preset's teacher, of the longest clips that it is trained on."""
-        return teacher_of(self.model, max(self.recipe.teacher.clip_frames))
+        """The preset's teacher."""
+        return teacher_of(self.model, self.recipe.teacher)
 
     def simulate(self, episodes: int, workers: int, minutes: float = math.inf) -> None:
         """Fills `pixels/` with episodes of seeds 0, 1, ... until so many were made or the time is over; those of earlier sessions are kept."""
@@ -269,13 +269,9 @@ class Stages:
     def matching(self, budget: Budget, start_from: Path | None = None) -> None:
         """Distils the teacher into the student on the student's own streams (DMD)."""
         config, weights, models = self.recipe.matching, self.recipe.causal, (self.model, self.teacher_model)
-        taught = self.folder / "teacher" / "average.safetensors"
-        if not taught.exists():
-            raise FileNotFoundError(f"No teacher at {taught}; run `h2w train teacher` first")
+        teacher = self._taught()
         source, folder = self._clips(), self._run("matching", config, start_from)
         student = self._begin(start_from, *BEFORE["matching"])
-        teacher = Transformer(models[1].transformer).to(self.torch_device)
-        teacher.load_state_dict(read_network(taught))
         rng, random = self._random(folder)
         matched = DistributionMatching(student, teacher, models, source, config, weights, rng, SharedRandom(random, self.processes))
         folder.keep("critic", matched.critic)
@@ -356,6 +352,20 @@ class Stages:
         transformer = self._begin(None, *stages)
         save_generator(out, model, transformer, self.frozen_codec())
         (out / "training.json").write_text(json.dumps(self._provenance(), indent=2))
+
+    def ship_teacher(self, out: Path) -> None:
+        """Writes the teacher's averaged weights as a model folder, for evaluation beside its student."""
+        save_generator(out, self.teacher_model, self._taught(), self.frozen_codec())
+        (out / "training.json").write_text(json.dumps(self._provenance(), indent=2))
+
+    def _taught(self) -> Transformer:
+        """The teacher that was trained."""
+        taught = self.folder / "teacher" / "average.safetensors"
+        if not taught.exists():
+            raise FileNotFoundError(f"No teacher at {taught}; run `h2w train teacher` first")
+        teacher = Transformer(self.teacher_model.transformer).to(self.torch_device)
+        teacher.load_state_dict(read_network(taught))
+        return teacher
 
     @property
     def torch_device(self) -> torch.device:

@@ -15,7 +15,7 @@ from torch import Tensor
 from h2w_ros.generator.bidirectional import Denoise, WholeClip
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.rollout import BlockConditions
-from h2w_ros.generator.schedule import renoised
+from h2w_ros.generator.schedule import NUM_TIMESTEPS, renoised
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.cache import ClipSource
 from h2w_ros.training.clip_rays import ClipRays
@@ -25,19 +25,18 @@ from h2w_ros.training.precision import mixed_precision
 from h2w_ros.training.processes import Processes, SharedRandom, weighted_mean
 
 TEACHER = "-teacher"
+TEACHER_STEPS = tuple(NUM_TIMESTEPS * (1.0 - step / 16) for step in range(16))
 
 
-def teacher_of(model: GeneratorConfig, clip_frames: int) -> GeneratorConfig:
+def teacher_of(model: GeneratorConfig, training: TeacherTraining) -> GeneratorConfig:
     """The teacher of a streaming model: the same transformer and conditions, without a refiner, which needs a finished frame before each.
 
     It predicts what is to be added to the static scene or the reference, with the hands in their colours over it for a model that is shown them.
     """
-    network, rollout = (
-        replace(model.transformer, refiner=None, out_dim=model.codec.latent_channels),
-        replace(model.rollout, prediction="residual", fold=1),
-    )
+    network = replace(model.transformer, refiner=None, out_dim=model.codec.latent_channels)
+    rollout = replace(model.rollout, prediction="residual", fold=1, timesteps=TEACHER_STEPS, first_block=None, shift=training.shift)
     named = replace(model, name=model.name + TEACHER, transformer=network, rollout=rollout)
-    return replace(named, clip_frames=clip_frames, dressed_scene=model.dressed and model.static_scene)
+    return replace(named, clip_frames=max(training.clip_frames), dressed_scene=model.dressed and model.static_scene)
 
 
 def draw_clips(

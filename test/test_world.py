@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import cv2
@@ -17,6 +18,7 @@ from h2w_ros.hands.model import load_hand_model
 from h2w_ros.hands.skinning import hand_joints_world, hand_vertices_world
 from h2w_ros.world.dataset import simulate_many
 from h2w_ros.world.hand_bodies import hand_shape, joint_frames_world
+from h2w_ros.world.happenings import happenings
 from h2w_ros.world.motion import minimum_jerk
 from h2w_ros.world.physics import World
 from h2w_ros.world.render import SceneRenderer, _gl_context
@@ -232,6 +234,21 @@ def test_cameras_are_wide_and_narrow_anisotropic_and_off_centre():
     assert min(camera.fx / camera.fy for camera in cameras) < 0.93
     assert max(abs(camera.cx / 128 - 0.5) for camera in cameras) > 0.07
     assert max(abs(camera.cy / 96 - 0.5) for camera in cameras) > 0.07
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_what_happens_is_the_same_without_pictures(gl, seed: int):
+    spec = replace(SMALL, ground_truth=True, num_frames=12)
+    episode, alone = simulate(seed, spec), happenings(seed, spec)
+    assert episode.truth is not None
+    assert np.array_equal(alone.T_world_object, episode.truth.T_world_object)
+    assert np.array_equal(alone.T_world_link, episode.truth.T_world_link)
+    assert np.array_equal(alone.first.ids, episode.truth.ids[:1])
+    assert np.array_equal(alone.first.depth_m, episode.truth.depth_m[:1])
+    assert (alone.camera, alone.T_world_camera.tolist()) == (episode.conditions[0].camera, episode.conditions[0].T_world_camera.tolist())
+    for ours, condition in zip(alone.hands, episode.conditions, strict=True):
+        poses, theirs = ([(hand.side, hand.T_world_wrist.tolist(), hand.joint_angles_rad.tolist()) for hand in hands] for hands in (ours, condition.hands))
+        assert poses == theirs
 
 
 def test_a_failing_seed_is_left_out_counted_and_named(gl, caplog):

@@ -1,19 +1,23 @@
-"""What the networks of `h2w_ros.things` learn from: simulated episodes with everything that is known of their things, one file each.
+"""What the networks of `h2w_ros.things` learn from: simulated episodes, one file each, with what pictures show or with what hands do.
 
 Their seeds are neither the generator's, nor the estimators', nor the evaluation's.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from h2w_ros.hands.grip import grips_world, joints_world
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.training.estimator_data import SEEDS_FROM as ESTIMATORS_SEEDS_FROM
 from h2w_ros.training.handling_lessons import FirstLook, HandledEpisode, parts_of
-from h2w_ros.training.truth_files import camera_of, seeds_from, simulate_files
+from h2w_ros.training.truth_files import files_of, seeds_from, simulate_files
+from h2w_ros.world.dataset import make_many
+from h2w_ros.world.happenings import happenings
 from h2w_ros.world.simulate import WorldEpisode
 from h2w_ros.world.spec import WorldSpec
 
@@ -30,7 +34,7 @@ def simulate_things(folder: Path, episodes: int, workers: int) -> list[Path]:
 
 
 def things_arrays(episode: WorldEpisode) -> dict[str, np.ndarray]:
-    """The arrays of one file: a few pictures with what each pixel shows, and where hands and things are in every frame."""
+    """The arrays of one file: a few pictures with what each pixel shows."""
     truth, renderer = episode.truth, HandRenderer(style="solid")
     if truth is None:
         raise ValueError("things are learned from episodes with ground truth: simulate with WorldSpec(ground_truth=True)")
@@ -43,17 +47,27 @@ def things_arrays(episode: WorldEpisode) -> dict[str, np.ndarray]:
         "depth_m": truth.depth_m[::PICTURE_EVERY].astype(np.float16),
         "T_world_camera": np.stack([c.T_world_camera for c in pictured]),
         "camera": np.array([camera.width_px, camera.height_px, camera.fx, camera.fy, camera.cx, camera.cy]),
-        "joints": np.stack([joints_world(c.hands) for c in episode.conditions]).astype(np.float32),
-        "T_world_grips": np.stack([grips_world(c.hands) for c in episode.conditions]).astype(np.float32),
-        "T_world_object": truth.T_world_object,
-        "T_world_link": truth.T_world_link,
     }
 
 
-def handled_episode(path: Path, rng: np.random.Generator) -> HandledEpisode:
-    """What a file tells of hands and the parts that they move."""
-    with np.load(path) as file:
-        arrays = dict(file)
-    look = FirstLook(arrays["ids"][0], arrays["links"][0], arrays["depth_m"][0], camera_of(arrays["camera"]), arrays["T_world_camera"][0])
-    parts = parts_of(look, arrays["T_world_object"], arrays["T_world_link"], rng)
-    return HandledEpisode(**parts, joints=arrays["joints"], T_world_grips=arrays["T_world_grips"])
+def simulate_handled(folder: Path, episodes: int, workers: int) -> list[Path]:
+    """Fills `folder` with what hands do to parts in episodes of the same seeds and on: without pictures, many more of them. Files as above."""
+    folder.mkdir(parents=True, exist_ok=True)
+    seeds = seeds_from(SEEDS_FROM, episodes, ESTIMATORS_SEEDS_FROM, "the estimators'")
+    missing = [seed for seed in seeds if not (folder / f"{seed}.npz").exists()]
+    made = make_many(missing, partial(handled_episode, spec=SPEC), workers)
+    for seed, episode in tqdm(made, total=len(missing), desc="simulate hands", unit="episode", disable=None):
+        part = folder / f"{seed}.part.npz"
+        episode.save(part)
+        part.rename(folder / f"{seed}.npz")
+    return files_of(folder)
+
+
+def handled_episode(seed: int, spec: WorldSpec) -> HandledEpisode:
+    """Hands and the parts that they move."""
+    seen = happenings(seed, spec)
+    first = seen.first
+    look = FirstLook(first.ids[0], first.links[0], first.depth_m[0], seen.camera, seen.T_world_camera)
+    parts = parts_of(look, seen.T_world_object, seen.T_world_link, np.random.default_rng(seed))
+    joints, grips = (np.stack([told(hands) for hands in seen.hands]).astype(np.float32) for told in (joints_world, grips_world))
+    return HandledEpisode(**parts, joints=joints, T_world_grips=grips)

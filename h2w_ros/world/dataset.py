@@ -6,12 +6,16 @@ import logging
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 from h2w_ros.world.simulate import WorldEpisode, simulate
 from h2w_ros.world.spec import WorldSpec
+
+Made = TypeVar("Made")
 
 EPISODES_AHEAD_PER_WORKER = 2
 """Finished or running episodes that may wait for the reader; bounds memory."""
@@ -27,38 +31,44 @@ def simulate_many(
     A seed that fails is left out and logged with its reason, which `failed`, when given, collects. OSError (no OpenGL)
     is no matter of the seed and is raised.
     """
-    spec = spec or WorldSpec()
+    yield from make_many(seeds, partial(simulate, spec=spec), workers, failed)
+
+
+def make_many(
+    seeds: Iterable[int], make: Callable[[int], Made], workers: int = 1, failed: dict[int, str] | None = None
+) -> Iterator[tuple[int, Made]]:
+    """What `make` makes of these seeds, as `simulate_many` has it; `make` and what it makes go from process to process."""
     failed = {} if failed is None else failed
-    for seed, result in _results(seeds, spec, workers):
-        if isinstance(result, WorldEpisode):
+    for seed, (result, reason) in _results(seeds, make, workers):
+        if result is not None:
             yield seed, result
         else:
-            failed[seed] = result
-            _log.warning("seed %d gives no episode and is left out (%d so far): %s", seed, len(failed), result)
+            failed[seed] = reason
+            _log.warning("seed %d gives no episode and is left out (%d so far): %s", seed, len(failed), reason)
 
 
-def _results(seeds: Iterable[int], spec: WorldSpec, workers: int) -> Iterator[tuple[int, WorldEpisode | str]]:
+def _results(seeds: Iterable[int], make: Callable[[int], Made], workers: int) -> Iterator[tuple[int, tuple[Made | None, str]]]:
     if workers == 0:
-        yield from ((seed, _attempt(seed, spec)) for seed in seeds)
+        yield from ((seed, _attempt(seed, make)) for seed in seeds)
         return
     remaining = iter(seeds)
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_one_thread_each) as pool:
-        pending: deque[tuple[int, Future[WorldEpisode | str]]] = deque()
+        pending: deque[tuple[int, Future[tuple[Made | None, str]]]] = deque()
         while True:
             free = workers * EPISODES_AHEAD_PER_WORKER - len(pending)
-            pending.extend((seed, pool.submit(_attempt, seed, spec)) for seed in islice(remaining, free))
+            pending.extend((seed, pool.submit(_attempt, seed, make)) for seed in islice(remaining, free))
             if not pending:
                 return
             seed, future = pending.popleft()
             yield seed, future.result()
 
 
-def _attempt(seed: int, spec: WorldSpec) -> WorldEpisode | str:
-    """The episode, or why there is none."""
+def _attempt(seed: int, make: Callable[[int], Made]) -> tuple[Made | None, str]:
+    """What is made, or why it is not."""
     try:
-        return simulate(seed, spec)
+        return make(seed), ""
     except (RuntimeError, ArithmeticError, ValueError) as error:
-        return f"{type(error).__name__}: {error}"
+        return None, f"{type(error).__name__}: {error}"
 
 
 def _one_thread_each() -> None:

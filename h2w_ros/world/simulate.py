@@ -10,11 +10,12 @@ from jaxtyping import Bool, Int32
 from numpy import ndarray
 
 from h2w_ros.condition import Condition
+from h2w_ros.world.happenings import world_of
 from h2w_ros.world.physics import World
 from h2w_ros.world.render import SceneRenderer, hand_mask
 from h2w_ros.world.spec import TABLE_HEIGHT_M, WORLD_VERSION, WorldSpec
 from h2w_ros.world.truth import FrameTruth, GroundTruth, frame_truth, ground_truth
-from h2w_ros.world.view import View, sample_view
+from h2w_ros.world.view import View
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +41,7 @@ def simulate(seed: int, spec: WorldSpec | None = None) -> WorldEpisode:
     Raises UnstableSimulationError for the rare seed whose physics fails, OSError when OpenGL is missing.
     """
     spec = spec or WorldSpec()
-    scene_rng, view_rng = (np.random.default_rng((WORLD_VERSION, seed, stream)) for stream in range(2))
-    view = sample_view(view_rng, spec)
-    world = World(scene_rng, spec, view.sees)
+    world, view = world_of(seed, spec)
     with SceneRenderer(world.model, spec.width_px, spec.height_px, spec.supersampling) as renderer:
         conditions, bodies, truths = _film(world, renderer, view, spec)
     moved = [world.model.body(name).id for name in world.moved_bodies]

@@ -247,8 +247,10 @@ def test_what_happens_is_the_same_without_pictures(gl, seed: int):
     assert np.array_equal(alone.first.depth_m, episode.truth.depth_m[:1])
     assert (alone.camera, alone.T_world_camera.tolist()) == (episode.conditions[0].camera, episode.conditions[0].T_world_camera.tolist())
     for ours, condition in zip(alone.hands, episode.conditions, strict=True):
-        poses, theirs = ([(hand.side, hand.T_world_wrist.tolist(), hand.joint_angles_rad.tolist()) for hand in hands] for hands in (ours, condition.hands))
-        assert poses == theirs
+        for one, other in zip(ours, condition.hands, strict=True):
+            assert one.side == other.side
+            assert np.array_equal(one.T_world_wrist, other.T_world_wrist)
+            assert np.array_equal(one.joint_angles_rad, other.joint_angles_rad)
 
 
 def test_a_failing_seed_is_left_out_counted_and_named(gl, caplog):

@@ -1,5 +1,6 @@
 """The report says what the numbers say: which bars are met, which are not, and which were never measured."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from h2w_ros.evaluation.over_time import OverTime
 from h2w_ros.evaluation.report import KEPT_BELOW, write_report
 from h2w_ros.evaluation.text_table import warnings
 from h2w_ros.evaluation.user_networks import UserErrors, load_user_networks
+from h2w_ros.generator.model_folder import is_distilled
 
 WORLD = {
     "hand_iou": 0.9,
@@ -76,6 +78,22 @@ def test_bars_are_held_against_the_ablations_own_reference() -> None:
     no_rays = table(20.0, camera_error=3.0, frechet_world=3.0)
     assert state(report(no_rays=no_rays), "camera rays") is True
     assert state(report(no_rays=no_rays, no_rays_reference=table(20.0, camera_error=2.0, frechet_world=3.0)), "camera rays") is False
+
+
+@pytest.mark.parametrize(("distance", "distilled", "is_met"), [(1.0, True, True), (0.9, True, False), (1.0, False, None), (0.5, False, None)])
+def test_a_teacher_that_did_not_teach_the_model_decides_nothing(distance: float, distilled: bool, is_met: bool | None) -> None:
+    taught = report(teacher=table(25.0, frechet_world=distance)) | {"distilled": distilled}
+    assert state(taught, "distillation") is is_met
+    ours = next(found.ours for found in claims(taught) if "distillation" in found.claim)
+    assert f"{1 / distance:.2f}x" in ours
+    assert ("not distilled" in ours) is not distilled
+
+
+def test_a_models_folder_tells_whether_it_was_distilled(tmp_path: Path) -> None:
+    assert not is_distilled(tmp_path)
+    for stages, told in (({"refiner": {}}, False), ({"refiner": {}, "matching": {}}, True)):
+        (tmp_path / "training.json").write_text(json.dumps(stages))
+        assert is_distilled(tmp_path) is told
 
 
 def test_a_longer_evaluation_says_what_length_costs() -> None:

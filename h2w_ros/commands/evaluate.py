@@ -62,12 +62,13 @@ def run(args: argparse.Namespace) -> int:
     from h2w_ros.evaluation.episodes import Source
     from h2w_ros.evaluation.text_table import text_table
     from h2w_ros.generator.checkpoint import load_generator
+    from h2w_ros.generator.model_folder import find_model, is_distilled
 
     beside = [_read(path) for path in args.beside]
     generator = load_generator(args.model)
     source = Source(generator.config, args.frames, args.min_head_turn)
     evaluation = _evaluation(args, generator, source)
-    report = evaluation.report(generator.config.name, args.seed, args.frames)
+    report = evaluation.report(generator.config.name, args.seed, args.frames) | {"distilled": is_distilled(find_model(args.model))}
     print(text_table(report))
     for reason, count in source.skipped.items():
         print(f"left out {count}: {reason}")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from h2w_ros.generator.config import GeneratorConfig, from_json
 from h2w_ros.paths import models_dir
 
 CONFIG_FILE = "config.json"
+TRAINING_FILE = "training.json"
+DISTILLATION = ("consistency", "matching")
+"""Stages of training that a teacher has a part in."""
 PICKLE_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".pkl"}
 
 
@@ -23,6 +27,13 @@ def find_model(path_or_name: str | Path) -> Path:
         return shipped / path
     names = sorted(config.parent.name for config in shipped.glob(f"*/{CONFIG_FILE}"))
     raise FileNotFoundError(f"No model {str(path_or_name)!r}: neither a folder nor one of {names} in {shipped}")
+
+
+def is_distilled(folder: Path) -> bool:
+    """Whether a teacher taught it, as far as the folder tells what made it."""
+    path = folder / TRAINING_FILE
+    made_by = json.loads(path.read_text()) if path.is_file() else {}
+    return any(stage in made_by for stage in DISTILLATION)
 
 
 def read_config(folder: Path) -> GeneratorConfig:

@@ -24,6 +24,7 @@ from h2w_ros.generator.checkpoint import native_dtype, save_generator
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.convolutions import Refiner
 from h2w_ros.generator.folded_codec import FoldedCodec
+from h2w_ros.generator.model_folder import TRAINING_FILE
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.hands.render import HandRenderer
@@ -351,12 +352,12 @@ class Stages:
             raise FileNotFoundError(f"No weights to ship under {self.folder}; run `h2w train refiner` or `h2w train stream` first")
         transformer = self._begin(None, *stages)
         save_generator(out, model, transformer, self.frozen_codec())
-        (out / "training.json").write_text(json.dumps(self._provenance(), indent=2))
+        (out / TRAINING_FILE).write_text(json.dumps(self._provenance(), indent=2))
 
     def ship_teacher(self, out: Path) -> None:
         """Writes the teacher's averaged weights as a model folder, for evaluation beside its student."""
         save_generator(out, self.teacher_model, self._taught(), self.frozen_codec())
-        (out / "training.json").write_text(json.dumps(self._provenance(), indent=2))
+        (out / TRAINING_FILE).write_text(json.dumps(self._provenance(), indent=2))
 
     def _taught(self) -> Transformer:
         """The teacher that was trained."""

@@ -1,6 +1,6 @@
 """Parts go as hands move them, whatever the network says of what it has not learned: memory, geometry and what lessons tell."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from h2w_ros.condition import Camera
 from h2w_ros.geometry import apply, rotation_angle_rad, rotation_from_axis_angle, transform
 from h2w_ros.things.handling import FORGOTTEN_FRAMES, HandledParts, Handling, Opens, load_handling, save_handling
 from h2w_ros.things.handling_network import FEATURES, HandlingNetwork, Joint, Moment, Verdict, seen, to_frames, to_world
-from h2w_ros.training.handling import Lessons, Questions, loss_of, question_loss, spoiled_cloud, train_handling, wandered
+from h2w_ros.training.handling import Lessons, loss_of, spoiled_cloud, train_handling
 from h2w_ros.training.handling_lessons import FirstLook, HandledEpisode, acts_of, opening_axis, parts_of
 from h2w_ros.training.run import Budget
 
@@ -212,7 +212,7 @@ def test_plain_and_torch_say_the_same():
 
 def test_far_hands_do_nothing():
     network, near = HandlingNetwork(), moment()
-    away = Moment(near.points, near.joints + 1.0, near.joints_before + 1.0, 0 * near.went, near.held, near.is_link)
+    away = Moment(near.points, near.joints + 1.0, near.joints_before + 1.0, near.went, near.held, near.is_link)
     assert network(away)[0].logits.argmax(1).tolist() == [0]
 
 
@@ -247,47 +247,9 @@ def test_parts_are_lifted_from_the_first_picture():
 
 def test_spoiled_clouds_keep_their_size_and_place_roughly():
     points = torch.from_numpy(CLOUD.astype(np.float32)).expand(50, -1, -1)
-    generator = torch.Generator().manual_seed(0)
-    off_m = wandered(50, generator)
-    spoiled = spoiled_cloud(points, off_m, generator)
+    spoiled = spoiled_cloud(points, torch.Generator().manual_seed(0))
     assert spoiled.shape == points.shape
-    assert 1e-3 < (spoiled.mean(1) - points.mean(1)).norm(dim=-1).mean() < 0.04
-    assert np.corrcoef((spoiled.mean(1) - points.mean(1))[:, 0], off_m[:, 0])[0, 1] > 0.6
-
-
-def test_what_is_thought_to_be_elsewhere_is_to_be_pushed_back():
-    """The loss is nothing for who brings the part to where it truly is next, however far from there it was thought to be."""
-    points = torch.from_numpy(CLOUD.astype(np.float32)).expand(6, -1, -1)
-    off_m, step_m = wandered(6, torch.Generator().manual_seed(0)), torch.tensor([0.004, 0.01, 0.0])
-    step = torch.eye(4).repeat(6, 1, 1)
-    step[:, :3, 3] = step_m
-    joints = torch.zeros(6, 2, 21, 3)
-    now = Moment(points + off_m[:, None], joints, joints, torch.zeros(6, 6), torch.zeros(6, 2), torch.zeros(6))
-    asked = Questions(now, torch.full((6,), 3), torch.ones(6), step, off_m)
-
-    class Knows(HandlingNetwork):
-        def forward(self, moment):
-            twists = torch.nn.functional.pad(self.told_m.expand(6, 3), (0, 3))[:, None].expand(-1, 2, -1)
-            sure = torch.tensor([0.0, 0.0, 0.0, 30.0, 0.0]).expand(6, -1)
-            return Verdict(sure, twists), seen(moment)[1]
-
-    def lost(told_m: torch.Tensor) -> float:
-        network = Knows()
-        network.told_m = told_m
-        return float(question_loss(network, asked))
-
-    assert lost(step_m - off_m) == pytest.approx(0.0, abs=1e-3)
-    assert lost(step_m) == pytest.approx(200.0 * float(off_m.norm(dim=-1).mean()), rel=1e-3)
-
-
-def test_what_rolls_may_roll_on_far_from_the_hand_that_pushed_it():
-    away = moment()
-    far = replace(away, joints=away.joints + 0.25, joints_before=away.joints_before + 0.25, held=torch.zeros_like(away.held))
-    rolls = torch.tensor([[0.02, 0.0, 0.0, 0.0, 0.0, 0.0]]).expand_as(far.went)
-    network = HandlingNetwork()
-    at_rest, on_its_way = (network(replace(far, went=went))[0].logits[:, 1:] for went in (0 * rolls, rolls))
-    assert (at_rest == -30).all()
-    assert (on_its_way[:, 2:] > -30).any()
+    assert 1e-4 < (spoiled.mean(1) - points.mean(1)).norm(dim=-1).mean() < 0.04
 
 
 def test_training_learns_and_what_it_ships_can_be_loaded(tmp_path: Path):

@@ -24,7 +24,7 @@ TINY = GeneratorConfig(
         downscale_factor_control_adapter=8,
         refiner=RefinerConfig(width=128, depth=6, fold=4, detail_width=32, detail_depth=3, memory=4, traced=True, dressed=True, rays=True),
     ),
-    codec=CodecConfig(kind="folded", latent_channels=48, spatial_stride=8, temporal_stride=1, width=48, depth=2),
+    codec=CodecConfig(kind="folded", latent_channels=48, spatial_stride=8, temporal_stride=1, width=32, depth=2),
     rays=RaysConfig(anchor_lag=1, motion_gain=8.0),
     rollout=RolloutConfig(window=8, sink=1, keys="relative", timesteps=(1000.0,), shift=1.0, prediction="layers", fold=4),
     height_px=128,

@@ -23,9 +23,7 @@ from h2w_ros.hands.skinning import Array, array_namespace
 WRIST, MIDDLE_KNUCKLE = 0, 4
 """Of MANO's joints: their difference is where the fingers point."""
 NEAR_M = 0.15
-"""Hands farther than this from a part do nothing to it, but that what rolls may roll on."""
-GOES_ON = 0.1
-"""In units of `STEP_M`: what went less in the frame before rests."""
+"""Hands farther than this from a part do nothing to it."""
 TINY_M2 = 1e-12
 FAR_M = 0.3
 """Joints are told no farther from a part's surface than this."""
@@ -156,9 +154,7 @@ def seen(moment: Moment) -> tuple[Array, Frames]:
 def verdict_of(decided: Array, pushed: Array, features: Array, frames: Frames) -> Verdict:
     """What two networks' answers (P, 2, 2) and (P, 2, 49) mean."""
     xp = array_namespace(features)
-    went = features[..., -9:-6]
-    is_going = (went * went).sum(-1) > GOES_ON**2
-    far = (frames.distance_m > NEAR_M) & (features[..., -2] < 0.5) & ~is_going
+    far = (frames.distance_m > NEAR_M) & (features[..., -2] < 0.5)
     takes, pushes = (xp.where(far, -30.0, decided[..., k]) for k in (0, 1))
     logits = xp.concatenate([0 * takes[:, :1], takes, pushes], axis=1)
     steps = features[..., 3 * JOINTS : 6 * JOINTS].reshape(*features.shape[:2], JOINTS, 3)

@@ -35,7 +35,6 @@ PUSH_WEIGHT, HINGE_WEIGHT, OPENING_WEIGHT = 200.0, 10.0, 0.15
 TOLD_TURN_RAD = 0.8
 """Hinges are compared by what a turn of this angle does to the link."""
 VALIDATION_BATCHES = 4
-WANDERS_M = (0.018, 0.018, 0.008)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +45,6 @@ class Questions:
     what: Tensor  # (B,) as in `Acts`
     weight: Tensor  # (B,)
     step: Tensor  # (B, 4, 4): the part's motion within the frame, in the world
-    off_m: Tensor  # (B, 3): how far from where it truly is the part is thought to be
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,12 +118,10 @@ class Lessons:
         went = torch.cat([middle - _place_before(step_before, middle), _small_turn(step_before)], dim=-1)
         held = torch.stack([self._what[part, before] == side for side in (1, 2)], dim=1).float()
         now, past = (self._hands[self._episode[part], k] for k in (frame, before))
-        off_m = torch.zeros(count, 3)
         if spoil:
-            off_m = wandered(count, generator)
-            points, went, held = spoiled_cloud(points, off_m, generator), *spoiled_memory(went, held, generator)
+            points, went, held = spoiled_cloud(points, generator), *spoiled_memory(went, held, generator)
         moment = Moment(points, now, past, went, held, self._is_link[part])
-        return Questions(moment, self._what[part, frame], self._weight[part, frame], self._step[part, frame], off_m)
+        return Questions(moment, self._what[part, frame], self._weight[part, frame], self._step[part, frame])
 
     def openings(self, count: int, generator: torch.Generator) -> Openings | None:
         """Random ones, mirrored as often as not; None where nothing opens."""
@@ -143,7 +139,7 @@ class Lessons:
         mirror = torch.where(torch.rand(count, 1, generator=generator) < 0.5, -1.0, 1.0)
         mirror = torch.cat([mirror, torch.ones(count, 2)], dim=1)
         axis, anchor = (T[:, :3, :3] @ axis[..., None])[..., 0], (T[:, :3, :3] @ anchor[..., None])[..., 0] + T[:, :3, 3]
-        link, own, joints = (each * mirror[:, None] for each in (spoiled_cloud(link, wandered(count, generator), generator, hide=False), own, joints))
+        link, own, joints = (each * mirror[:, None] for each in (spoiled_cloud(link, generator, hide=False), own, joints))
         return Openings(link, own, joints, turns[:, 0], axis * mirror, anchor * mirror)
 
     def _at(self, part: Int[Tensor, "B"], frame: Int[Tensor, "B"], count: int, generator: torch.Generator) -> Float[Tensor, "B n 3"]:
@@ -193,10 +189,7 @@ def loss_of(network: HandlingNetwork, lessons: Lessons, generator: torch.Generat
 
 
 def question_loss(network: HandlingNetwork, asked: Questions) -> Tensor:
-    """How unlikely it finds what happens, and how far from the truth [m] it pushes what is pushed.
-
-    What is thought to be elsewhere is to come back: a stream that has pushed a thing too little finds the hand in it, and pushes it more.
-    """
+    """How unlikely it finds what happens, and how far from the truth [m] it pushes what is pushed."""
     verdict, frames = network(asked.moment)
     surprise = (F.cross_entropy(verdict.logits, asked.what, reduction="none") * asked.weight).mean()
     is_pushed = asked.what >= 3
@@ -205,7 +198,7 @@ def question_loss(network: HandlingNetwork, asked: Questions) -> Tensor:
     twist = verdict.twists[torch.arange(len(asked.what)), (asked.what - 3).clamp(min=0)]
     points, middle = asked.moment.points, frames.middle[:, None]
     ours = (points - middle) @ rotations(twist[:, 3:]).mT + middle + twist[:, None, :3]
-    truth = (points - asked.off_m[:, None]) @ asked.step[:, :3, :3].mT + asked.step[:, None, :3, 3]
+    truth = points @ asked.step[:, :3, :3].mT + asked.step[:, None, :3, 3]
     return surprise + PUSH_WEIGHT * (ours - truth).norm(dim=-1).mean(1)[is_pushed].mean()
 
 
@@ -221,19 +214,13 @@ def opening_loss(network: HandlingNetwork, asked: Openings) -> Tensor:
     return OPENING_WEIGHT * F.binary_cross_entropy_with_logits(joint.hinge_logit, asked.turns) + HINGE_WEIGHT * hinges
 
 
-def wandered(count: int, generator: torch.Generator) -> Float[Tensor, "B 3"]:
-    """How far [m] from their true places parts may be thought to be: a centimetre or two, seldom more."""
-    return torch.randn(count, 3, generator=generator) * torch.tensor(WANDERS_M) * torch.rand(count, 1, generator=generator)
-
-
-def spoiled_cloud(
-    points: Float[Tensor, "B n 3"], off_m: Float[Tensor, "B 3"], generator: torch.Generator, hide: bool = True
-) -> Float[Tensor, "B n 3"]:
-    """As if a network had seen them: elsewhere by so much, of another size, rough, half of them only in part."""
+def spoiled_cloud(points: Float[Tensor, "B n 3"], generator: torch.Generator, hide: bool = True) -> Float[Tensor, "B n 3"]:
+    """As if a network had seen them: elsewhere by up to a centimetre or two, of another size, rough, half of them only in part."""
     count, num_points, _ = points.shape
+    off = torch.randn(count, 1, 3, generator=generator) * points.new_tensor((0.012, 0.012, 0.008)) * torch.rand(count, 1, 1, generator=generator)
     size = 1 + 0.15 * torch.randn(count, 1, 3, generator=generator) * torch.rand(count, 1, 1, generator=generator)
     middle = points.mean(1, keepdim=True)
-    points = middle + off_m[:, None] + (points - middle) * size + 0.002 * torch.randn(points.shape, generator=generator)
+    points = middle + off + (points - middle) * size + 0.002 * torch.randn(points.shape, generator=generator)
     if not hide:
         return points
     way = F.normalize(torch.randn(count, 1, 3, generator=generator), dim=-1)

@@ -5,7 +5,7 @@ import pytest
 
 from h2w_ros.camera import project
 from h2w_ros.condition import Camera
-from h2w_ros.geometry import apply, invert, look_at
+from h2w_ros.geometry import apply, invert, look_at, transform
 from h2w_ros.scene.table_photo import TablePhoto
 
 CAMERA = Camera(160, 120, 130.0, 125.0, 82.0, 59.0)
@@ -53,6 +53,15 @@ def test_a_level_look_over_the_table_still_gives_a_whole_picture() -> None:
     level = look_at(np.array([0.0, -0.4, HEIGHT_M + 0.3]), np.array([0.0, 1.0, HEIGHT_M + 0.3]), UP)
     picture = TablePhoto(photo, CAMERA, view(0.0, -0.4, 0.45), HEIGHT_M).render(CAMERA, level)
     assert (picture == 77).all()
+
+
+def test_beyond_its_edges_a_photo_goes_on_in_the_colours_around_them() -> None:
+    photo = np.zeros((120, 160, 3), np.uint8)
+    photo[:, :80], photo[:, 80:] = (200, 40, 40), (40, 40, 200)
+    here, there = view(0.0, -0.4, 0.45), view(0.25, -0.4, 0.45) @ transform(np.eye(3), np.array([0.3, 0.0, 0.0]))
+    picture = TablePhoto(photo, CAMERA, here, HEIGHT_M).render(CAMERA, there)
+    beyond = picture[40:80, -8:].astype(int)
+    assert np.abs(beyond - (40, 40, 200)).max() < 30
 
 
 def test_an_unknown_height_is_refused() -> None:

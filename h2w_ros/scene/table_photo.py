@@ -2,13 +2,14 @@
 
 A robot knows how high its table is, and odometry's z axis points up; that is enough to say what the untouched table will
 look like after the head has moved. Rays that miss the table within reach meet the photo standing upright at that
-distance. What the photo does not show continues its edge, so it is a guess for the generator to build on, not a surface
-for anyone to trust.
+distance. What the photo does not show has the colours of what is near it, so it is a guess for the generator to build on,
+not a surface for anyone to trust.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -18,10 +19,13 @@ from numpy import ndarray
 from h2w_ros.camera import unit_rays_camera
 from h2w_ros.condition import Camera, Image
 from h2w_ros.geometry import Transform, invert
+from h2w_ros.scene.behind import continued
 
 REACH_M = 1.3
 NEAREST_M = 0.01
 FARTHEST_PX = 1e4
+BESIDE = 0.5
+"""How far beyond its edges a photo is continued, in its heights and widths; farther away, its edge goes on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +43,25 @@ class TablePhoto:
 
     def render(self, camera: Camera, T_world_camera: Transform) -> Image:
         """The untouched scene from another camera, as far as the photo tells."""
-        points = self._where_rays_end(camera, T_world_camera)
+        points, (rows_beside, columns_beside) = self._where_rays_end(camera, T_world_camera), self._beside
         T_photo_world = invert(self.T_world_camera)
         points_photo = points @ T_photo_world[:3, :3].T.astype(np.float32) + T_photo_world[:3, 3].astype(np.float32)
         depth = np.maximum(points_photo[:, 2], NEAREST_M)
         centres = ((self.camera.fx, self.camera.cx), (self.camera.fy, self.camera.cy))
         x, y = (points_photo[:, axis] / depth * np.float32(focal) + np.float32(centre - 0.5) for axis, (focal, centre) in enumerate(centres))
         columns, rows = (axis.clip(-FARTHEST_PX, FARTHEST_PX).reshape(camera.height_px, camera.width_px) for axis in (x, y))
-        return cv2.remap(self.photo, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.remap(self._continued, columns + columns_beside, rows + rows_beside, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    @cached_property
+    def _continued(self) -> Image:
+        """The photo and what may be beside it."""
+        return continued(self.photo, *self._beside)
+
+    @property
+    def _beside(self) -> tuple[int, int]:
+        """Rows and columns of the photo that are guessed on each side."""
+        height, width, _ = self.photo.shape
+        return round(BESIDE * height), round(BESIDE * width)
 
     def _where_rays_end(self, camera: Camera, T_world_camera: Transform) -> Float[ndarray, "HW 3"]:
         """For every pixel, row by row: where its ray meets the table, or the point at reach when it meets none before."""

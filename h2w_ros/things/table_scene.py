@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from h2w_ros.condition import Camera, Image
@@ -25,7 +25,7 @@ from h2w_ros.scene.view import SceneView
 from h2w_ros.things.handling import HandledParts, Handling, load_handling
 from h2w_ros.things.lifting import Lifter, Look, load_lifter
 from h2w_ros.things.parts import Part
-from h2w_ros.things.shadows import Casters, Light, Seen, Solid, edges, hand_solids, seen_light, shadow_of
+from h2w_ros.things.shadows import Casters, Light, Seen, Solid, dimmed, hand_solids, lit_again, seen_light, shadow_of
 
 MARGIN_PX = 1
 """Around things, pixels show a little of both."""
@@ -117,15 +117,14 @@ class TableScene:
         self._light = seen_light(picture, hidden, casters, seen, self._light)
         if self._light is None:
             return picture, np.zeros(hidden.shape, bool)
-        shadow = shadow_of(casters, self._light.direction, seen)
-        return _dimmed(picture, 1.0 / self._light.share(shadow)), edges(shadow)
+        return lit_again(picture, hidden, shadow_of(casters, self._light.direction, seen), self._light, seen)
 
     def over_bare_table(self, table: Image, view: View) -> Image:
         """All things where they are by now, and all shadows, over a picture of the table without them."""
         if self._now is None:
             return table
         if self._light is not None:
-            table = _dimmed(table, self._light.share(shadow_of(self._casters(), self._light.direction, self._seen(view))))
+            table = dimmed(table, self._light.share(shadow_of(self._casters(), self._light.direction, self._seen(view))))
         if not self._now.parts:
             return table
         drawn = self._splatted(self._now.places(), self._now.parts, view)
@@ -155,7 +154,7 @@ class TableScene:
         seen, direction = self._seen(view), self._light.direction
         share = self._light.share(shadow_of(self._casters(), direction, seen))
         share /= self._light.share(shadow_of(Casters([], _points(self._start(now.parts))), direction, seen))
-        shaded, things = _dimmed(untouched, share), self._splatted(self._start(now.parts), now.parts, view).known
+        shaded, things = dimmed(untouched, share), self._splatted(self._start(now.parts), now.parts, view).known
         return np.where(things[..., None], untouched, shaded)
 
     def _hold_up(self, joints_world: Joints, forearms_world: Float[ndarray, "n 2 3"]) -> None:
@@ -212,11 +211,6 @@ def _networks(folder: Path) -> tuple[Lifter, Handling]:
 
 def _points(clouds: list[Float[ndarray, "_ 3"]]) -> Float[ndarray, "n 3"]:
     return np.concatenate([np.zeros((0, 3)), *clouds])
-
-
-def _dimmed(picture: Image, share: Float32[ndarray, "H W 3"]) -> Image:
-    """So much of each pixel's brightness."""
-    return np.minimum(picture * share + np.float32(0.5), 255.0).astype(np.uint8)
 
 
 def _is_of(view: SceneView) -> Bool[ndarray, "H W"]:

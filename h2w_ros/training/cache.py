@@ -189,7 +189,7 @@ def _by_seed(files: Iterable[Path]) -> list[Path]:
 def encode_pixels(codec: PictureCodec, model: GeneratorConfig, files: Iterable[Path], folder: Path) -> Iterator[Path]:
     """Writes the latents that pixel files do not have yet, or have for a model that is shown other things; yields each file as it is done."""
     (folder / "latents").mkdir(parents=True, exist_ok=True)
-    looks = {"dressed": model.dressed and "lit", "things": model.things and "shaded", "forearms": model.forearms and "heard"}
+    looks = {"dressed": model.dressed and "lit", "things": model.things and "shaded", "forearms": model.forearms and "heard", "photo": "continued"}
     shown = {"shown": json.dumps({"size": model.size, "forearms": model.forearms, **looks})}
     for path in files:
         out = path.parent.parent / "latents" / f"{path.stem}.safetensors"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -173,6 +174,17 @@ def test_a_stage_that_has_begun_refuses_other_weights(trained: Stages) -> None:
 def test_weights_to_start_from_that_are_not_there_are_an_error(trained: Stages, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
         trained._begin(tmp_path / "none.safetensors", "refiner")
+
+
+def test_weights_of_another_model_are_named_with_what_was_expected(trained: Stages, tmp_path: Path) -> None:
+    path = trained.folder / "codec" / "average.safetensors"
+    state = load_file(path)
+    name = next(iter(state))
+    narrower = tmp_path / "narrower"
+    (narrower / "codec").mkdir(parents=True)
+    save_file(state | {name: state[name][:1].contiguous()}, narrower / "codec" / "average.safetensors")
+    with pytest.raises(ValueError, match=rf"average\.safetensors: tensor {re.escape(name)} must have shape .* got .* choose another --run"):
+        replace(trained, folder=narrower).frozen_codec()
 
 
 @pytest.mark.parametrize("given", ["model", "model/refiner.safetensors"])

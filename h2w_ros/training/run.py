@@ -25,6 +25,7 @@ from h2w_ros.hardware import describe
 from h2w_ros.provenance import code_version
 from h2w_ros.training.muon import Muon
 from h2w_ros.training.processes import ALONE, Processes
+from h2w_ros.training.weights import take
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +153,8 @@ class RunFolder:
         progress = self.progress()
         if progress.step == 0:
             return progress
-        module.load_state_dict(load_file(self.path / "weights.safetensors"))
+        weights = self.path / "weights.safetensors"
+        take(module, load_file(weights), weights)
         average.resume(load_file(self.path / "average.safetensors"), progress.step)
         for name, other in self._others.items():
             other.load_state_dict(load_file(self.path / f"{name}.safetensors"))

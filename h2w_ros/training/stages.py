@@ -44,7 +44,7 @@ from h2w_ros.training.processes import ALONE, Processes, SharedRandom
 from h2w_ros.training.run import Budget, Losses, RunFolder, optimisers, train
 from h2w_ros.training.streaming import StreamingLessons, validation_loss
 from h2w_ros.training.teacher import draw_windows, teacher_loss, teacher_of, teacher_validation
-from h2w_ros.training.weights import digest, loaded_clips, read_network, read_refiner, refiner_alone
+from h2w_ros.training.weights import digest, loaded_clips, read_network, read_refiner, refiner_alone, take
 from h2w_ros.world.dataset import simulate_many
 from h2w_ros.world.simulate import WorldEpisode
 from h2w_ros.world.spec import WorldSpec
@@ -153,10 +153,10 @@ class Stages:
             raise FileNotFoundError(f"No codec at {trained}; run `h2w train codec` first")
         codec = FoldedCodec(self.model.codec)
         if frozen.exists():
-            codec.load_state_dict(load_file(frozen))
+            take(codec, load_file(frozen), frozen)
             self._check_same_codec(codec, load_file(trained))
         else:
-            codec.load_state_dict(load_file(trained))
+            take(codec, load_file(trained), trained)
             frozen.parent.mkdir(parents=True, exist_ok=True)
             save_file(codec.state_dict(), frozen)
         return codec.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -187,7 +187,7 @@ class Stages:
         network = Transformer(replace(self.model.transformer, num_layers=0, add_control_adapter=False)).to(self.torch_device).requires_grad_(False)
         refiner = cast(Refiner, network.refiner).requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if start_from is not None:
-            refiner.load_state_dict(read_refiner(start_from))
+            take(refiner, read_refiner(start_from), start_from)
         seed = int(self._random(folder, own=True)[0].integers(2**31))
         lessons = StreamingLessons(network, self.model, source, config.stream, self.recipe.causal, seed)
         chosen = optimisers(refiner, config.stream.adam_learning_rate, None, config.weight_decay)
@@ -201,7 +201,7 @@ class Stages:
         torch.manual_seed(self.seed)
         teacher = Transformer(model.transformer).to(self.torch_device)
         if start_from is not None:
-            teacher.load_state_dict(read_network(start_from))
+            take(teacher, read_network(start_from), start_from)
         rng, random = self._random(folder)
         rays, shared = ClipRays(source, model), SharedRandom(random, self.processes)
 
@@ -330,7 +330,7 @@ class Stages:
             refiner = refiner_alone(state)
             part = transformer if refiner is None else transformer.refiner
             assert part is not None
-            part.load_state_dict(refiner or state)
+            take(part, refiner or state, chosen)
         return transformer
 
     def _take_body(self, transformer: Transformer) -> None:
@@ -365,7 +365,7 @@ class Stages:
         if not taught.exists():
             raise FileNotFoundError(f"No teacher at {taught}; run `h2w train teacher` first")
         teacher = Transformer(self.teacher_model.transformer).to(self.torch_device)
-        teacher.load_state_dict(read_network(taught))
+        take(teacher, read_network(taught), taught)
         return teacher
 
     @property

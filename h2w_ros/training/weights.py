@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from h2w_ros.generator.checkpoint import REFINER_PREFIX, transformer_files
-from h2w_ros.generator.tensors import read_state
+from h2w_ros.generator.tensors import check_fit, read_state
 from h2w_ros.training.cache import ClipSource, load_clips
 
 
@@ -34,6 +35,15 @@ def read_refiner(path: Path) -> dict[str, Tensor]:
     if refiner is None:
         raise ValueError(f"{path} must hold a refiner's tensors, and has none; take a refiner's run, a model's refiner.safetensors or its folder")
     return refiner
+
+
+def take(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
+    """Copies tensors into a module to train, after all of them were found to fit; a ValueError names the first that does not."""
+    try:
+        check_fit(module.state_dict(), state, str(source))
+    except ValueError as error:
+        raise ValueError(f"{error}; it was trained as another model: choose another --run, or other weights to start from") from error
+    module.load_state_dict(dict(state))
 
 
 def refiner_alone(state: dict[str, Tensor]) -> dict[str, Tensor] | None:

@@ -1,8 +1,9 @@
 """Shadows on a table: how hands and things darken it under one light from far away, and where a picture tells that light comes from.
 
 What a hand's shadow does is half of what one sees of a hand over a table. Every shadow in a picture is cast by something whose place is
-known, so lights are tried: the right one lays shadows where the picture is darker than right beside. Of 100 first pictures of the simulated
-world, with things as they are lifted from these pictures, 82 tell of a light: 76 within 15 degrees of the true one, 5 at the median.
+known, so lights are tried: the right one lays shadows where the picture is darker than right beside, and their edges where it becomes so. Of
+100 first pictures of the simulated world, with things as they are lifted from these pictures, 85 tell of a light: 82 within 15 degrees of the
+true one, 4 at the median.
 
 Everything here is in the table's frame: z up, the table's top at 0.
 """
@@ -44,6 +45,8 @@ RING_PX = 14
 """A shadow is darker than what is this near. Farther away, tables have patterns."""
 LEAST_FIT, DARKEST, LIGHTEST = 0.3, 0.3, 0.75
 """Correlation of shadow and darkness below which no light is told, and the brightness in shadows, of that beside them, that is believed."""
+SLOPE_PX = 2.0
+"""Slopes are told of pictures that are blurred so much."""
 LEAST_PX = 20
 LIT, BRIGHTER, BRIGHTER_BY = 0.1, 1.03, 3.0
 """Less shadow is none; and what would be brighter than all the lit table beside it, by a factor and in grey levels, was in no shadow."""
@@ -137,17 +140,16 @@ def seen_light(picture: Image, hidden: Bool[ndarray, "H W"], casters: Casters, s
 
     Where a light is known, only those near it are tried.
     """
-    is_table = _table(seen) & ~hidden
-    log_colours = np.log(cv2.GaussianBlur(picture, (0, 0), 0.8).astype(np.float32) + DARK)
+    table = _Table.of(picture, _table(seen) & ~hidden)
     steps = 2.0 * np.pi / NUM_AZIMUTHS, ELEVATIONS_RAD[1] - ELEVATIONS_RAD[0]
 
     @cache
     def fit(azimuth: float, elevation: float) -> float:
-        return _fit(shadow_of(casters, _direction(azimuth, elevation), seen), log_colours, is_table)
+        return _fit(shadow_of(casters, _direction(azimuth, elevation), seen), table)
 
     tried = [(k * steps[0], e) for k in range(NUM_AZIMUTHS) for e in ELEVATIONS_RAD] if before is None else [_angles(before.direction)]
     best = max((_climbed(fit, start, steps) for start in _starts(fit, tried)), key=lambda angles: fit(*angles))
-    in_shadow = _in_shadow(shadow_of(casters, _direction(*best), seen), log_colours, is_table)
+    in_shadow = _in_shadow(shadow_of(casters, _direction(*best), seen), table)
     if in_shadow is None or in_shadow > LIGHTEST or fit(*best) < LEAST_FIT:
         return before
     return Light(_direction(*best), max(in_shadow, DARKEST))
@@ -223,35 +225,59 @@ def _table(seen: Seen) -> Bool[ndarray, "H W"]:
     return ((distance_m > 0) & (distance_m < REACH_M)).reshape(camera.height_px, camera.width_px)
 
 
-def _fit(shadow: Shadow, log_colours: Float32[ndarray, "H W 3"], is_table: Bool[ndarray, "H W"]) -> float:
-    """Correlation of shadow and darkness, in the shadow and right beside it."""
-    inside, colours = _beside(shadow, log_colours, is_table)
-    if inside is None:
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """How dark a picture's table is, and how fast that changes to the right and downwards."""
+
+    log_colours: Float32[ndarray, "H W 3"]
+    darkness: Float32[ndarray, "H W"]
+    slopes: Float32[ndarray, "H W 2"]
+    is_seen: Bool[ndarray, "H W"]
+
+    @classmethod
+    def of(cls, picture: Image, is_seen: Bool[ndarray, "H W"]) -> _Table:
+        log_colours = np.log(cv2.GaussianBlur(picture, (0, 0), 0.8).astype(np.float32) + DARK)
+        darkness = -log_colours.mean(axis=-1)
+        return cls(log_colours, darkness, _slopes(darkness), is_seen)
+
+    def beside(self, shadow: Shadow) -> Bool[ndarray, "H W"] | None:
+        """Pixels in a shadow and right beside it; None for too few of either."""
+        near = self.is_seen & (cv2.dilate(shadow, np.ones((2 * RING_PX + 1, 2 * RING_PX + 1), np.uint8)) > 0.3)
+        in_shadow = float(shadow[near].sum())
+        return near if min(in_shadow, near.sum() - in_shadow) >= LEAST_PX else None
+
+
+def _fit(shadow: Shadow, table: _Table) -> float:
+    """Correlation of shadow and darkness, in the shadow and right beside it: the mean of that of both and that of their slopes, in which
+    the table's own pattern weighs less."""
+    near = table.beside(shadow)
+    if near is None:
         return 0.0
-    a, b = inside - inside.mean(), colours.mean(axis=1)
-    b = b.mean() - b
+    within = cv2.erode(near.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    inside, darkness = (each[near] - each[near].mean() for each in (shadow, table.darkness))
+    return (_cosine(inside, darkness) + _cosine(_slopes(shadow)[within], table.slopes[within])) / 2.0
+
+
+def _slopes(image: Float32[ndarray, "H W"]) -> Float32[ndarray, "H W 2"]:
+    blurred = cv2.GaussianBlur(image, (0, 0), SLOPE_PX)
+    return np.stack([cv2.Sobel(blurred, cv2.CV_32F, *axis, ksize=3) for axis in ((1, 0), (0, 1))], axis=-1)
+
+
+def _cosine(a: ndarray, b: ndarray) -> float:
     return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum() + 1e-9))
 
 
-def _in_shadow(shadow: Shadow, log_colours: Float32[ndarray, "H W 3"], is_table: Bool[ndarray, "H W"]) -> float | None:
+def _in_shadow(shadow: Shadow, table: _Table) -> float | None:
     """Brightness in shadows, of that beside them."""
-    inside, colours = _beside(shadow, log_colours, is_table)
-    if inside is None:
+    near = table.beside(shadow)
+    if near is None:
         return None
+    inside, colours = shadow[near], table.log_colours[near]
     is_dark, is_lit = inside > max(0.5, 0.9 * inside.max()), inside < LIT
     if not is_dark.any() or not is_lit.any():
         return None
     dark, lit = ((np.exp(colours[chosen].mean(axis=0)) - DARK).sum() for chosen in (is_dark, is_lit))
     return float(dark / max(lit, 1.0))
-
-
-def _beside(shadow: Shadow, log_colours: ndarray, is_table: ndarray) -> tuple[Float32[ndarray, "n"] | None, Float32[ndarray, "n 3"]]:
-    """Shadow and colours of the pixels that are compared; None for too few."""
-    near = cv2.dilate(shadow, np.ones((2 * RING_PX + 1, 2 * RING_PX + 1), np.uint8)) > 0.3
-    chosen = is_table & near
-    inside = shadow[chosen]
-    is_enough = inside.sum() >= LEAST_PX and (1.0 - inside).sum() >= LEAST_PX
-    return (inside if is_enough else None), log_colours[chosen]
 
 
 def _direction(azimuth: float, elevation: float) -> Direction:

@@ -51,8 +51,8 @@ class SceneSeen:
     def by_now(self, things: TableScene | None, view: View) -> Image | None:
         """As it should look by now, what was moved where it is: the untouched scene, else the photo, else unknown.
 
-        Networks learn what a static scene is from whole pictures, of which the photo's are guesses wherever its edge is
-        continued. So holes of a render become such guesses: the photo on the table, or what is around them.
+        Networks learn what a static scene is from whole pictures, of which the photo's are guesses beyond its
+        edges. So holes of a render become such guesses: the photo on the table, or what is around them.
         """
         if self.untouched is None:
             return self._imagined(things, view)

@@ -49,17 +49,20 @@ def test_a_clip_sees_all_of_itself_and_nothing_after_it() -> None:
 
 
 def test_a_clip_begins_with_the_last_picture_of_the_one_before() -> None:
-    """What a clip begins with is all that it has of the past: without a network, every picture is what rests there."""
+    """What a clip begins with is all that it has of the past: a network that adds the same everywhere adds it once a clip."""
     bare = replace(CONFIG, dressed_scene=False, static_scene=True)
     silent = random_transformer(bare.transformer)
     torch.nn.init.zeros_(silent.head.head.weight)
-    torch.nn.init.zeros_(silent.head.head.bias)
+    torch.nn.init.constant_(silent.head.head.bias, 0.1)
     moments = [replace(moment, hands=()) for moment in conditions(2 * CLIP)]
     drawer = ConditionDrawer(replace(bare, things=False), "squash", None, None).begin(0)
     drawn = [drawer.draw(moment) for moment in moments]
     scene = drawer.resize.picture(moments[0].image)
-    pictures = list(answered_clips(Generator(bare, silent, STUDENT.codec), scene, drawn, 0))
-    assert all(np.abs(picture.astype(int) - pictures[0]).max() <= 1 for picture in pictures)
+    pictures = np.stack(list(answered_clips(Generator(bare, silent, STUDENT.codec), scene, drawn, 0))).astype(float)
+    one_clip = np.abs(pictures[CLIP - 1] - pictures[0]).mean()
+    assert one_clip > 1.0
+    assert np.abs(pictures[1:CLIP] - pictures[CLIP - 1]).max() <= 2.0
+    assert np.abs(pictures[CLIP : 2 * CLIP - 1] - pictures[CLIP - 1]).mean() > 0.5 * one_clip
 
 
 def test_the_seed_is_the_noise() -> None:

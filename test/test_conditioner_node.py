@@ -90,9 +90,9 @@ def test_ready_made_pictures_of_the_scene_join_their_moments(ros: Ros) -> None:
     for number, moment in enumerate(sent):
         if number != 3:
             scenes.publish(image_to_msg(np.full_like(moment.image, 10 * number), moment.stamp_ns, "camera"))
-            time.sleep(0.005)
+            time.sleep(0.03)  # the scene comes first, on a busy machine too
         robot.send(moment)
-        time.sleep(0.02)
+        time.sleep(0.03)
     assert wait_until(lambda: len(heard) >= 10)
     shown = {stamp_to_ns(msg.header.stamp): condition_from_msg(msg).condition.static_render for msg in heard}
     for number, moment in enumerate(sent[:8]):

@@ -12,9 +12,10 @@ pytest.importorskip("rclpy")
 from robot_fixture import OPTICAL
 from ros_fixture import conditions, hand, picture
 
+from h2w_msgs.msg import PinholeCamera
 from h2w_ros.geometry import rotation_from_axis_angle, transform
 from h2w_ros.nodes.images import stamp_from_ns
-from h2w_ros.nodes.messages import Moment, condition_from_msg, condition_to_msg
+from h2w_ros.nodes.messages import Moment, condition_from_msg, condition_to_msg, pinhole_from_msg
 from h2w_ros.ros_messages import stamp_to_ns
 
 
@@ -39,3 +40,11 @@ def test_a_condition_survives_its_message() -> None:
 def test_stamps_keep_every_nanosecond() -> None:
     stamp_ns = 1_700_000_123_456_789_001
     assert stamp_to_ns(stamp_from_ns(stamp_ns)) == stamp_ns
+
+
+@pytest.mark.parametrize(("name", "value"), [("fx", 1e-320), ("fy", 1e300), ("cx", -1e200), ("fx", float("nan"))])
+def test_a_camera_that_no_resized_picture_could_have_is_refused_at_the_door(name: str, value: float) -> None:
+    msg = PinholeCamera(width=64, height=48, fx=60.0, fy=60.0, cx=31.5, cy=23.5)
+    setattr(msg, name, value)
+    with pytest.raises(ValueError, match=rf"{name} must be .* times the picture's size, got .* calibrated"):
+        pinhole_from_msg(msg)

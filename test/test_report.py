@@ -91,9 +91,12 @@ def test_a_teacher_that_did_not_teach_the_model_decides_nothing(distance: float,
 
 def test_a_models_folder_tells_whether_it_was_distilled(tmp_path: Path) -> None:
     assert not is_distilled(tmp_path)
-    for stages, told in (({"refiner": {}}, False), ({"refiner": {}, "matching": {}}, True)):
+    for stages, told in (({"refiner": {}}, False), ({"consistency": {}}, False), ({"refiner": {}, "matching": {}}, True)):
         (tmp_path / "training.json").write_text(json.dumps(stages))
         assert is_distilled(tmp_path) is told
+    (tmp_path / "training.json").write_text('{"refiner": ')
+    with pytest.raises(ValueError, match=r"training\.json must be JSON"):
+        is_distilled(tmp_path)
 
 
 def test_a_longer_evaluation_says_what_length_costs() -> None:
@@ -125,7 +128,7 @@ def test_the_page_keeps_what_was_written_by_hand_and_its_pictures_exist(tmp_path
     page = path.read_text()
     assert page.startswith("# Results\n\n`tiny` on 2 episodes")
     assert page.partition(KEPT_BELOW)[2].strip() == "By hand."
-    assert "Not measured: camera rays matter" in page
+    assert "Not decided: camera rays matter" in page
     assert "| 1 (0.9 to 1.2) |" in page  # the Fréchet distance and its interval
     for name in ("by_frame.png", "regions.png", "strip_0.png"):
         assert f"results/{name}" in page

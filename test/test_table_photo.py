@@ -6,6 +6,7 @@ import pytest
 from h2w_ros.camera import project
 from h2w_ros.condition import Camera
 from h2w_ros.geometry import apply, invert, look_at, transform
+from h2w_ros.scene.behind import continued
 from h2w_ros.scene.table_photo import TablePhoto
 
 CAMERA = Camera(160, 120, 130.0, 125.0, 82.0, 59.0)
@@ -55,13 +56,22 @@ def test_a_level_look_over_the_table_still_gives_a_whole_picture() -> None:
     assert (picture == 77).all()
 
 
-def test_beyond_its_edges_a_photo_goes_on_in_the_colours_around_them() -> None:
+def test_beyond_its_edges_a_photo_goes_on_in_the_colours_around_them_and_not_in_its_lines() -> None:
+    photo = np.full((120, 160, 3), (40, 40, 160), np.uint8)
+    photo[::6, 120:] = (140, 140, 240)  # lines that run out of it
+    whole = continued(photo, 60, 80)
+    np.testing.assert_array_equal(whole[60:180, 80:240], photo)
+    beyond = whole[80:160, 256:].astype(int)
+    assert np.ptp(beyond, axis=0).max() < 15
+    assert np.abs(beyond - photo[:, 120:].mean(axis=(0, 1))).max() < 25
+
+
+def test_a_camera_that_turns_to_where_the_photo_ends_sees_what_continues_it() -> None:
     photo = np.zeros((120, 160, 3), np.uint8)
     photo[:, :80], photo[:, 80:] = (200, 40, 40), (40, 40, 200)
     here, there = view(0.0, -0.4, 0.45), view(0.25, -0.4, 0.45) @ transform(np.eye(3), np.array([0.3, 0.0, 0.0]))
     picture = TablePhoto(photo, CAMERA, here, HEIGHT_M).render(CAMERA, there)
-    beyond = picture[40:80, -8:].astype(int)
-    assert np.abs(beyond - (40, 40, 200)).max() < 30
+    assert np.abs(picture[40:80, -8:].astype(int) - (40, 40, 200)).max() < 30
 
 
 def test_an_unknown_height_is_refused() -> None:

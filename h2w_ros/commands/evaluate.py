@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="other models beside this one; MODEL:without_table is not told the table's height, MODEL:camera_still neither that nor how the "
         "camera moves; NAME is held against NAME_reference, where given",
     )
-    parser.add_argument("--teacher", metavar="MODEL", help="a teacher (`h2w train ship --teacher`) beside the model, which answers whole clips")
+    parser.add_argument("--teacher", metavar="MODEL", help="a teacher (`h2w train ship --teacher`), which answers whole clips, beside the model")
     parser.add_argument("--estimators", type=Path, help="folder of the estimators (default: the shipped ones)")
     for name, what in (("lpips", "LPIPS"), ("fvd", "FVD's video"), ("dino", "DINO")):
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"your own {what} network as TorchScript; its number joins the table")
@@ -65,10 +65,10 @@ def run(args: argparse.Namespace) -> int:
     from h2w_ros.generator.model_folder import find_model, is_distilled
 
     beside = [_read(path) for path in args.beside]
-    generator = load_generator(args.model)
+    generator, distilled = load_generator(args.model), is_distilled(find_model(args.model))
     source = Source(generator.config, args.frames, args.min_head_turn)
     evaluation = _evaluation(args, generator, source)
-    report = evaluation.report(generator.config.name, args.seed, args.frames) | {"distilled": is_distilled(find_model(args.model))}
+    report = evaluation.report(generator.config.name, args.seed, args.frames) | {"distilled": distilled}
     print(text_table(report))
     for reason, count in source.skipped.items():
         print(f"left out {count}: {reason}")

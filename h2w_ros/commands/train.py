@@ -79,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
         return _things(args, budget)
     if args.stage == "recorded":
         return _recorded(args)
+    if args.teacher and args.stage != "ship":
+        raise ValueError(f"--teacher is for the stage ship, got {args.stage}; leave it out here")
     check_device(args.device)
     recipe, processes = args.name or args.recipe, launched(args.device)
     if processes.count > 1 and args.stage not in SHARED_STAGES:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from h2w_ros.condition import Image
 from h2w_ros.conditioning import ConditionDrawer
@@ -62,9 +63,9 @@ def ablated(ablations: Sequence[Ablation], generator: Generator, seed: int) -> d
     return table
 
 
-def _alike(path: str, generator: Generator) -> Generator:
+def _alike(path: str, generator: Generator, dtype: torch.dtype | None = None) -> Generator:
     """The model of this folder, which answers the same pictures as the generator."""
-    other = load_generator(path)
+    other = load_generator(path, dtype)
     for rule in ("width_px", "height_px", "rate_hz"):
         wanted, got = getattr(generator.config, rule), getattr(other.config, rule)
         if wanted != got:
@@ -81,7 +82,7 @@ def _ablated(ablation: Ablation, generator: Generator, seed: int) -> Contender:
 
 def taught_by(path: str, generator: Generator, seed: int) -> dict[str, Contender]:
     """The teacher of this folder as a contender: it sees whole clips, what comes included; ValueError for one that answers other pictures."""
-    teacher = _alike(path, generator)
+    teacher = _alike(path, generator, torch.float32)  # as it was trained, outside of autocast
     if teacher.config.clip_frames is None:
         raise ValueError(f"--teacher takes a network that answers whole clips (`h2w train ship --teacher`), and {path} streams")
     return {"teacher": lambda episode: _answer_clips(teacher, _without_static(episode), seed)}

@@ -56,14 +56,14 @@ def page(report: Report, beside: Sequence[Report], folder: str, num_strips: int)
 
 
 def honest_paragraph(report: Report, found: Sequence[Claim]) -> str:
-    """What was measured on what, and which bars are met, missed and not measured."""
+    """What was measured on what, and which bars are met, missed and not decided."""
     met, missed, open_ = ([claim.claim for claim in found if claim.is_met is state] for state in (True, False, None))
     parts = [
         f"`{report['model']}` on {report['episodes']} episodes of {report['frames']} frames of the simulated world (seeds from {report['seed']}, "
         f"never trained on), on {hardware.describe()}. {len(met)} of {len(found)} bars are met."
     ]
     parts += [f"Missed: {'; '.join(missed)}."] if missed else []
-    parts += [f"Not measured: {'; '.join(open_)}."] if open_ else []
+    parts += [f"Not decided: {'; '.join(open_)}."] if open_ else []
     parts.append(
         "All of it is about simulated table tops, and says nothing about real pictures. What generated pictures show is judged by small networks, "
         "whose own errors on true pictures stand in the same tables: differences smaller than those mean nothing."

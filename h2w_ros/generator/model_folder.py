@@ -10,8 +10,8 @@ from h2w_ros.paths import models_dir
 
 CONFIG_FILE = "config.json"
 TRAINING_FILE = "training.json"
-DISTILLATION = ("consistency", "matching")
-"""Stages of training that a teacher has a part in."""
+DISTILLATION = "matching"
+"""The stage of training that a teacher has a part in (consistency follows the student's own flow)."""
 PICKLE_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".pkl"}
 
 
@@ -32,8 +32,10 @@ def find_model(path_or_name: str | Path) -> Path:
 def is_distilled(folder: Path) -> bool:
     """Whether a teacher taught it, as far as the folder tells what made it."""
     path = folder / TRAINING_FILE
-    made_by = json.loads(path.read_text()) if path.is_file() else {}
-    return any(stage in made_by for stage in DISTILLATION)
+    try:
+        return path.is_file() and DISTILLATION in json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} must be JSON that says what made the model: {error}") from error
 
 
 def read_config(folder: Path) -> GeneratorConfig:

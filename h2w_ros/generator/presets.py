@@ -51,7 +51,7 @@ TINY_GPU = replace(
         downscale_factor_control_adapter=16,
         refiner=RefinerConfig(width=128, depth=6, fold=8, detail_width=32, detail_depth=3, memory=4, traced=True, dressed=True, rays=True),
     ),
-    codec=replace(TINY.codec, latent_channels=4 * TINY.codec.latent_channels, spatial_stride=16),
+    codec=replace(TINY.codec, width=48, latent_channels=4 * TINY.codec.latent_channels, spatial_stride=16),
     rollout=replace(TINY.rollout, timesteps=(1000.0, 500.0), shift=3.0, fold=8),
     height_px=192,
     width_px=256,

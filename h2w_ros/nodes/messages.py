@@ -19,6 +19,8 @@ from h2w_ros.condition import Camera, Condition, HandPose, Image
 from h2w_ros.nodes.images import header, image_to_msg, partial_image_to_msg, stamp_from_ns
 from h2w_ros.ros_messages import LEFT, RIGHT, hand_from_msg, image_from_msg, known_from_msg, pose_from_msg, stamp_to_ns
 
+SMALLEST_SHARE, LARGEST_SHARE = 1e-3, 1e3
+"""Focal lengths and principal points, of the picture's size: others vanish or run over when the picture is resized."""
 SIDE_NUMBERS = {"left": LEFT, "right": RIGHT}
 
 
@@ -59,7 +61,17 @@ def pinhole_to_msg(camera: Camera) -> PinholeCamera:
 
 
 def pinhole_from_msg(msg: PinholeCamera) -> Camera:
-    """The camera with its principal point from the picture's corner."""
+    """The camera with its principal point from the picture's corner; ValueError for one that no resized picture could have."""
+    numbers = {
+        "fx": msg.fx / max(msg.width, 1),
+        "fy": msg.fy / max(msg.height, 1),
+        "cx": msg.cx / max(msg.width, 1),
+        "cy": msg.cy / max(msg.height, 1),
+    }
+    for name, share in numbers.items():
+        least = SMALLEST_SHARE if name in ("fx", "fy") else 0.0
+        if not least <= abs(share) <= LARGEST_SHARE:  # NaN, too
+            raise ValueError(f"{name} must be {least:g} to {LARGEST_SHARE:g} times the picture's size, got {share:g}; is the camera calibrated?")
     return from_pixel_centres(msg.width, msg.height, msg.fx, msg.fy, msg.cx, msg.cy)
 
 

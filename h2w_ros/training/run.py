@@ -157,7 +157,8 @@ class RunFolder:
         take(module, load_file(weights), weights)
         average.resume(load_file(self.path / "average.safetensors"), progress.step)
         for name, other in self._others.items():
-            other.load_state_dict(load_file(self.path / f"{name}.safetensors"))
+            path = self.path / f"{name}.safetensors"
+            take(other, load_file(path), path)
         logger.info("resumed %s at step %d after %.0f min", self.path, progress.step, progress.seconds / 60)
         return progress
 

@@ -338,7 +338,7 @@ class Stages:
         taught = self.folder / "teacher" / "average.safetensors"
         if taught.exists():
             body = {name: tensor for name, tensor in read_network(taught).items() if not name.startswith("head.")}
-            transformer.load_state_dict({**transformer.state_dict(), **body})
+            take(transformer, {**transformer.state_dict(), **body}, taught)
 
     def _train_transformer(self, transformer: Transformer, folder: RunFolder, losses: Losses, budget: Budget, config: NetworkTraining) -> None:
         chosen = optimisers(transformer, config.adam_learning_rate, config.muon_learning_rate, self.recipe.causal.weight_decay)

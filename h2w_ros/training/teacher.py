@@ -51,8 +51,11 @@ def draw_windows(
     source: ClipSource, weights: CausalTraining, batch_clips: int, num_frames: int, rng: np.random.Generator, processes: Processes
 ) -> ClipBatch:
     """The same from anywhere in their episodes, each clip's first frame being its reference; a share of them is from the beginning."""
+    available = source.image.shape[1]
+    if available < num_frames:
+        raise ValueError(f"episodes must be as long as a clip, got {available} frames for clips of {num_frames}: simulate longer ones")
     episodes = rng.choice(len(source.image), batch_clips, replace=len(source.image) < batch_clips)
-    offsets = rng.integers(0, source.image.shape[1] - num_frames + 1, batch_clips)
+    offsets = rng.integers(0, available - num_frames + 1, batch_clips)
     offsets[rng.random(batch_clips) < weights.first_frame_share] = 0
     batch = clips_at(source, episodes, offsets[:, None] + np.arange(num_frames), weights, rng)
     return batch.part(processes.part(batch_clips))

@@ -38,12 +38,15 @@ def read_refiner(path: Path) -> dict[str, Tensor]:
 
 
 def take(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
-    """Copies tensors into a module to train, after all of them were found to fit; a ValueError names the first that does not."""
+    """Copies tensors into a module to train, in its own kinds of numbers, after all of them were found to fit; a ValueError names the first
+    that does not."""
+    own = module.state_dict()
+    ours = {name: tensor.to(own[name].dtype) if name in own else tensor for name, tensor in state.items()}
     try:
-        check_fit(module.state_dict(), state, str(source))
+        check_fit(own, ours, str(source))
     except ValueError as error:
         raise ValueError(f"{error}; it was trained as another model: choose another --run, or other weights to start from") from error
-    module.load_state_dict(dict(state))
+    module.load_state_dict(ours)
 
 
 def refiner_alone(state: dict[str, Tensor]) -> dict[str, Tensor] | None:

@@ -336,3 +336,13 @@ def test_what_each_pixel_should_answer() -> None:
     rows, columns = np.mgrid[4:8, 4:20]
     assert np.allclose(columns + offsets[0, 4:8, 4:20], 11.5)
     assert np.allclose(rows + offsets[1, 4:8, 4:20], 5.5)
+
+
+def test_more_episodes_than_there_are_seeds_are_refused_before_any_work(tmp_path: Path) -> None:
+    pytest.importorskip("mujoco")
+    from h2w_ros.training.run import Budget
+    from h2w_ros.training.things import train_things
+
+    with pytest.raises(ValueError, match=r"episodes must be in 1\.\.20000 .* got 30000"):
+        next(train_things(tmp_path / "run", 30000, 0, Budget(1.0, 1), tmp_path / "things"))
+    assert not (tmp_path / "run").exists()

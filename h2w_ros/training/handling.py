@@ -168,10 +168,11 @@ def train_handling(folder: Path, budget: Budget, out: Path, seed: int = 0) -> Pa
 
 
 def _exam(network: HandlingNetwork, files: Sequence[Path], seed: int) -> Callable[[], float] | None:
-    """The loss on the episodes that are kept back; None while there are none."""
-    if not files:
+    """The loss on the episodes that are kept back; None while there are none in which anything is seen to be handled."""
+    episodes = [episode for path in files if len((episode := HandledEpisode.load(path)).points)]
+    if not episodes:
         return None
-    lessons = Lessons([HandledEpisode.load(path) for path in files], network.config.points)
+    lessons = Lessons(episodes, network.config.points)
 
     @torch.inference_mode()
     def loss() -> float:

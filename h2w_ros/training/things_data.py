@@ -22,6 +22,7 @@ from h2w_ros.world.simulate import WorldEpisode
 from h2w_ros.world.spec import WorldSpec
 
 SEEDS_FROM = 600_000
+MOST_EPISODES = ESTIMATORS_SEEDS_FROM - SEEDS_FROM
 SPEC = WorldSpec(width_px=128, height_px=128, ground_truth=True)
 PICTURE_EVERY = 6
 """Neighbouring pictures teach little that is new."""

@@ -17,8 +17,8 @@ class Arm:
 
     `rays` False: the network is told everything as if the camera stayed where it was first (`ClipSource.as_if_still`): hands are where they are in
     each picture, and neither rays nor the last frame's way tell how the camera moves. `scene_shares`: those of lessons with the photo and with the
-    true static scene. `hand_style` and `cut_hands`: hand pictures, and whether what hides hands cuts them. `contact_only`: lessons from episodes
-    in which something is moved.
+    true static scene. `hand_style` and `cut_hands`: hand pictures, and whether they show only
+    what the camera sees of hands and forearms. `contact_only`: lessons from episodes in which something is moved.
     """
 
     rays: bool = True

@@ -232,6 +232,8 @@ def _encoded(codec: PictureCodec, model: GeneratorConfig, pixels: Mapping[str, n
         pictures |= first.scenes() if knows_scene else {}
         pictures |= {"dressed": first.dressed_hands()} if model.dressed else {}
         pictures |= {"hand": first.hands_and_forearms()} if model.forearms else {}
+    if "hand_seen" in pixels:  # what covers a hand cuts it, and so the layer of hands in their colours, which reaches as far as the hand picture
+        pictures["hand"] = pictures["hand"] * pixels["hand_seen"][..., None]
     arrays = {name: codec.encode(to_tensor(frames, codec.dtype)).to(torch.bfloat16).contiguous() for name, frames in pictures.items()}
     numbers = {name: torch.from_numpy(np.ascontiguousarray(pixels[name])) for name in NUMBERS}
     unknown = {name: torch.zeros_like(arrays["image"]) for name in ("static", "photo") if name not in arrays}

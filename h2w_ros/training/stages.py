@@ -125,7 +125,7 @@ class Stages:
         renderer = HandRenderer(style=self.model.hand_style)
         arrays = episode_pixels(episode.conditions, episode.hand_masks, episode.object_masks, renderer, self.model.codec.spatial_stride)
         if self.arm.cut_hands:
-            arrays["hand"] = arrays["hand"] * episode.hand_masks[..., None]
+            arrays["hand_seen"] = episode.hand_masks
         part = path.with_suffix(".part.npz")
         np.savez(part, **cast(dict[str, Any], arrays))  # NumPy's stubs take the names for options
         part.rename(path)

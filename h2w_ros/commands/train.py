@@ -23,6 +23,7 @@ STAGES = {
     "distill": "to the rollout's few steps, by --phase: consistency, then matching (DMD) on its own streams",
     "ship": "write the averaged weights as a model folder",
     "things": "by itself: simulate ground truth and train the networks that lift a picture's things and move them as hands do",
+    "choices": "by itself: what tiny is made of, settled by runs of --minutes each on the latents of --run, which `encode` has filled",
     "estimators": "by itself: simulate ground truth and train the networks that `h2w evaluate` measures with",
 }
 
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="trained networks: weights to start a new run from, a file or a model folder (default: those of the stage before)",
     )
+    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="choices: these (default: all, which takes hours)")
     parser.add_argument("--phase", choices=("consistency", "matching", "both"), default="both", help="distill: which (default: %(default)s)")
     parser.add_argument("--teacher", action="store_true", help="ship: the teacher instead, for `h2w evaluate --teacher`")
     parser.add_argument("--device", default="cpu", help="trained stages: where to train, cpu or cuda (default: %(default)s)")
@@ -79,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
         return _things(args, budget)
     if args.stage == "recorded":
         return _recorded(args)
+    if args.stage == "choices":
+        return _choices(args, budget)
     if args.teacher and args.stage != "ship":
         raise ValueError(f"--teacher is for the stage ship, got {args.stage}; leave it out here")
     check_device(args.device)
@@ -121,6 +125,16 @@ def _estimators(args: argparse.Namespace, budget: Budget) -> int:
 
     folder, out = args.run or Path("runs/estimators"), args.out or Path("models/estimators")
     print(train_estimators(folder, args.episodes, args.workers, budget, out, args.seed, args.device))
+    return 0
+
+
+def _choices(args: argparse.Namespace, budget: Budget) -> int:
+    from h2w_ros.training.choices import try_choices
+
+    for question, answers in try_choices(args.run or Path("runs") / "tiny", args.only, budget, args.seed).items():
+        print(question)
+        for name, shown in answers.items():
+            print(f"  {name:16s} {shown['psnr_db']:6.2f} dB after {shown['steps']} steps, {shown['minutes']:g} minutes: {shown['text']}")
     return 0
 
 

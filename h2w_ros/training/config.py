@@ -82,7 +82,7 @@ class CausalTraining:
     batch_clips: int = 8
     clip_frames: tuple[int, ...] = (3, 3, 6)  # drawn per step; at most the rollout's window
     first_frame_share: float = 0.4  # share of steps whose clips start at the reference
-    muon_learning_rate: float = 0.02
+    muon_learning_rate: float | None = 0.02  # None: AdamW for everything
     adam_learning_rate: float = 2e-3
     weight_decay: float = 0.01
     warmup_steps: int = 30

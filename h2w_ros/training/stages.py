@@ -308,9 +308,12 @@ class Stages:
         """What the arm is told of these episodes."""
         return source if self.arm.rays else source.as_if_still()
 
+    def _folder_of(self, stage: str) -> Path:
+        return self.folder / stage
+
     def _run(self, stage: str, config: object, start_from: Path | None = None) -> RunFolder:
         """The folder of a stage, with this session noted in it; a stage that has begun may not be given other weights to start from."""
-        folder = RunFolder(self.folder / stage, self.processes)
+        folder = RunFolder(self._folder_of(stage), self.processes)
         step = folder.progress().step
         if start_from is not None and step:
             raise ValueError(f"{folder.path} has begun, at step {step}, and goes on from its own weights; --start-from is for a new run")

@@ -1,0 +1,103 @@
+"""Short runs that settle what `tiny` is made of: each is the network it says, and all are measured alike."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from h2w_ros.generator.folded_codec import LATENT_SCALE
+from h2w_ros.generator.transformer import Transformer
+from h2w_ros.training.cache import ClipSource, load_clips
+from h2w_ros.training.choices import CHOICES, half_tiny, refolded, stream_psnr_db, try_choices
+from h2w_ros.training.run import Budget
+
+NUM_FRAMES = 10
+
+
+def write_latents(folder: Path, seeds: tuple[int, ...]) -> None:
+    """Episodes of coloured noise before a camera that turns, with a hand in the left half."""
+    (folder / "latents").mkdir(parents=True)
+    for seed in seeds:
+        random = torch.Generator().manual_seed(seed)
+        pictures = {
+            name: (torch.rand(NUM_FRAMES, 48, 16, 16, generator=random) * 2 - 1).to(torch.bfloat16)
+            for name in ("image", "static", "hand", "photo", "dressed")
+        }
+        hand = torch.zeros(NUM_FRAMES, 16, 16, dtype=torch.float16)
+        hand[:, :, :8] = 1.0
+        thing = torch.zeros_like(hand)
+        thing[:, 4:8, 6:12] = 1.0
+        tensors = {
+            **pictures,
+            "hand_share": hand,
+            "object_share": thing,
+            "T_world_camera": torch.eye(4, dtype=torch.float64).repeat(NUM_FRAMES, 1, 1),
+            "T_world_grips": torch.full((NUM_FRAMES, 2, 4, 4), torch.nan),
+            "camera": torch.tensor([128.0, 128, 120, 120, 64, 64], dtype=torch.float64),
+            "knows_scene": torch.tensor(True),
+            "num_carried": torch.tensor(0),
+        }
+        save_file(tensors, folder / "latents" / f"{seed}.safetensors")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> ClipSource:
+    """Two episodes in memory."""
+    write_latents(tmp_path, (0, 1))
+    return load_clips(tmp_path)
+
+
+def small_pictures(latents: torch.Tensor, fold: int) -> torch.Tensor:
+    """Folded latents (N, T, Z, h, w) as the pictures that they are."""
+    return F.pixel_shuffle(latents.flatten(0, 1).float(), fold)
+
+
+@pytest.mark.parametrize(("channels", "fold"), [(12, 2), (192, 8)])
+def test_latents_of_other_sizes_hold_the_same_pictures(source: ClipSource, channels: int, fold: int) -> None:
+    other = refolded(source, channels)
+    assert other.image.shape[2:] == (channels, 64 // fold, 64 // fold)
+    assert torch.equal(small_pictures(other.image, fold), small_pictures(source.image, 4))
+    assert torch.equal(refolded(other, 48).photo, source.photo)
+    assert other.hand_share.float().mean() == source.hand_share.float().mean()
+    assert other.object_share.shape == other.hand_share.shape == (2, NUM_FRAMES, 64 // fold, 64 // fold)
+
+
+def test_every_choice_is_a_network_that_can_be_made() -> None:
+    assert {name: Transformer(choice.model.transformer).refiner is not None for name, choice in CHOICES.items()} == {
+        name: choice.stage == "refiner" for name, choice in CHOICES.items()
+    }
+    assert CHOICES["all"].model == CHOICES["own_past"].model == half_tiny()
+
+
+def test_a_network_that_adds_nothing_is_as_good_as_the_photo(source: ClipSource) -> None:
+    source = replace(source, dressed=None)
+    model = half_tiny("residual")
+    transformer = Transformer(replace(model.transformer, num_layers=0, add_control_adapter=False))
+    num_blocks = 3
+    wrong = ((source.photo - source.image).float() / (2 * LATENT_SCALE))[:, 1 : num_blocks + 1].square().mean(2)
+    hand = source.hand_share[:, 1 : num_blocks + 1].float()
+    thing = source.object_share[:, 1 : num_blocks + 1].float() * (1 - hand)
+    regions = hand, thing, 1 - hand - thing
+    photo_db = np.mean([-10 * np.log10(float((wrong * region).sum() / region.sum())) for region in regions])
+    assert stream_psnr_db(transformer, model, source, num_blocks) == pytest.approx(photo_db, abs=0.01)
+
+
+def test_runs_are_told_together_with_those_of_before(tmp_path: Path) -> None:
+    write_latents(tmp_path, (0, 1, 63))  # of 64, the last is kept back
+    try_choices(tmp_path, ["residual"], Budget(5.0, 1))
+    shown = try_choices(tmp_path, ["few_tokens"], Budget(5.0, 1))
+    assert [list(answers) for answers in shown.values() if answers] == [["residual"], ["few_tokens"]]
+    told = shown["What does the network answer?"]["residual"]
+    assert told["steps"] == 1
+    assert told["curve"][-1][1] == told["psnr_db"]
+    assert 0 < told["psnr_db"] < 30
+
+
+def test_an_unknown_choice_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"one of velocity, x0, .*got 'magic'"):
+        try_choices(tmp_path, ["residual", "magic"], Budget(5.0, 1))
+    assert not list(tmp_path.iterdir())

@@ -136,3 +136,13 @@ def test_a_validation_longer_than_the_time_between_saves_leaves_time_to_learn(tm
 
     train(network, RunFolder(tmp_path), loss, optimisers(network, 1e-3, None, 0.0), steps(30), 1, 0.9, slow_validation)
     assert len(asked) == 3  # after steps 11 and 22, and at the end
+
+
+def test_a_run_that_goes_on_as_another_model_says_in_what(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = RunFolder(tmp_path)
+    folder.begin_session({"model": {"name": "a", "refiner": {"width": 8, "sizes": (1, 2)}}})
+    folder.begin_session({"model": {"name": "a", "refiner": {"width": 8, "sizes": (1, 2)}, "new": 1}})
+    assert not caplog.records
+    folder.begin_session({"model": {"name": "a", "refiner": {"width": 9, "sizes": (1, 2)}}})
+    assert "refiner.width 8 -> 9" in caplog.text
+    assert "sizes" not in caplog.text

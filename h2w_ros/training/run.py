@@ -129,8 +129,16 @@ class RunFolder:
             "processes": self.processes.count,
             **made_by,
         }
+        self.warn_of_changes(made_by.get("model", {}))
         if self.processes.is_main:
             write_json(self.path / "sessions.json", [*self.sessions(), session])
+
+    def warn_of_changes(self, model: Mapping[str, Any]) -> None:
+        """Says in which respects the newest session trained another model than this one: shapes of weights don't tell all of them."""
+        trained = self.sessions()[-1].get("model", {}) if self.sessions() else {}
+        changes = [f"{name} {was!r} -> {now!r}" for name, was, now in differences(trained, json.loads(json.dumps(model)))]
+        if changes and self.processes.is_main:
+            logger.warning("%s was trained as another model, and its weights may not suit this one: %s", self.path, "; ".join(changes))
 
     def sessions(self) -> list[dict[str, Any]]:
         """What was noted of every session, the first one first."""
@@ -191,6 +199,16 @@ class RunFolder:
         part = self.path / f"{name}.part"
         save_file(tensors, part)
         part.replace(self.path / name)
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted names of what both have and is not the same, with both values."""
+    for name in sorted(before.keys() & after.keys()):
+        was, now = before[name], after[name]
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            yield from differences(was, now, f"{prefix}{name}.")
+        elif was != now:
+            yield f"{prefix}{name}", was, now
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -317,7 +317,7 @@ class Stages:
         step = folder.progress().step
         if start_from is not None and step:
             raise ValueError(f"{folder.path} has begun, at step {step}, and goes on from its own weights; --start-from is for a new run")
-        configs = {"config": asdict(cast(Any, config)), "model": asdict(self.model)}
+        configs = {"config": asdict(cast(Any, config)), "model": asdict(self.teacher_model if stage == "teacher" else self.model)}
         begun = {} if start_from is None else {"start_from": str(start_from), "start_from_sha256": digest(start_from)}
         made_by = {"stage": stage, "recipe": self.recipe_name, "ablation": self.ablation, "seed": self.seed, "device": self.device}
         folder.begin_session({**made_by, **begun, **configs})
@@ -367,6 +367,7 @@ class Stages:
         taught = self.folder / "teacher" / "average.safetensors"
         if not taught.exists():
             raise FileNotFoundError(f"No teacher at {taught}; run `h2w train teacher` first")
+        RunFolder(taught.parent).warn_of_changes(asdict(self.teacher_model))
         teacher = Transformer(self.teacher_model.transformer).to(self.torch_device)
         take(teacher, read_network(taught), taught)
         return teacher

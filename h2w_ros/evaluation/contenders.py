@@ -58,7 +58,8 @@ def ablated(ablations: Sequence[Ablation], generator: Generator, seed: int) -> d
     table: dict[str, Contender] = {}
     for ablation in ablations:
         if ablation.name in taken | set(table):
-            raise ValueError(f"an ablation's name must be new, got {ablation.name!r}")
+            hint = "; --teacher MODEL sets one beside its student" if ablation.name == "teacher" else ""
+            raise ValueError(f"an ablation's name must be new, got {ablation.name!r}{hint}")
         table[ablation.name] = _ablated(ablation, generator, seed)
     return table
 

@@ -268,7 +268,8 @@ class GeneratorConfig:
             down = "downscale_factor_control_adapter", transformer.downscale_factor_control_adapter
             _require_equal(*down, "codec.spatial_stride", codec.spatial_stride)
         if self.dressed_scene and (self.codec.kind != "folded" or not self.static_scene or self._has_dressed_layer or self.clip_frames is None):
-            raise ValueError("dressed_scene needs clip_frames, static_scene and codec.kind 'folded', and no refiner that is dressed")
+            got = f"{self.clip_frames}, {self.static_scene}, {self.codec.kind!r} and {'one' if self._has_dressed_layer else 'none'}"
+            raise ValueError(f"dressed_scene needs clip_frames, static_scene, codec.kind 'folded' and no refiner that is dressed, got {got}")
         if self.clip_frames is not None and self.clip_frames < 2:
             raise ValueError(f"clip_frames must be at least 2, the given frame and one to answer, got {self.clip_frames}")
         if self.things and not self.static_scene:

@@ -81,7 +81,7 @@ class SoFar:
 
     def begin(self) -> SoFar:
         """Of a new stream."""
-        return SoFar(Body(), None if self.things is None else self.things.begin())
+        return SoFar(Body(table_height_m=self.body.table_height_m), None if self.things is None else self.things.begin())
 
     def branch(self) -> SoFar:
         """One that goes on from here by itself."""
@@ -104,7 +104,7 @@ class ConditionDrawer:
         self._photo: TablePhoto | None = None
         self._dress = dress_by_seed(0)
         height_m = self._table_height_m
-        self.so_far = SoFar(Body(), TableScene.at(height_m) if config.things and height_m is not None else None)
+        self.so_far = SoFar(Body(table_height_m=height_m), TableScene.at(height_m) if config.things and height_m is not None else None)
         """In this drawer's stream; whoever draws for several gives each its own."""
 
     def begin(self, seed: int = 0) -> ConditionDrawer:

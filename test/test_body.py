@@ -8,6 +8,9 @@ from h2w_ros.geometry import invert, look_at, rotation_from_axis_angle, transfor
 from h2w_ros.hands.body import Body
 from h2w_ros.hands.grip import grips_world, middle
 from h2w_ros.hands.shoulders import USUAL_M, SeenArms, usual_shoulders
+from h2w_ros.world.hand_bodies import SHOULDER_M
+from h2w_ros.world.spec import WorldSpec
+from h2w_ros.world.view import sample_view
 
 UP = np.array([0.0, 0.0, 1.0])
 HEAD = look_at(np.array([0.0, -0.35, 0.45]), np.array([0.0, 0.05, 0.0]), UP)
@@ -140,6 +143,39 @@ def test_a_picture_seen_for_ever_makes_nobody_infinitely_sure_or_unsure(steepnes
     assert (np.abs((body.shoulders_world - usual_shoulders(HEAD))[0]) < (0.02, 0.1, 0.1)).all()
     if steepness == 0.0:
         np.testing.assert_allclose(body.covariance_m2, Body().under(HEAD).covariance_m2, rtol=1e-6)
+
+
+def test_at_a_table_shoulders_are_nearer_to_the_simulated_worlds() -> None:
+    off_m: dict[float | None, list[float]] = {None: [], 0.0: []}
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        T_world_camera = sample_view(rng, WorldSpec()).head.T_world_camera(rng.uniform(0.0, 3.0))
+        for height_m, found in off_m.items():
+            found.append(float(np.linalg.norm(usual_shoulders(T_world_camera, height_m)[RIGHT] - SHOULDER_M["right"])))
+    assert np.median(off_m[0.0]) < 0.8 * np.median(off_m[None])
+    # what of it is up or ahead, a body at a table knows; how it is turned, only hands tell
+    assert np.quantile(off_m[0.0], 0.9) < 0.2
+
+
+@pytest.mark.parametrize("gaze", [(0.0, 0.05, 0.7), (0.0, 3.0, 0.8), (0.0, 0.05, 0.9), (0.0, -0.349, 0.7)])
+def test_arms_come_from_above_the_table_wherever_the_head_looks(gaze: tuple[float, float, float]) -> None:
+    shoulders = usual_shoulders(look_at(np.array([0.0, -0.35, 1.15]), np.array(gaze), UP), 0.7)
+    np.testing.assert_allclose(shoulders[:, 2], 0.8)
+    np.testing.assert_allclose(shoulders[:, 0], (-0.26, 0.26), atol=1e-6)
+    assert (shoulders[:, 1] > -0.8).all()
+    assert (shoulders[:, 1] < -0.35).all()
+
+
+def test_a_body_at_a_table_is_the_same_at_another_table() -> None:
+    T_other_world = transform(rotation_from_axis_angle(UP * 2.1), np.array([3.0, -1.0, 0.7]))
+    here, there = Body(table_height_m=0.0), Body(table_height_m=0.7)
+    for T_world_grips in reaches(usual_shoulders(HEAD, 0.0)[RIGHT] + (0.1, 0.0, 0.0), noise_rad=0.1):
+        here, there = here.heard(T_world_grips, HEAD), there.heard(T_other_world @ T_world_grips, T_other_world @ HEAD)
+    assert here.shoulders_world is not None
+    assert there.shoulders_world is not None
+    back = np.array([(invert(T_other_world) @ np.array([*point, 1.0]))[:3] for point in there.shoulders_world])
+    np.testing.assert_allclose(back, here.shoulders_world, atol=1e-9)
+    assert there.under(transform(np.eye(3), np.array([5.0, 0.0, 0.0])) @ T_other_world @ HEAD).table_height_m == 0.7
 
 
 def test_a_body_that_had_to_follow_is_known_less_well() -> None:

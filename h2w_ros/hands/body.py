@@ -21,10 +21,8 @@ from numpy import ndarray
 from h2w_ros.condition import SIDES
 from h2w_ros.geometry import Transform
 from h2w_ros.hands.forearms import Shoulders, wrist_camera
-from h2w_ros.hands.shoulders import LEASH_M, USUAL_M, SeenArms, followed, usual_shoulders
+from h2w_ros.hands.shoulders import LEASH_M, USUAL_M, SeenArms, followed, level, usual_shoulders, usual_spread_m
 
-GAZE_DOWN_RAD = np.deg2rad(50.0)
-"""How far a head that looks at its hands looks down; its own upwards is known by it, whatever the world's axes are."""
 BEARING_RAD = 0.28
 """Standard deviation of a hand's bearing from its forearm's, seen from above."""
 FARTHEST_OFF_RAD = 1.2
@@ -67,15 +65,23 @@ class Body:
     covariance_m2: Float[ndarray, "3 3"] = field(default_factory=lambda: np.diag(USUAL_M**2))
     heard_at_m: Float[ndarray, "2 3"] = field(default_factory=lambda: np.full((2, 3), np.nan))
     """Where wrists were when they last told something."""
+    table_height_m: float | None = None
+    """Of the table that it is at, in a world whose z axis points up."""
 
     def under(self, T_world_camera: Transform) -> Body:
         """The body when the head is here: where it was, unless the head has gone away from it; the farther it follows, the less is known of it."""
-        usual = _usual_covariance(T_world_camera)
+        usual = self._usual_covariance(T_world_camera)
         if self.shoulders_world is None:
-            return replace(self, shoulders_world=usual_shoulders(T_world_camera), covariance_m2=usual)
-        shoulders = followed(self.shoulders_world, T_world_camera)
+            return replace(self, shoulders_world=usual_shoulders(T_world_camera, self.table_height_m), covariance_m2=usual)
+        shoulders = followed(self.shoulders_world, T_world_camera, self.table_height_m)
         pulled = min(1.0, float(np.linalg.norm(shoulders[0] - self.shoulders_world[0])) / LEASH_M)
-        return self if pulled == 0.0 else Body(shoulders, self.covariance_m2 + pulled * (usual - self.covariance_m2), self.heard_at_m)
+        if pulled == 0.0:
+            return self
+        return replace(self, shoulders_world=shoulders, covariance_m2=self.covariance_m2 + pulled * (usual - self.covariance_m2))
+
+    def _usual_covariance(self, T_world_camera: Transform) -> Float[ndarray, "3 3"]:
+        spread = usual_spread_m(T_world_camera, self.table_height_m)
+        return np.asarray(spread @ spread.T)
 
     def seen(self, arms: SeenArms) -> Body:
         """What is known after a picture that shows these hands and forearms."""
@@ -86,7 +92,7 @@ class Body:
     def _explaining(self, arms: SeenArms, rounds: tuple[float, ...], T_world_camera: Transform) -> Body:
         """After the arms that a picture shows; each round looks so much more widely around what the one before has found."""
         assert self.shoulders_world is not None
-        prior = self.covariance_m2 + PICTURE_FORGETS * (_usual_covariance(T_world_camera) - self.covariance_m2)
+        prior = self.covariance_m2 + PICTURE_FORGETS * (self._usual_covariance(T_world_camera) - self.covariance_m2)
         shift, covariance = np.zeros(3), prior
         for widened in rounds:
             spread = np.linalg.cholesky(widened * covariance)
@@ -96,12 +102,16 @@ class Body:
             weights = _shares(likely)
             shift = weights @ shifts
             covariance = ((shifts - shift).T * weights) @ (shifts - shift) + BLUR * prior
-        return replace(self, shoulders_world=self.shoulders_world + shift, covariance_m2=_bounded(covariance, T_world_camera))
+        return replace(
+            self,
+            shoulders_world=self.shoulders_world + shift,
+            covariance_m2=_bounded(covariance, usual_spread_m(T_world_camera, self.table_height_m)),
+        )
 
     def heard(self, T_world_grips: Float[ndarray, "2 4 4"], T_world_camera: Transform) -> Body:
         """What is known after hands were here, under a head that was there."""
-        body, R_level_world = self.under(T_world_camera), _level(T_world_camera)
-        usual = _usual_covariance(T_world_camera)
+        body, R_level_world = self.under(T_world_camera), level(T_world_camera, self.table_height_m)
+        usual = self._usual_covariance(T_world_camera)
         for index, (side, T_world_grip) in enumerate(zip(SIDES, T_world_grips, strict=True)):
             if np.isfinite(T_world_grip).all():
                 wrist = wrist_camera(side, T_world_grip)
@@ -131,7 +141,8 @@ class Body:
             shift = -gain * (off - slope @ shift)
         heard_at = self.heard_at_m.copy()
         heard_at[index] = wrist
-        return Body(self.shoulders_world + shift, covariance - np.outer(gain, slope @ covariance), heard_at)
+        shoulders, told = self.shoulders_world + shift, covariance - np.outer(gain, slope @ covariance)
+        return replace(self, shoulders_world=shoulders, covariance_m2=told, heard_at_m=heard_at)
 
 
 def _shares(likely: Float[ndarray, "n"]) -> Float[ndarray, "n"]:
@@ -144,24 +155,11 @@ def _shares(likely: Float[ndarray, "n"]) -> Float[ndarray, "n"]:
         likely = likely / 2.0
 
 
-def _bounded(covariance_m2: Float[ndarray, "3 3"], T_world_camera: Transform) -> Float[ndarray, "3 3"]:
+def _bounded(covariance_m2: Float[ndarray, "3 3"], spread_m: Float[ndarray, "3 3"]) -> Float[ndarray, "3 3"]:
     """No less sure than usually, and never surer than few tries can be: or the same picture, seen for ever, would make a body infinitely sure."""
-    spread = T_world_camera[:3, :3] * USUAL_M  # its square is the usual covariance
-    values, ways = np.linalg.eigh(np.linalg.solve(spread, np.linalg.solve(spread, covariance_m2).T))
-    ways = spread @ ways
+    values, ways = np.linalg.eigh(np.linalg.solve(spread_m, np.linalg.solve(spread_m, covariance_m2).T))
+    ways = spread_m @ ways
     return np.asarray((ways * values.clip(LEAST_UNSURE, 1.0)) @ ways.T)
-
-
-def _usual_covariance(T_world_camera: Transform) -> Float[ndarray, "3 3"]:
-    R = T_world_camera[:3, :3]
-    return np.asarray((R * USUAL_M**2) @ R.T)
-
-
-def _level(T_world_camera: Transform) -> Float[ndarray, "3 3"]:
-    """R_level_world: right, forward and up of a head that looks down at its hands."""
-    down, ahead = np.cos(GAZE_DOWN_RAD), np.sin(GAZE_DOWN_RAD)
-    R_level_camera = np.array([[1.0, 0.0, 0.0], [0.0, -ahead, down], [0.0, -down, -ahead]])
-    return np.asarray(R_level_camera @ T_world_camera[:3, :3].T)
 
 
 def _wrapped(angle_rad: float) -> float:

@@ -1,7 +1,8 @@
 """Where the shoulders are: forearms come from them, and forearms cover much of what a head sees.
 
-Unless something tells better (`body`) they are where those of a head that looks down at its hands would be. They stay where they are, as those
-of people at a table do, until the head has gone so far that they must have followed it. A picture that shows hands and forearms tells how likely
+Unless something tells better (`body`) they are where those of a head that looks down at its hands would be; where the height of its table is known,
+a little above that, and half a metre this side of where the gaze meets it. They stay where they are, as those of people at a table do, until the
+head has gone so far that they must have followed it. A picture that shows hands and forearms tells how likely
 shoulders are: as hands and forearms drawn from them cover what it shows.
 """
 
@@ -19,6 +20,14 @@ from h2w_ros.hands.forearms import SHOULDERS_CAMERA_M, Shoulders, brightness, wi
 
 USUAL_M = np.array([0.105, 0.065, 0.071])
 """Standard deviation of the body's shift along the axes of the head's camera."""
+AT_TABLE_M = np.array([0.105, 0.05, 0.04])
+"""Standard deviation to the right, ahead and upwards, where the table is known. In the simulated world it is less ahead and nothing upwards."""
+BESIDE_M, ABOVE_TABLE_M, BEHIND_GAZE_M = 0.26, 0.1, 0.53
+"""Where forearms come from at a table: to both sides, above it, and behind the place that is looked at."""
+GAZE_MEETS_M = (0.1, 0.5)
+"""That place is so far ahead: a head that looks up, or straight down, has not left its table."""
+GAZE_DOWN_RAD = np.deg2rad(50.0)
+"""How far a head that looks at its hands looks down: its upwards is known by it, where no table tells."""
 CERTAINTY = 40.0
 """How much less likely, as a logarithm, shoulders are that miss what a picture shows completely."""
 LOOKED_AT_PX = 96
@@ -27,14 +36,38 @@ FEWEST_PIXELS = 10
 LEASH_M = 0.35
 
 
-def usual_shoulders(T_world_camera: Transform) -> Shoulders:
-    """Those of a head that looks down at its hands."""
-    return apply(T_world_camera, np.array([SHOULDERS_CAMERA_M[side] for side in SIDES]))
+def usual_shoulders(T_world_camera: Transform, table_height_m: float | None = None) -> Shoulders:
+    """Those of a head that looks down at its hands. With a table the world's z axis points up."""
+    if table_height_m is None:
+        return apply(T_world_camera, np.array([SHOULDERS_CAMERA_M[side] for side in SIDES]))
+    R_level_world, eye_m = level(T_world_camera, table_height_m), float(T_world_camera[2, 3]) - table_height_m
+    _, ahead, up = R_level_world @ T_world_camera[:3, 2]
+    meets_m = float(np.clip(eye_m * ahead / max(-up, 1e-3), *GAZE_MEETS_M))
+    places = np.array([[beside, meets_m - BEHIND_GAZE_M, ABOVE_TABLE_M - eye_m] for beside in (-BESIDE_M, BESIDE_M)])
+    return np.asarray(T_world_camera[:3, 3] + places @ R_level_world)
 
 
-def followed(shoulders_world: Shoulders, T_world_camera: Transform) -> Shoulders:
+def usual_spread_m(T_world_camera: Transform, table_height_m: float | None = None) -> Float[ndarray, "3 3"]:
+    """How unsure that is: a root of the covariance of the body's shift, its columns being the ways in which it may be elsewhere."""
+    if table_height_m is None:
+        return np.asarray(T_world_camera[:3, :3] * USUAL_M)
+    return np.asarray(level(T_world_camera, table_height_m).T * AT_TABLE_M)
+
+
+def level(T_world_camera: Transform, table_height_m: float | None = None) -> Float[ndarray, "3 3"]:
+    """R_level_world: right, ahead and up of a head; of one that looks down at its hands, where no table tells what is up."""
+    if table_height_m is None:
+        down, ahead = np.cos(GAZE_DOWN_RAD), np.sin(GAZE_DOWN_RAD)
+        R_level_camera = np.array([[1.0, 0.0, 0.0], [0.0, -ahead, down], [0.0, -down, -ahead]])
+        return np.asarray(R_level_camera @ T_world_camera[:3, :3].T)
+    x, y, _ = T_world_camera[:3, 2] - T_world_camera[:3, 1]  # both what is looked at and a picture's top lie ahead of who looks down
+    far = max(float(np.hypot(x, y)), 1e-9)
+    return np.array([[y / far, -x / far, 0.0], [x / far, y / far, 0.0], [0.0, 0.0, 1.0]])
+
+
+def followed(shoulders_world: Shoulders, T_world_camera: Transform, table_height_m: float | None = None) -> Shoulders:
     """Where shoulders are when the head is here: where they were, unless it has gone away from them."""
-    away = (usual_shoulders(T_world_camera) - shoulders_world).mean(axis=0)
+    away = (usual_shoulders(T_world_camera, table_height_m) - shoulders_world).mean(axis=0)
     distance = float(np.linalg.norm(away))
     return shoulders_world if distance <= LEASH_M else shoulders_world + away * (1.0 - LEASH_M / distance)
 

@@ -189,7 +189,7 @@ def _by_seed(files: Iterable[Path]) -> list[Path]:
 def encode_pixels(codec: PictureCodec, model: GeneratorConfig, files: Iterable[Path], folder: Path) -> Iterator[Path]:
     """Writes the latents that pixel files do not have yet, or have for a model that is shown other things; yields each file as it is done."""
     (folder / "latents").mkdir(parents=True, exist_ok=True)
-    looks = {"dressed": model.dressed and "lit", "things": model.things and "shaded", "forearms": model.forearms and "heard", "photo": "continued"}
+    looks = {"dressed": model.dressed and "lit", "things": model.things and "shaded", "forearms": model.forearms and "at table", "photo": "continued"}
     shown = {"shown": json.dumps({"size": model.size, "forearms": model.forearms, **looks})}
     for path in files:
         out = path.parent.parent / "latents" / f"{path.stem}.safetensors"
@@ -253,7 +253,7 @@ class _FirstPicture:
         self._look = None if things is None else things.look(picture, brightness(hands) > 0, view)
         is_hand = hidden_by_hands(picture, hands, self._grips[0], *view) if self._look is None else self._look.is_hand
         self._things, self._hidden = things, with_margin(is_hand)
-        seen = Body().seen(SeenArms(is_hand, hands, self._grips[0], *view))
+        seen = Body(table_height_m=TABLE_HEIGHT_M if "static" in pixels else None).seen(SeenArms(is_hand, hands, self._grips[0], *view))
         self._shoulders = [body.shoulders_world for body in _heard_along(seen, self._grips, self._poses)]
         bare, hidden, self._light_from = picture, self._hidden, None
         if things is not None and self._look is not None:

@@ -5,8 +5,8 @@ sampling, once more around what that finds). Hands tell it too, without any pict
 every place it reaches for is one more bearing of its shoulder. Bearings are taken in by an extended Kalman filter, iterated since the first of
 them are far from where it was linear (Bell and Cathey 1993).
 
-Drawn hands and forearms overlap with those of the simulated world's truth by 0.86 so, by 0.81 with the picture alone and by 0.92 with the
-true shoulders; where the first picture shows no hand by 0.83, against 0.73 with the usual ones (96 episodes).
+Where the height of the table is known, the height of the body is, nearly (`shoulders`), and no bearing tells that. Drawn hands and forearms overlap
+with those of the simulated world's truth by 0.90 so, by 0.83 where it is not known (24 episodes); with the true shoulders by 0.92 (96 others).
 """
 
 from __future__ import annotations

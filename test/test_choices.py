@@ -95,6 +95,7 @@ def test_runs_are_told_together_with_those_of_before(tmp_path: Path) -> None:
     assert told["steps"] == 1
     assert told["curve"][-1][1] == told["psnr_db"]
     assert 0 < told["psnr_db"] < 30
+    assert (tmp_path / "choices" / "choices.png").stat().st_size > 10_000
 
 
 def test_an_unknown_choice_is_refused_before_anything_is_trained(tmp_path: Path) -> None:

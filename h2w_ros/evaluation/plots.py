@@ -33,6 +33,20 @@ def plot_regions(results: Mapping[str, Any], path: Path) -> None:
     _save(figure, axes, path)
 
 
+def plot_choices(questions: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Curves of PSNR over minutes, axes a question, a line an answer (`h2w_ros.training.choices`); questions without answers have none."""
+    asked = {question: answers for question, answers in questions.items() if answers}
+    figure = Figure(figsize=(SIZE_IN[0], 2.4 * len(asked)), layout="constrained")
+    for axes, (question, answers) in zip(figure.subplots(len(asked), squeeze=False)[:, 0], asked.items(), strict=True):
+        for name, shown in answers.items():
+            axes.plot(*zip(*shown["curve"], strict=True), label=f"{name}, {shown['steps']} steps", marker=".")
+        axes.set_title(question, fontsize="medium", loc="left")
+        axes.set_xlabel("minutes of a core")
+        axes.set_ylabel("PSNR [dB]")
+        _finish(axes)
+    figure.savefig(path, dpi=DPI)
+
+
 def _figure(x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=SIZE_IN, layout="constrained")
     axes = figure.add_subplot()
@@ -42,7 +56,11 @@ def _figure(x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def _save(figure: Figure, axes: Axes, path: Path) -> None:
+    _finish(axes)
+    figure.savefig(path, dpi=DPI)
+
+
+def _finish(axes: Axes) -> None:
     axes.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))  # beside the curves, not over them
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=DPI)

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from h2w_ros.evaluation.plots import plot_choices
 from h2w_ros.generator.config import GeneratorConfig, Prediction, RefinerConfig
 from h2w_ros.generator.folded_codec import LATENT_SCALE
 from h2w_ros.generator.presets import TINY
@@ -30,7 +31,7 @@ from h2w_ros.training.run import Budget, RunFolder, write_json
 from h2w_ros.training.stages import Stages
 from h2w_ros.training.streamed import StreamedEpisodes
 
-FOLDER, FILE = "choices", "choices.json"
+FOLDER, FILE, PLOT = "choices", "choices.json", "choices.png"
 NUM_BLOCKS = 24
 PICTURES = ("image", "static", "hand", "photo", "dressed")
 SMALL_PX = 2
@@ -151,7 +152,7 @@ class ShortRun(Stages):
 
 
 def try_choices(folder: Path, names: Sequence[str], budget: Budget, seed: int = 0) -> dict[str, Any]:
-    """Trains these choices, one after the other, in `folder/choices`; what all so far have shown, also written there."""
+    """Trains these choices, one after the other, in `folder/choices`; what all so far have shown, also written and drawn there."""
     unknown = sorted(set(names) - set(CHOICES))
     if unknown:
         raise ValueError(f"a choice must be one of {', '.join(CHOICES)}, got {unknown[0]!r}")
@@ -162,6 +163,7 @@ def try_choices(folder: Path, names: Sequence[str], budget: Budget, seed: int = 
     for question, answers in QUESTIONS.items():
         shown[question] = {name: _shown(folder / FOLDER / name, choice.text) for name, choice in answers.items() if _is_run(folder, name)}
     write_json(folder / FOLDER / FILE, shown)
+    plot_choices(shown, folder / FOLDER / PLOT)
     return shown
 
 

@@ -102,3 +102,10 @@ def test_an_unknown_choice_is_refused_before_anything_is_trained(tmp_path: Path)
     with pytest.raises(ValueError, match=r"one of velocity, x0, .*got 'magic'"):
         try_choices(tmp_path, ["residual", "magic"], Budget(5.0, 1))
     assert not list(tmp_path.iterdir())
+
+
+def test_without_episodes_that_are_kept_back_nothing_is_trained(tmp_path: Path) -> None:
+    write_latents(tmp_path, (0, 1))
+    with pytest.raises(FileNotFoundError, match=r"kept back, one in 64, .*simulate and encode"):
+        try_choices(tmp_path, ["residual"], Budget(5.0, 1))
+    assert not (tmp_path / "choices").exists()

@@ -25,7 +25,7 @@ from h2w_ros.generator.presets import TINY
 from h2w_ros.generator.rollout import Rollout
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.augment import plain_looks
-from h2w_ros.training.cache import ClipSource
+from h2w_ros.training.cache import VALIDATION_EVERY, ClipSource, latent_files
 from h2w_ros.training.config import RECIPES, Recipe, StreamTraining
 from h2w_ros.training.run import Budget, RunFolder, write_json
 from h2w_ros.training.stages import Stages
@@ -156,6 +156,9 @@ def try_choices(folder: Path, names: Sequence[str], budget: Budget, seed: int = 
     unknown = sorted(set(names) - set(CHOICES))
     if unknown:
         raise ValueError(f"a choice must be one of {', '.join(CHOICES)}, got {unknown[0]!r}")
+    if not latent_files(folder, validation=True):
+        rule = f"choices are measured on episodes that are kept back, one in {VALIDATION_EVERY}, and there are none under {folder / 'latents'}"
+        raise FileNotFoundError(f"{rule}; simulate and encode {VALIDATION_EVERY} episodes or more first (`h2w train simulate`, `codec`, `encode`)")
     for name in names or CHOICES:
         run = ShortRun(folder, seed=seed + (name == "own_past"), choice=name)
         getattr(run, CHOICES[name].stage)(budget)

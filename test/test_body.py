@@ -157,7 +157,7 @@ def test_at_a_table_shoulders_are_nearer_to_the_simulated_worlds() -> None:
     assert np.quantile(off_m[0.0], 0.9) < 0.2
 
 
-@pytest.mark.parametrize("gaze", [(0.0, 0.05, 0.7), (0.0, 3.0, 0.8), (0.0, 0.05, 0.9), (0.0, -0.349, 0.7)])
+@pytest.mark.parametrize("gaze", [(0.0, 0.05, 0.7), (0.0, 3.0, 0.8), (0.0, 0.05, 0.9), (0.0, -0.349, 0.7), (0.0, 0.05, 1.55), (0.0, 0.05, 3.0)])
 def test_arms_come_from_above_the_table_wherever_the_head_looks(gaze: tuple[float, float, float]) -> None:
     shoulders = usual_shoulders(look_at(np.array([0.0, -0.35, 1.15]), np.array(gaze), UP), 0.7)
     np.testing.assert_allclose(shoulders[:, 2], 0.8)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from h2w_ros.generator.folded_codec import LATENT_SCALE
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.cache import ClipSource, load_clips
-from h2w_ros.training.choices import CHOICES, half_tiny, refolded, stream_psnr_db, try_choices
+from h2w_ros.training.choices import CHOICES, LEAST_MINUTES, half_tiny, refolded, stream_psnr_db, try_choices
 from h2w_ros.training.run import Budget
 
 NUM_FRAMES = 10
@@ -73,17 +73,29 @@ def test_every_choice_is_a_network_that_can_be_made() -> None:
     assert CHOICES["all"].model == CHOICES["own_past"].model == half_tiny()
 
 
-def test_a_network_that_adds_nothing_is_as_good_as_the_photo(source: ClipSource) -> None:
-    source = replace(source, dressed=None)
-    model = half_tiny("residual")
-    transformer = Transformer(replace(model.transformer, num_layers=0, add_control_adapter=False))
+@pytest.mark.parametrize("stride_px", [4, 8, 16])
+@pytest.mark.parametrize("things_move", [True, False])
+def test_a_network_that_adds_nothing_is_as_good_as_the_photo_whatever_its_latents_hold(source: ClipSource, stride_px: int, things_move: bool) -> None:
+    source = replace(source, dressed=None, object_share=source.object_share * things_move)
     num_blocks = 3
-    wrong = ((source.photo - source.image).float() / (2 * LATENT_SCALE))[:, 1 : num_blocks + 1].square().mean(2)
-    hand = source.hand_share[:, 1 : num_blocks + 1].float()
-    thing = source.object_share[:, 1 : num_blocks + 1].float() * (1 - hand)
-    regions = hand, thing, 1 - hand - thing
-    photo_db = np.mean([-10 * np.log10(float((wrong * region).sum() / region.sum())) for region in regions])
-    assert stream_psnr_db(transformer, model, source, num_blocks) == pytest.approx(photo_db, abs=0.01)
+    wrong = small_pictures(((source.photo - source.image) / (2 * LATENT_SCALE))[:, 1 : num_blocks + 1], 4).square().mean(1)
+    hand, thing = (share[:, 1 : num_blocks + 1].float().flatten(0, 1) for share in (source.hand_share, source.object_share))
+    regions = (F.interpolate(region[:, None], wrong.shape[1:])[:, 0] for region in (hand, thing * (1 - hand), 1 - hand - thing * (1 - hand)))
+    photo_db = np.mean([-10 * np.log10(float((wrong * region).sum() / region.sum())) for region in regions if region.any()])
+    model = half_tiny("residual", stride_px)
+    transformer = Transformer(replace(model.transformer, num_layers=0, add_control_adapter=False))
+    told = refolded(source, model.codec.latent_channels)
+    shares = source.hand_share.float(), source.object_share.float()
+    assert stream_psnr_db(transformer, model, told, shares, num_blocks) == pytest.approx(photo_db, abs=0.01)
+
+
+def test_a_choice_that_has_had_its_minutes_gets_no_more(tmp_path: Path) -> None:
+    write_latents(tmp_path, (0, 63))
+    steps = [
+        try_choices(tmp_path, ["few_tokens"], Budget(0.02 + LEAST_MINUTES * done))["How does a transformer alone learn?"]["few_tokens"]["steps"]
+        for done in (1, 0)
+    ]
+    assert steps[0] == steps[1] > 0
 
 
 def test_runs_are_told_together_with_those_of_before(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`h2w train STAGE`: recipe for all in one, or stage by stage; apart from these, recorded and estimators."""
+"""`h2w train STAGE`: recipe for all in one, or stage by stage; apart from these, recorded, things, choices and estimators."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "stages, in order: " + "; ".join(f"{name}: {text}" for name, text in STAGES.items()) + ". Each goes on where it stopped."
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("name", nargs="?", help="recipe: its name, as --recipe")
-    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/RECIPE or runs/RECIPE-ABLATION, runs/estimators, runs/things)")
+    parser.add_argument(
+        "--run", type=Path, help="folder of the run (default: runs/RECIPE or runs/RECIPE-ABLATION, runs/estimators, runs/things; choices: runs/tiny)"
+    )
     parser.add_argument("--recipe", default="tiny", help="named training configuration: tiny, tiny-gpu, debug (default: %(default)s)")
     parser.add_argument(
         "--ablate",
@@ -75,6 +77,14 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     budget = Budget(args.minutes, args.steps)
+    if args.teacher and args.stage != "ship":
+        raise ValueError(f"--teacher is for the stage ship, got {args.stage}; leave it out here")
+    check_device(args.device)
+    recipe, processes = args.name or args.recipe, launched(args.device)
+    if processes.count > 1 and args.stage not in SHARED_STAGES:
+        raise ValueError(f"several processes share the stages {', '.join(SHARED_STAGES)}; run {args.stage} in one")
+    if args.only and args.stage != "choices":
+        raise ValueError(f"--only is for the stage choices, got {args.stage}; leave it out here")
     if args.stage == "estimators":
         return _estimators(args, budget)
     if args.stage == "things":
@@ -83,12 +93,6 @@ def run(args: argparse.Namespace) -> int:
         return _recorded(args)
     if args.stage == "choices":
         return _choices(args, budget)
-    if args.teacher and args.stage != "ship":
-        raise ValueError(f"--teacher is for the stage ship, got {args.stage}; leave it out here")
-    check_device(args.device)
-    recipe, processes = args.name or args.recipe, launched(args.device)
-    if processes.count > 1 and args.stage not in SHARED_STAGES:
-        raise ValueError(f"several processes share the stages {', '.join(SHARED_STAGES)}; run {args.stage} in one")
     name = recipe if args.ablate is None else f"{recipe}-{args.ablate}"
     stages = Stages(args.run or Path("runs") / name, recipe, args.seed, args.device, processes, args.ablate)
     out = args.out or Path("models") / (name + ("-teacher" if args.teacher else ""))

@@ -21,9 +21,10 @@ from h2w_ros.hands.forearms import SHOULDERS_CAMERA_M, Shoulders, brightness, wi
 USUAL_M = np.array([0.105, 0.065, 0.071])
 """Standard deviation of the body's shift along the axes of the head's camera."""
 AT_TABLE_M = np.array([0.105, 0.05, 0.04])
-"""Standard deviation to the right, ahead and upwards, where the table is known. In the simulated world it is less ahead and nothing upwards."""
+"""Standard deviation to the right, ahead and upwards, where the table is known; upwards the simulated world has none, so that this is a guess."""
 BESIDE_M, ABOVE_TABLE_M, BEHIND_GAZE_M = 0.26, 0.1, 0.53
-"""Where forearms come from at a table: to both sides, above it, and behind the place that is looked at."""
+"""Where forearms come from at a table: to both sides, above it, and behind the place that is looked at. All of it is the simulated world's
+(`world.hand_bodies.SHOULDER_M`), as are the figures above, and nobody has measured it at real tables."""
 GAZE_MEETS_M = (0.1, 0.5)
 """That place is so far ahead: a head that looks up, or straight down, has not left its table."""
 GAZE_DOWN_RAD = np.deg2rad(50.0)
@@ -60,9 +61,10 @@ def level(T_world_camera: Transform, table_height_m: float | None = None) -> Flo
         down, ahead = np.cos(GAZE_DOWN_RAD), np.sin(GAZE_DOWN_RAD)
         R_level_camera = np.array([[1.0, 0.0, 0.0], [0.0, -ahead, down], [0.0, -down, -ahead]])
         return np.asarray(R_level_camera @ T_world_camera[:3, :3].T)
-    x, y, _ = T_world_camera[:3, 2] - T_world_camera[:3, 1]  # both what is looked at and a picture's top lie ahead of who looks down
-    far = max(float(np.hypot(x, y)), 1e-9)
-    return np.array([[y / far, -x / far, 0.0], [x / far, y / far, 0.0], [0.0, 0.0, 1.0]])
+    x, y = T_world_camera[:2, 0]  # whatever a head looks at, its right stays about level
+    far = float(np.hypot(x, y))
+    x, y = (x / far, y / far) if far > 1e-6 else (1.0, 0.0)
+    return np.array([[x, y, 0.0], [-y, x, 0.0], [0.0, 0.0, 1.0]])
 
 
 def followed(shoulders_world: Shoulders, T_world_camera: Transform, table_height_m: float | None = None) -> Shoulders:

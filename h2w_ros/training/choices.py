@@ -25,7 +25,7 @@ from h2w_ros.generator.presets import TINY
 from h2w_ros.generator.rollout import Rollout
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.augment import plain_looks
-from h2w_ros.training.cache import VALIDATION_EVERY, ClipSource, latent_files
+from h2w_ros.training.cache import VALIDATION_EVERY, ClipSource, latent_files, load_clips
 from h2w_ros.training.config import RECIPES, Recipe, StreamTraining
 from h2w_ros.training.run import Budget, RunFolder, write_json
 from h2w_ros.training.stages import Stages
@@ -33,6 +33,7 @@ from h2w_ros.training.streamed import StreamedEpisodes
 
 FOLDER, FILE, PLOT = "choices", "choices.json", "choices.png"
 NUM_BLOCKS = 24
+LEAST_MINUTES = 0.1
 PICTURES = ("image", "static", "hand", "photo", "dressed")
 SMALL_PX = 2
 """A folded latent holds the picture at half its size."""
@@ -147,12 +148,13 @@ class ShortRun(Stages):
         return refolded(source if self.model.dressed else replace(source, dressed=None), self.model.codec.latent_channels)
 
     def _validation(self, transformer: Transformer, _config: StreamTraining) -> Callable[[], float] | None:
-        kept_back = self._kept_back()
-        return None if kept_back is None else partial(stream_psnr_db, transformer, self.model, kept_back)
+        kept_back = load_clips(self.folder, validation=True)
+        shares = kept_back.hand_share.float(), kept_back.object_share.float()
+        return partial(stream_psnr_db, transformer, self.model, self._as_told(kept_back), shares)
 
 
 def try_choices(folder: Path, names: Sequence[str], budget: Budget, seed: int = 0) -> dict[str, Any]:
-    """Trains these choices, one after the other, in `folder/choices`; what all so far have shown, also written and drawn there."""
+    """Trains these choices, each for the budget's minutes in all, in `folder/choices`; what all so far have shown, also written and drawn there."""
     unknown = sorted(set(names) - set(CHOICES))
     if unknown:
         raise ValueError(f"a choice must be one of {', '.join(CHOICES)}, got {unknown[0]!r}")
@@ -160,8 +162,10 @@ def try_choices(folder: Path, names: Sequence[str], budget: Budget, seed: int = 
         rule = f"choices are measured on episodes that are kept back, one in {VALIDATION_EVERY}, and there are none under {folder / 'latents'}"
         raise FileNotFoundError(f"{rule}; simulate and encode {VALIDATION_EVERY} episodes or more first (`h2w train simulate`, `codec`, `encode`)")
     for name in names or CHOICES:
-        run = ShortRun(folder, seed=seed + (name == "own_past"), choice=name)
-        getattr(run, CHOICES[name].stage)(budget)
+        left_min = budget.minutes - RunFolder(folder / FOLDER / name).progress().seconds / 60
+        if left_min > LEAST_MINUTES:  # one that was stopped gets what it lacks, and no more than the others
+            run = ShortRun(folder, seed=seed + (name == "own_past"), choice=name)
+            getattr(run, CHOICES[name].stage)(replace(budget, minutes=left_min))
     shown: dict[str, Any] = {}
     for question, answers in QUESTIONS.items():
         shown[question] = {name: _shown(folder / FOLDER / name, choice.text) for name, choice in answers.items() if _is_run(folder, name)}
@@ -183,9 +187,14 @@ def _shown(run: Path, text: str) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def stream_psnr_db(transformer: Transformer, model: GeneratorConfig, source: ClipSource, num_blocks: int = NUM_BLOCKS) -> float:
-    """Mean over hands, things that move, and background of the PSNR of streams that see the first picture alone, at the folded picture's size."""
-    count = len(source.image)
+def stream_psnr_db(
+    transformer: Transformer, model: GeneratorConfig, source: ClipSource, shares: tuple[Tensor, Tensor], num_blocks: int = NUM_BLOCKS
+) -> float:
+    """Mean over hands, things that move, and background of the PSNR of streams that see the first picture alone, at the folded picture's size.
+
+    `shares` (N, T, h, w) of hands and moving things are the same for latents of all sizes; regions that no stream shows do not count.
+    """
+    count, fold = len(source.image), _fold(source.image.shape[2])
     shown = StreamedEpisodes(source, model, np.arange(count), plain_looks(count, source.image.device), source.photo, transformer.config.asks_for_rays)
     rollout = Rollout(transformer, model.rollout, seeds=range(count))
     rollout.start(shown.picture(0), shown.conditions(0))
@@ -193,11 +202,11 @@ def stream_psnr_db(transformer: Transformer, model: GeneratorConfig, source: Cli
     for index in range(1, min(num_blocks, source.image.shape[1] - 1) + 1):
         predicted = rollout.generate(shown.conditions(index)).clamp(-LATENT_SCALE, LATENT_SCALE)
         rollout.commit()
-        wrong = (predicted - shown.picture(index)).square().mean(1).squeeze(1) / (2 * LATENT_SCALE) ** 2
-        regions = _regions(source.hand_share[:, index].float(), source.object_share[:, index].float())
+        wrong = F.pixel_shuffle((predicted - shown.picture(index)).squeeze(2), fold).square().mean(1) / (2 * LATENT_SCALE) ** 2
+        regions = _regions(*(F.interpolate(share[:, index, None], wrong.shape[1:])[:, 0] for share in shares))
         errors += torch.stack([(wrong * region).sum() for region in regions])
         areas += torch.stack([region.sum() for region in regions])
-    return float((-10 * (errors / areas).log10()).mean())
+    return float((-10 * (errors / areas)[areas > 0].log10()).mean())
 
 
 def _regions(hand: Tensor, thing: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -82,6 +82,8 @@ class Lessons:
         self._distance = _joined([each.distance_m for each in acts])
         self._axes = self._all_axes(episodes)
         self._rows, self._chances = self._worth_asking()
+        self.can_ask = bool(self._chances.sum() > 0)
+        """Whether a hand is ever near a part."""
         self._opened = self._opening_rows()
 
     def _all_axes(self, episodes: Sequence[HandledEpisode]) -> Float[Tensor, "P 7"]:
@@ -173,6 +175,8 @@ def _exam(network: HandlingNetwork, files: Sequence[Path], seed: int) -> Callabl
     if not episodes:
         return None
     lessons = Lessons(episodes, network.config.points)
+    if not lessons.can_ask:
+        return None
 
     @torch.inference_mode()
     def loss() -> float:

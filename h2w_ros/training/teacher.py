@@ -53,7 +53,7 @@ def draw_windows(
     """The same from anywhere in their episodes, each clip's first frame being its reference; a share of them is from the beginning."""
     available = source.image.shape[1]
     if available < num_frames:
-        raise ValueError(f"episodes must be as long as a clip, got {available} frames for clips of {num_frames}: simulate longer ones")
+        raise ValueError(f"episodes must be as long as a clip, got {available} frames for clips of {num_frames}; take shorter clips (`clip_frames`)")
     episodes = rng.choice(len(source.image), batch_clips, replace=len(source.image) < batch_clips)
     offsets = rng.integers(0, available - num_frames + 1, batch_clips)
     offsets[rng.random(batch_clips) < weights.first_frame_share] = 0

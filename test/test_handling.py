@@ -1,6 +1,6 @@
 """Parts go as hands move them, whatever the network says of what it has not learned: memory, geometry and what lessons tell."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -262,6 +262,20 @@ def test_training_learns_and_what_it_ships_can_be_loaded(tmp_path: Path):
     path = train_handling(tmp_path, Budget(minutes=5.0, max_steps=20), tmp_path / "out")
     handling = load_handling(path.parent)
     assert float(loss_of(handling.network, lessons, generator)) < before
+
+
+@pytest.mark.parametrize("kept_back", ["nothing", "no hand", "far off"])
+def test_training_goes_on_without_an_exam_where_what_is_kept_back_asks_nothing(kept_back: str, tmp_path: Path):
+    (tmp_path / "handled").mkdir()
+    episode().save(tmp_path / "handled" / "1.npz")
+    whole = episode()
+    if kept_back != "nothing":
+        away = np.full_like(whole.joints, np.nan) if kept_back == "no hand" else whole.joints + np.float32(5.0)
+        grips = np.full_like(whole.T_world_grips, np.nan) if kept_back == "no hand" else whole.T_world_grips
+        still = np.tile(np.eye(4, dtype=np.float32), (*whole.T_now_start.shape[:2], 1, 1))
+        replace(whole, joints=away, T_world_grips=grips, T_now_start=still).save(tmp_path / "handled" / "63.npz")
+    train_handling(tmp_path, Budget(minutes=5.0, max_steps=1), tmp_path / "out")
+    assert not (tmp_path / "validation.csv").exists()
 
 
 def test_saved_handling_says_the_same(tmp_path: Path):

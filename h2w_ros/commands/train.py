@@ -135,7 +135,7 @@ def _estimators(args: argparse.Namespace, budget: Budget) -> int:
 def _choices(args: argparse.Namespace, budget: Budget) -> int:
     from h2w_ros.training.choices import try_choices
 
-    for question, answers in try_choices(args.run or Path("runs") / "tiny", args.only, budget, args.seed).items():
+    for question, answers in try_choices(args.run or Path("runs") / "tiny", args.only, budget, args.seed, args.device).items():
         print(question)
         for name, shown in answers.items():
             print(f"  {name:16s} {shown['psnr_db']:6.2f} dB after {shown['steps']} steps, {shown['minutes']:g} minutes: {shown['text']}")

@@ -30,20 +30,21 @@ from h2w_ros.training.config import RECIPES, Recipe, StreamTraining
 from h2w_ros.training.run import Budget, RunFolder, write_json
 from h2w_ros.training.stages import Stages
 from h2w_ros.training.streamed import StreamedEpisodes
+from h2w_ros.training.whole import LEAST_MINUTES
 
 FOLDER, FILE, PLOT = "choices", "choices.json", "choices.png"
 NUM_BLOCKS = 24
-LEAST_MINUTES = 0.1
 PICTURES = ("image", "static", "hand", "photo", "dressed")
 SMALL_PX = 2
 """A folded latent holds the picture at half its size."""
+PLAIN: dict[str, Any] = {"memory": 0, "traced": False, "dressed": False, "rays": False}
 
 
 def half_tiny(prediction: Prediction = "layers", stride_px: int = 8, patch: int = 2, has_refiner: bool = True, **refiner: Any) -> GeneratorConfig:
     """`tiny` at half the width, or another in these respects; `refiner` names fields of its `RefinerConfig`."""
     fold = stride_px // SMALL_PX
     own = RefinerConfig(64, 4, fold, 16, 2, memory=4, traced=True, dressed=True, rays=True)
-    own = replace(own, **refiner) if prediction == "layers" else replace(own, memory=0, traced=False, dressed=False, rays=False)
+    own = replace(own, **refiner) if prediction == "layers" else replace(own, **PLAIN)
     channels, layers = 3 * fold**2, 0
     if prediction == "layers":
         layers = 3 + (2 * own.traced + own.dressed if has_refiner else 0)
@@ -83,7 +84,6 @@ class Choice:
     stage: Literal["refiner", "causal"] = "refiner"
 
 
-PLAIN: dict[str, Any] = {"memory": 0, "traced": False, "dressed": False, "rays": False}
 ALONE: dict[str, Any] = {"has_refiner": False}
 QUESTIONS: dict[str, dict[str, Choice]] = {
     "What does the network answer?": {
@@ -148,12 +148,12 @@ class ShortRun(Stages):
         return refolded(source if self.model.dressed else replace(source, dressed=None), self.model.codec.latent_channels)
 
     def _validation(self, transformer: Transformer, _config: StreamTraining) -> Callable[[], float] | None:
-        kept_back = load_clips(self.folder, validation=True)
+        kept_back = load_clips(self.folder, validation=True).to(self.torch_device)
         shares = kept_back.hand_share.float(), kept_back.object_share.float()
         return partial(stream_psnr_db, transformer, self.model, self._as_told(kept_back), shares)
 
 
-def try_choices(folder: Path, names: Sequence[str], budget: Budget, seed: int = 0) -> dict[str, Any]:
+def try_choices(folder: Path, names: Sequence[str], budget: Budget, seed: int = 0, device: str = "cpu") -> dict[str, Any]:
     """Trains these choices, each for the budget's minutes in all, in `folder/choices`; what all so far have shown, also written and drawn there."""
     unknown = sorted(set(names) - set(CHOICES))
     if unknown:
@@ -164,7 +164,7 @@ def try_choices(folder: Path, names: Sequence[str], budget: Budget, seed: int = 
     for name in names or CHOICES:
         left_min = budget.minutes - RunFolder(folder / FOLDER / name).progress().seconds / 60
         if left_min > LEAST_MINUTES:  # one that was stopped gets what it lacks, and no more than the others
-            run = ShortRun(folder, seed=seed + (name == "own_past"), choice=name)
+            run = ShortRun(folder, seed=seed + (name == "own_past"), device=device, choice=name)
             getattr(run, CHOICES[name].stage)(replace(budget, minutes=left_min))
     shown: dict[str, Any] = {}
     for question, answers in QUESTIONS.items():

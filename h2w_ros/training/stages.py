@@ -317,7 +317,8 @@ class Stages:
         step = folder.progress().step
         if start_from is not None and step:
             raise ValueError(f"{folder.path} has begun, at step {step}, and goes on from its own weights; --start-from is for a new run")
-        configs = {"config": asdict(cast(Any, config)), "model": asdict(self.teacher_model if stage == "teacher" else self.model)}
+        model = {"codec": asdict(self.model.codec)} if stage == "codec" else asdict(self.teacher_model if stage == "teacher" else self.model)
+        configs = {"config": asdict(cast(Any, config)), "model": model}
         begun = {} if start_from is None else {"start_from": str(start_from), "start_from_sha256": digest(start_from)}
         made_by = {"stage": stage, "recipe": self.recipe_name, "ablation": self.ablation, "seed": self.seed, "device": self.device}
         folder.begin_session({**made_by, **begun, **configs})

@@ -1,5 +1,6 @@
 """Short runs that settle what `tiny` is made of: each is the network it says, and all are measured alike."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from h2w_ros.generator.folded_codec import LATENT_SCALE
 from h2w_ros.generator.transformer import Transformer
@@ -50,6 +51,16 @@ def source(tmp_path: Path) -> ClipSource:
     """Two episodes in memory."""
     write_latents(tmp_path, (0, 1))
     return load_clips(tmp_path)
+
+
+def test_episodes_that_an_earlier_version_drew_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_latents(tmp_path, (0, 1, 2))
+    load_clips(tmp_path)
+    assert not caplog.records
+    path = tmp_path / "latents" / "1.safetensors"
+    save_file(load_file(path), path, {"shown": json.dumps({"forearms": "at table"})})
+    load_clips(tmp_path)
+    assert "1 of 3 episodes are drawn otherwise than the rest (forearms: at table and not None)" in caplog.text
 
 
 def small_pictures(latents: torch.Tensor, fold: int) -> torch.Tensor:

@@ -264,7 +264,7 @@ def test_a_stage_too_early_names_the_one_before_it(stage: str, remedy: str, tmp_
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"one of \['debug', 'tiny', 'tiny-gpu'\], got 'huge'"):
+    with pytest.raises(ValueError, match=r"one of \['debug', 'tiny', 'tiny-gpu', 'tiny-half'\], got 'huge'"):
         Stages(tmp_path, "huge").ship(tmp_path)
 
 

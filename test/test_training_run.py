@@ -138,11 +138,31 @@ def test_a_validation_longer_than_the_time_between_saves_leaves_time_to_learn(tm
     assert len(asked) == 3  # after steps 11 and 22, and at the end
 
 
+def begin(folder: Path, **made_by: object) -> RunFolder:
+    """One session of a step, saved, of what was announced."""
+    run, network = RunFolder(folder), torch.nn.Linear(1, 1)
+    run.announce(made_by)
+    step = run.progress().step + 1
+    train(network, run, lambda *_: network(torch.ones(1, 1)).square().mean(), optimisers(network, 1e-3, None, 0.0), steps(step), 1, 0.9)
+    return run
+
+
 def test_a_run_that_goes_on_as_another_model_says_in_what(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder = RunFolder(tmp_path)
-    folder.begin_session({"model": {"name": "a", "refiner": {"width": 8, "sizes": (1, 2)}}})
-    folder.begin_session({"model": {"name": "a", "refiner": {"width": 8, "sizes": (1, 2)}, "new": 1}})
+    begin(tmp_path, model={"name": "a", "refiner": {"width": 8, "sizes": (1, 2)}})
+    begin(tmp_path, model={"name": "a", "refiner": {"width": 8, "sizes": (1, 2)}, "new": 1})
     assert not caplog.records
-    folder.begin_session({"model": {"name": "a", "refiner": {"width": 9, "sizes": (1, 2)}}})
+    begin(tmp_path, model={"name": "a", "refiner": {"width": 9, "sizes": (1, 2)}})
     assert "refiner.width 8 -> 9" in caplog.text
     assert "sizes" not in caplog.text
+
+
+def test_sessions_that_left_no_weights_are_not_what_a_run_began_with(tmp_path: Path) -> None:
+    failed = RunFolder(tmp_path)
+    failed.announce({"start_from": "wrong.safetensors"})
+    assert failed.started_from == Path("wrong.safetensors")
+    assert failed.sessions() == []  # it never began to train
+    failed.begin_session()  # and was killed before it saved anything
+    run = begin(tmp_path, start_from="right.safetensors")
+    assert [session["start_from"] for session in run.sessions()] == ["right.safetensors"]
+    assert begin(tmp_path).started_from == Path("right.safetensors")
+    assert [session["from_step"] for session in run.sessions()] == [0, 1]

@@ -36,6 +36,18 @@ TINY = GeneratorConfig(
     things=True,
 )
 
+# Half as wide: minutes teach it what hours teach `tiny`, so that choices and ablations are settled with it.
+TINY_HALF = replace(
+    TINY,
+    name="tiny-half",
+    transformer=replace(
+        TINY.transformer,
+        dim=128,
+        ffn_dim=512,
+        refiner=RefinerConfig(width=64, depth=4, fold=4, detail_width=16, detail_depth=2, memory=4, traced=True, dressed=True, rays=True),
+    ),
+)
+
 # Twice as high and wide, with as many tokens: latents hold four times as many places. Two steps a block.
 TINY_GPU = replace(
     TINY,
@@ -120,7 +132,7 @@ WAN22_5B = GeneratorConfig(
     domain=REAL_EGOCENTRIC,
 )
 
-PRESETS = {preset.name: preset for preset in (TINY, TINY_GPU, DEBUG, WAN21_1_3B, WAN22_5B)}
+PRESETS = {preset.name: preset for preset in (TINY, TINY_HALF, TINY_GPU, DEBUG, WAN21_1_3B, WAN22_5B)}
 
 
 def preset(name: str) -> GeneratorConfig:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -339,6 +340,7 @@ def load_clips(folder: Path, validation: bool = False) -> ClipSource:
         for name, tensor in record.items():
             stacked[name][row] = tensor
     logger.info("%d episodes of %d frames from %s", len(files), stacked["image"].shape[1], folder)
+    _warn_of_other_drawings(files)
     image, static, hand, photo, hand_share, object_share = (stacked[name] for name in (*PICTURES, "photo", "hand_share", "object_share"))
     poses, grips, cameras = (stacked[name] for name in ("T_world_camera", "T_world_grips", "camera"))
     knows_scene, num_carried = (stacked[name].numpy() for name in UNTOLD)
@@ -353,6 +355,19 @@ def _check_like(path: Path, record: Mapping[str, Tensor], first: Path, stacked: 
         if got is None or expected is None or got != expected[1:]:
             rule = f"latents to train on must all have what {first} has, got {got} for {name!r} in {path}, not {expected and expected[1:]}"
             raise ValueError(f"{rule}: run `h2w train encode` again, or remove latents whose pixels are gone")
+
+
+def _warn_of_other_drawings(files: Sequence[Path]) -> None:
+    """Says how many episodes are drawn as an earlier version, or for another model, drew them: a session shows no such pictures."""
+    drawings = Counter(_metadata(path).get("shown", "{}") for path in files)
+    (most, _), *others = drawings.most_common()
+    usual = json.loads(most)
+    for told, count in others:
+        other = json.loads(told)
+        changed = ", ".join(
+            f"{name}: {other.get(name)} and not {usual.get(name)}" for name in sorted(usual | other) if other.get(name) != usual.get(name)
+        )
+        logger.warning("%d of %d episodes are drawn otherwise than the rest (%s); encode them again, or remove them", count, len(files), changed)
 
 
 def _is_chosen(path: Path, validation: bool) -> bool:

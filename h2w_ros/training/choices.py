@@ -21,7 +21,7 @@ from torch import Tensor
 from h2w_ros.evaluation.plots import plot_choices
 from h2w_ros.generator.config import GeneratorConfig, Prediction, RefinerConfig
 from h2w_ros.generator.folded_codec import LATENT_SCALE
-from h2w_ros.generator.presets import TINY
+from h2w_ros.generator.presets import TINY_HALF
 from h2w_ros.generator.rollout import Rollout
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.augment import plain_looks
@@ -41,25 +41,22 @@ PLAIN: dict[str, Any] = {"memory": 0, "traced": False, "dressed": False, "rays":
 
 
 def half_tiny(prediction: Prediction = "layers", stride_px: int = 8, patch: int = 2, has_refiner: bool = True, **refiner: Any) -> GeneratorConfig:
-    """`tiny` at half the width, or another in these respects; `refiner` names fields of its `RefinerConfig`."""
+    """`tiny-half`, or another in these respects; `refiner` names fields of its `RefinerConfig`."""
     fold = stride_px // SMALL_PX
-    own = RefinerConfig(64, 4, fold, 16, 2, memory=4, traced=True, dressed=True, rays=True)
-    own = replace(own, **refiner) if prediction == "layers" else replace(own, **PLAIN)
+    own = replace(cast(RefinerConfig, TINY_HALF.transformer.refiner), fold=fold, **(refiner if prediction == "layers" else PLAIN))
     channels, layers = 3 * fold**2, 0
     if prediction == "layers":
         layers = 3 + (2 * own.traced + own.dressed if has_refiner else 0)
     transformer = replace(
-        TINY.transformer,
+        TINY_HALF.transformer,
         in_dim=4 * channels,
         out_dim=channels + layers * fold**2,
-        dim=128,
-        ffn_dim=512,
         patch_size=(1, patch, patch),
         downscale_factor_control_adapter=stride_px,
         refiner=own if has_refiner else None,
     )
-    codec = replace(TINY.codec, latent_channels=channels, spatial_stride=stride_px)
-    return replace(TINY, transformer=transformer, codec=codec, rollout=replace(TINY.rollout, prediction=prediction, fold=fold))
+    codec = replace(TINY_HALF.codec, latent_channels=channels, spatial_stride=stride_px)
+    return replace(TINY_HALF, transformer=transformer, codec=codec, rollout=replace(TINY_HALF.rollout, prediction=prediction, fold=fold))
 
 
 def _refining(**changes: Any) -> Recipe:

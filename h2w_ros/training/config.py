@@ -1,4 +1,7 @@
-"""What a training run is made of, under names: `debug` (a rehearsal of seconds), `tiny` (the shipped model), `tiny-gpu` (every stage, a GPU)."""
+"""What a training run is made of, under names.
+
+`debug` (a rehearsal of seconds), `tiny` (the shipped model), `tiny-half` (half as wide: choices and ablations), `tiny-gpu` (every stage, a GPU).
+"""
 
 from __future__ import annotations
 
@@ -211,6 +214,7 @@ EVERY_STAGE = (("refiner", 0.2), ("teacher", 0.3), ("causal", 0.25), ("consisten
 RECIPES = {
     # In an hour of a CPU core a transformer learns nothing that the refiner does not know better: `stream` made streams worse (docs/results.md).
     "tiny": Recipe(),
+    "tiny-half": Recipe(preset="tiny-half"),
     # For one large GPU and some sixteen cores, in about 25 minutes: batches that fill it, longer clips, every stage.
     "tiny-gpu": Recipe(
         preset="tiny-gpu",

@@ -37,7 +37,7 @@ def train_estimators(folder: Path, episodes: int, workers: int, budget: Budget, 
     files = simulate_truth(folder / "truth", episodes, workers)
     torch.manual_seed(seed)
     network, run = EstimatorNetwork().to(device, memory_format=torch.channels_last), RunFolder(folder)  # type: ignore[call-overload]
-    run.begin_session({"stage": "estimators", "seed": seed, "device": device, "episodes": episodes, "world_version": WORLD_VERSION})
+    run.announce({"stage": "estimators", "seed": seed, "device": device, "episodes": episodes, "world_version": WORLD_VERSION})
     taught, kept_back = taught_and_kept_back(files)
     source = lessons(taught, network.config, BATCH_EPISODES, np.random.default_rng((seed, run.progress().step)))
 

@@ -156,7 +156,7 @@ def train_handling(folder: Path, budget: Budget, out: Path, seed: int = 0) -> Pa
     taught, kept_back = taught_and_kept_back(files_of(folder / "handled"))
     torch.manual_seed(seed)
     network, run = HandlingNetwork(), RunFolder(folder)
-    run.begin_session({"stage": "handling", "seed": seed, "episodes": len(taught), "world_version": WORLD_VERSION})
+    run.announce({"stage": "handling", "seed": seed, "episodes": len(taught), "world_version": WORLD_VERSION})
     lessons = Lessons([HandledEpisode.load(path) for path in taught], network.config.points)
     generator = torch.Generator().manual_seed(seed + run.progress().step)
 

@@ -56,7 +56,7 @@ def train_lifting(folder: Path, files: Sequence[Path], budget: Budget, out: Path
     """Goes on with the run in `folder` on these files (`things_data`), and ships its averaged weights; the file's path."""
     torch.manual_seed(seed)
     network, run = LiftingNetwork().to(device, memory_format=torch.channels_last), RunFolder(folder)  # type: ignore[call-overload]  # forgotten in stubs
-    run.begin_session({"stage": "lifting", "seed": seed, "device": device, "episodes": len(files), "world_version": WORLD_VERSION})
+    run.announce({"stage": "lifting", "seed": seed, "device": device, "episodes": len(files), "world_version": WORLD_VERSION})
     taught, kept_back = taught_and_kept_back(files)
     source = batches(taught, np.random.default_rng((seed, run.progress().step)))
 

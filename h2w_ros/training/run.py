@@ -111,6 +111,7 @@ class RunFolder:
     def __init__(self, path: Path, processes: Processes = ALONE) -> None:
         self.path, self.processes = path, processes
         self._others: dict[str, nn.Module] = {}
+        self._made_by: dict[str, Any] = {}
         path.mkdir(parents=True, exist_ok=True)
         self._saved_s = time.monotonic()
 
@@ -118,8 +119,13 @@ class RunFolder:
         """Saves and resumes another module with the one that is trained, as `NAME.safetensors`."""
         self._others[name] = module
 
-    def begin_session(self, made_by: Mapping[str, Any]) -> None:
-        """Notes which code, on what, goes on from which step, and whatever else decides what comes out."""
+    def announce(self, made_by: Mapping[str, Any]) -> None:
+        """Says whatever decides what comes out of the next session; it is noted when training begins."""
+        self.warn_of_changes(made_by.get("model", {}))
+        self._made_by = dict(made_by)
+
+    def begin_session(self) -> None:
+        """Notes which code, on what, goes on from which step, and what was announced."""
         session = {
             "began": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "from_step": self.progress().step,
@@ -127,15 +133,14 @@ class RunFolder:
             "torch": torch.__version__,
             "hardware": describe(),
             "processes": self.processes.count,
-            **made_by,
+            **self._made_by,
         }
-        self.warn_of_changes(made_by.get("model", {}))
         if self.processes.is_main:
-            write_json(self.path / "sessions.json", [*self.sessions(), session])
+            write_json(self.path / "sessions.json", [*self._saved_sessions(), session])
 
     def warn_of_changes(self, model: Mapping[str, Any]) -> None:
         """Says in which respects the newest session trained another model than this one: shapes of weights don't tell all of them."""
-        trained = self.sessions()[-1].get("model", {}) if self.sessions() else {}
+        trained = ([{}, *self._saved_sessions()][-1]).get("model", {})
         changes = [f"{name} {was!r} -> {now!r}" for name, was, now in differences(trained, json.loads(json.dumps(model)))]
         if changes and self.processes.is_main:
             logger.warning("%s was trained as another model, and its weights may not suit this one: %s", self.path, "; ".join(changes))
@@ -145,10 +150,14 @@ class RunFolder:
         path = self.path / "sessions.json"
         return list(json.loads(path.read_text())) if path.exists() else []
 
+    def _saved_sessions(self) -> list[dict[str, Any]]:
+        """Those that left weights: none, where all were stopped before the first were saved."""
+        return self.sessions() if self.progress().step else []
+
     @property
     def started_from(self) -> Path | None:
         """The weights that the user gave the first session; None where it took those of the stage before."""
-        first = next(iter(self.sessions()), {})
+        first = next(iter(self._saved_sessions()), self._made_by)
         return Path(first["start_from"]) if "start_from" in first else None
 
     def progress(self) -> Progress:
@@ -255,6 +264,7 @@ def train(
     """
     average = AveragedWeights(module, ema_decay)
     progress, processes = folder.resume(module, average), folder.processes
+    folder.begin_session()
     first_step, earlier_s, began_s = progress.step, progress.seconds, time.monotonic()
 
     def spent() -> float:

@@ -321,7 +321,7 @@ class Stages:
         configs = {"config": asdict(cast(Any, config)), "model": model}
         begun = {} if start_from is None else {"start_from": str(start_from), "start_from_sha256": digest(start_from)}
         made_by = {"stage": stage, "recipe": self.recipe_name, "ablation": self.ablation, "seed": self.seed, "device": self.device}
-        folder.begin_session({**made_by, **begun, **configs})
+        folder.announce({**made_by, **begun, **configs})
         return folder
 
     def _begin(self, start_from: Path | None, *stages_before: str) -> Transformer:

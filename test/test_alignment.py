@@ -138,7 +138,7 @@ class _Matches(Estimators):
     def watch(self, pictures: Sequence[Image], cameras: Sequence[Camera]) -> Watched:
         clip = super().watch(pictures, cameras)
         surfaces = torch.stack([torch.full((96, 128), -9.0), torch.full((96, 128), float(np.log(DEPTH_M)))]).expand(len(pictures), -1, -1, -1)
-        return replace(clip, surfaces=surfaces, sights=[Sight.of(picture, CAMERA, NOWHERE) for picture in pictures])
+        return replace(clip, seen=replace(clip.seen, surfaces=surfaces), sights=[Sight.of(picture, CAMERA, NOWHERE) for picture in pictures])
 
     def _matched(self, start: Watched, clip: Watched) -> Iterator[Transform]:
         return iter([self._matches] * len(clip.sights))

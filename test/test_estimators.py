@@ -158,7 +158,16 @@ def test_estimators_are_the_same_after_they_were_stored(tmp_path: Path) -> None:
     save_estimators(tmp_path, network, {})
     pictures = [np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)] * 2
     first, second = (model.watch(pictures, [CAMERA] * 2) for model in (Estimators(network), load_estimators(tmp_path)))
-    assert torch.allclose(first.surfaces, second.surfaces, atol=1e-4)
+    assert torch.allclose(first.seen.surfaces, second.seen.surfaces, atol=1e-4)
+
+
+def test_a_mirrored_picture_shows_the_same_surfaces_mirrored() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    twin = replace(CAMERA, cx=CAMERA.width_px - CAMERA.cx)
+    estimators = Estimators(EstimatorNetwork())
+    seen, mirrored = (estimators.watch([shown], [camera]).seen for shown, camera in ((picture, CAMERA), (picture[:, ::-1], twin)))
+    torch.testing.assert_close(seen.surfaces, mirrored.surfaces.flip(-1), atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(seen.surfaces, mirrored.surfaces, atol=1e-2)
 
 
 def test_missing_estimators_tell_how_to_make_them(tmp_path: Path) -> None:

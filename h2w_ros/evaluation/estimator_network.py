@@ -19,6 +19,8 @@ from h2w_ros.things.trunk import STRIDE, Block, Trunk
 
 PICTURE_CHANNELS = 5
 """RGB and the two slopes (x/z, y/z) of the ray through each pixel: without them nobody can say how far or how wide."""
+RAY_X = 3
+"""The channel of x/z."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,10 @@ class EstimatorConfig:
     height_px: int = 96
     widths: tuple[int, ...] = (48, 64, 96)
     """Channels at 1/4, 1/8 and 1/16 of the picture."""
+    depths: tuple[int, ...] = (2, 3, 5)
+    """Blocks there: what a hand is, is seen best from afar, where blocks cost least."""
+    fine_width: int = 24
+    """Channels at 1/2 of the picture, where edges of hands are drawn."""
     embedding: int = 32
     clip_pictures: int = 4
     clip_interval_s: float = 0.25
@@ -37,9 +43,10 @@ class EstimatorConfig:
     clip_answers: int = 57
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))
-        if len(self.widths) != 3:
-            raise ValueError(f"widths must be three (1/4, 1/8, 1/16 of the picture), got {self.widths}")
+        for name in ("widths", "depths"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+            if len(getattr(self, name)) != 3:
+                raise ValueError(f"{name} must be three (1/4, 1/8, 1/16 of the picture), got {getattr(self, name)}")
         for name in ("width_px", "height_px"):
             if getattr(self, name) % 16:
                 raise ValueError(f"{name} must be a multiple of 16 (the coarsest scale), got {getattr(self, name)}")
@@ -49,32 +56,55 @@ class EstimatorConfig:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What the network made of n pictures, at 1/4 and 1/8 of their size."""
+    """What the network made of n pictures: features at 1/4 and 1/8 of their size, and every pixel's surface."""
 
     quarter: Tensor
     eighth: Tensor
+    surfaces: Float[Tensor, "n 2 H W"]
+    """Logit of a hand, and natural logarithm of the depth [m]."""
 
 
 class EstimatorNetwork(Trunk):
-    """A U-Net and four small readers of its features."""
+    """A U-Net and five small readers of its features."""
 
     def __init__(self, config: EstimatorConfig | None = None) -> None:
         config = config or EstimatorConfig()
-        super().__init__(PICTURE_CHANNELS, config.widths)
+        super().__init__(PICTURE_CHANNELS, config.widths, config.depths)
         self.config = config
         widths = config.widths
         self.surface = nn.Sequential(nn.ReLU(), nn.Conv2d(widths[0], 2 * STRIDE**2, 3, padding=1))
+        self.edges = Edges(widths[0], config.fine_width)
         self.finder = Finder(widths[0], config.embedding)
         self.matcher = Matcher(widths[1], config.embedding)
         self.clip = Clip(widths[1], config)
 
     def forward(self, pictures: Float[Tensor, "n 5 H W"]) -> Seen:
-        """Features of every picture by itself."""
-        return Seen(*self.features(pictures))
+        """What is seen in every picture by itself."""
+        quarter, eighth = self.features(pictures)
+        coarse = F.pixel_shuffle(self.surface(quarter).float(), STRIDE)
+        return Seen(quarter, eighth, coarse + self.edges(pictures, quarter).float())
 
-    def hands_and_depth(self, seen: Seen) -> Float[Tensor, "n 2 H W"]:
-        """Logit of a hand, and natural logarithm of the depth [m], at every pixel."""
-        return F.pixel_shuffle(self.surface(seen.quarter).float(), STRIDE)
+
+class Edges(nn.Module):
+    """What the features at 1/4 of a picture lack: where exactly surfaces end, read from its pixels."""
+
+    def __init__(self, width: int, fine_width: int) -> None:
+        super().__init__()
+        self.known = nn.Conv2d(width, 4 * fine_width, 1)
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(4 * PICTURE_CHANNELS + fine_width, fine_width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(fine_width),
+            nn.ReLU(),
+            nn.Conv2d(fine_width, fine_width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(fine_width),
+            nn.ReLU(),
+            nn.Conv2d(fine_width, 8, 3, padding=1),
+        )
+
+    def forward(self, pictures: Float[Tensor, "n 5 H W"], quarter: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 2 H W"]:
+        """What to add to the surfaces that the features alone tell."""
+        halves = torch.cat([F.pixel_unshuffle(pictures, 2), F.pixel_shuffle(self.known(F.relu(quarter)), 2)], dim=1)
+        return F.pixel_shuffle(self.convolutions(halves), 2)
 
 
 class Finder(nn.Module):
@@ -83,7 +113,7 @@ class Finder(nn.Module):
     def __init__(self, width: int, embedding: int) -> None:
         super().__init__()
         self.embed = nn.Conv2d(width, embedding, 1)
-        self.compare = nn.Sequential(nn.Conv2d(2 * embedding + 1, embedding, 3, padding=1), Block(embedding), nn.ReLU())
+        self.compare = nn.Sequential(nn.Conv2d(2 * embedding + 1, embedding, 3, padding=1), *(Block(embedding) for _ in range(3)), nn.ReLU())
         self.score = nn.Conv2d(embedding, 1, 3, padding=1)
 
     def forward(self, shown: Float[Tensor, "n c h w"], mask: Float[Tensor, "n 1 h w"], searched: Float[Tensor, "n c h w"]) -> Float[Tensor, "n h w"]:

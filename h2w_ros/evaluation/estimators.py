@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -19,7 +19,7 @@ from h2w_ros.condition import Camera, Image
 from h2w_ros.evaluation.alignment import KnownDepth, Sight
 from h2w_ros.evaluation.camera_motion import solve_motion
 from h2w_ros.evaluation.estimator_input import CELL_PX, cell_slopes, slopes_of, with_slopes
-from h2w_ros.evaluation.estimator_network import EstimatorConfig, EstimatorNetwork, Seen, mean_place
+from h2w_ros.evaluation.estimator_network import RAY_X, EstimatorConfig, EstimatorNetwork, Seen, mean_place
 from h2w_ros.generator.small_files import load_small, save_small
 from h2w_ros.geometry import Transform, invert
 from h2w_ros.hands.cover import with_margin
@@ -34,7 +34,6 @@ class Watched:
     """A clip of T pictures as the estimators saw it; `size_px` is (height, width) of the pictures themselves."""
 
     seen: Seen
-    surfaces: Tensor  # (T, 2, H, W): logit of a hand, log depth
     slopes: Tensor  # (T, 2, h, w) of the cells
     sights: Sequence[Sight]  # T, for alignment
     size_px: tuple[int, int]
@@ -55,26 +54,32 @@ class Estimators:
         slopes = np.stack([slopes_of(view) for view in views])
         shown = [with_slopes(picture[None], slope) for picture, slope in zip(small, slopes, strict=True)]
         parts = torch.from_numpy(np.concatenate(shown)).contiguous(memory_format=torch.channels_last).split(PICTURES_AT_ONCE)
-        seen = [self._network(part) for part in parts]
-        together = Seen(*(torch.cat([getattr(part, scale) for part in seen]) for scale in ("quarter", "eighth")))
+        seen = [self._looked_at(part) for part in parts]
+        together = Seen(*(torch.cat([getattr(part, scale) for part in seen]) for scale in ("quarter", "eighth", "surfaces")))
         cells = torch.from_numpy(np.stack([cell_slopes(slope) for slope in slopes]))
-        surfaces = self._network.hands_and_depth(together)
-        sights = [Sight.of(picture, view, hidden) for picture, view, hidden in zip(small, views, _hidden(surfaces), strict=True)]
-        return Watched(together, surfaces, cells, sights, pictures[0].shape[:2])
+        sights = [Sight.of(picture, view, hidden) for picture, view, hidden in zip(small, views, _hidden(together.surfaces), strict=True)]
+        return Watched(together, cells, sights, pictures[0].shape[:2])
+
+    def _looked_at(self, pictures: Float[Tensor, "n 5 H W"]) -> Seen:
+        """What is seen; of surfaces, the mean of what the pictures and their mirror images tell."""
+        mirrored = pictures.flip(-1)
+        mirrored[:, RAY_X] *= -1.0
+        seen, twin = self._network(pictures), self._network(mirrored.contiguous(memory_format=torch.channels_last))
+        return replace(seen, surfaces=(seen.surfaces + twin.surfaces.flip(-1)) / 2)
 
     def hand_masks(self, clip: Watched) -> Bool[ndarray, "T H W"]:
         """Pixels that show a hand or forearm."""
-        return _sized(clip.surfaces[:, 0], clip.size_px) > 0
+        return _sized(clip.seen.surfaces[:, 0], clip.size_px) > 0
 
     def depth_m(self, clip: Watched) -> Float32[ndarray, "T H W"]:
         """How far along the optical axis what each pixel shows is."""
-        return np.exp(_sized(clip.surfaces[:, 1], clip.size_px))
+        return np.exp(_sized(clip.seen.surfaces[:, 1], clip.size_px))
 
     @torch.inference_mode()
     def places_px(self, shown: Watched, mask: Bool[ndarray, "H W"], searched: Watched) -> Float[ndarray, "T 2"]:
         """Where the thing under the mask of the first picture of `shown` is in every picture of `searched`: its mean pixel, corner origin."""
         cells = cv2.resize(mask.astype(np.float32), tuple(shown.seen.quarter.shape[:1:-1]), interpolation=cv2.INTER_AREA)
-        count = len(searched.surfaces)
+        count = len(searched.seen.surfaces)
         known = shown.seen.quarter[:1].expand(count, -1, -1, -1)
         logits = self._network.finder(known, torch.from_numpy(cells)[None, None].expand(count, -1, -1, -1), searched.seen.quarter)
         height_px, width_px = searched.size_px
@@ -86,7 +91,7 @@ class Estimators:
 
         Pictures are aligned from where the one before was, and from where cells found again by what they show say it is.
         """
-        known = KnownDepth(start.sights[0], np.exp(start.surfaces[0, 1].double().numpy()))
+        known = KnownDepth(start.sights[0], np.exp(start.seen.surfaces[0, 1].double().numpy()))
         T_other_start: list[Transform] = [np.eye(4)]
         for sight, guess in zip(clip.sights, self._matched(start, clip), strict=True):
             T_other_start.append(known.aligned(sight, (T_other_start[-1], invert(guess))))
@@ -94,7 +99,7 @@ class Estimators:
 
     def _matched(self, start: Watched, clip: Watched) -> Iterator[Transform]:
         """T_start_other by cells found again; those with hands count less, and strays hardly."""
-        slopes, surfaces = start.slopes[0].double().numpy(), F.avg_pool2d(start.surfaces[:1], CELL_PX)[0].double().numpy()
+        slopes, surfaces = start.slopes[0].double().numpy(), F.avg_pool2d(start.seen.surfaces[:1], CELL_PX)[0].double().numpy()
         depth_m = np.exp(surfaces[1])
         points = np.stack([*(slopes * depth_m), depth_m], axis=-1).reshape(-1, 3)
         without_hand = 1.0 / (1.0 + np.exp(surfaces[0].ravel().clip(-30, 30)))
@@ -106,7 +111,7 @@ class Estimators:
     def windows(self, clip: Watched, rate_hz: float) -> Float[ndarray, "n f"]:
         """The features of every window of pictures `clip_interval_s` apart, each dimension of unit spread on real pictures."""
         step = max(1, round(self.config.clip_interval_s * rate_hz))
-        count = len(clip.surfaces) - step * (self.config.clip_pictures - 1)
+        count = len(clip.seen.surfaces) - step * (self.config.clip_pictures - 1)
         if count < 1:
             return np.zeros((0, self.config.clip_features))
         pictures = [clip.seen.eighth[i * step : i * step + count] for i in range(self.config.clip_pictures)]

@@ -37,12 +37,12 @@ class Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Features of every picture by itself; `widths` are the channels at 1/4, 1/8 and 1/16 of it."""
+    """Features of every picture by itself; `widths` are the channels at 1/4, 1/8 and 1/16 of it, `depths` the blocks there on the way down."""
 
-    def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
+    def __init__(self, channels: int, widths: tuple[int, ...], depths: tuple[int, ...] = (2, 2, 2)) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(channels, widths[0], STRIDE, stride=STRIDE), nn.BatchNorm2d(widths[0]))
-        self.down = nn.ModuleList(nn.Sequential(Block(width), Block(width)) for width in widths)
+        self.down = nn.ModuleList(nn.Sequential(*(Block(width) for _ in range(depth))) for width, depth in zip(widths, depths, strict=True))
         self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in pairwise(widths))
         self.whole = GlobalContext(widths[-1])
         self.grow = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths))

@@ -1,7 +1,8 @@
 """What the estimators are asked, and the right answers: a clean picture of an episode, and a window of later or earlier ones that may be spoilt.
 
 Generated pictures are soft, noisy and haunted by the first picture; who measures them must have seen such pictures.
-Shapes: B episodes of one clean picture and K in the window; M = 1 + K; h x w are the cells of 8 pixels.
+Neighbouring pictures show the same hands and tables, so that single pictures of other episodes are asked about, too.
+Shapes: B episodes of one clean picture and K in the window; M = 1 + K; S single pictures; h x w are the cells of 8 pixels.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from h2w_ros.condition import Camera
 from h2w_ros.evaluation.estimator_input import CELL_PX, SMALLEST_THING_PX, cell_slopes, mean_place, slopes_of, with_slopes
 from h2w_ros.evaluation.estimator_network import EstimatorConfig
 from h2w_ros.geometry import axis_angle_from_rotation, invert
 from h2w_ros.training.augment import MIRROR, colour_matrix
+from h2w_ros.training.truth_files import camera_of
 from h2w_ros.world.spec import FIRST_OBJECT
 
 GRID = (3, 4)
@@ -29,6 +30,8 @@ FARTHEST_M, NEAREST_M = 5.0, 0.05
 MOTION_UNITS = (0.06, 0.06, 0.06, 0.015, 0.015, 0.015)
 """Rotation [rad] and translation [m] that count as one."""
 WORST_BLUR_PX, WORST_NOISE, WORST_GHOST = 2.0, 16.0, 0.35
+RECOLOURED_SHARE = 0.3
+"""How often an episode has other colours: seldom, or the colours of skin would tell nothing."""
 SPOILT_SHARES = (0.5, 0.4, 0.25)
 """How often windows are soft, noisy, haunted."""
 
@@ -47,27 +50,34 @@ class Lesson:
     slopes: Tensor  # (B, 2, h, w) of the cells
     seen_at: Tensor  # (B, K, 2, h, w): slopes at which the clean picture's still cells are seen in the others; nan for what moves
     clip: Tensor  # (B, answers)
+    stills: Tensor  # (S, 5, H, W)
+    still_hand: Tensor  # (S, H, W)
+    still_log_depth: Tensor  # (S, H, W)
 
     def to(self, device: torch.device | str) -> Lesson:
         """The same on a device."""
         return Lesson(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
-def lessons(files: Sequence[Path], config: EstimatorConfig, batch: int, rng: np.random.Generator, spoil: bool = True) -> Iterator[Lesson]:
+def lessons(
+    files: Sequence[Path], config: EstimatorConfig, batch: int, rng: np.random.Generator, spoil: bool = True, stills: int = 1
+) -> Iterator[Lesson]:
     """Lessons from random episodes, without end."""
     if not files:
         raise FileNotFoundError("No episodes to train estimators on; `h2w train estimators --episodes N` simulates them first")
     while True:
-        chosen = rng.integers(len(files), size=batch)
-        yield _stacked([lesson(_moments(files[i], config.clip_pictures, rng), rng, spoil) for i in chosen])
+        chosen = rng.integers(len(files), size=batch + stills)
+        windows = [lesson(_moments(files[i], config.clip_pictures, rng), rng, spoil) for i in chosen[:batch]]
+        singles = [still(_moments(files[i], 1, rng), rng, spoil) for i in chosen[batch:]]
+        yield Lesson(**_stacked(windows), **_stacked(singles))
 
 
 def lesson(moments: Arrays, rng: np.random.Generator, spoil: bool) -> Arrays:
     """One episode's part of a lesson, as arrays without B, from its first moment, the clean one, and those of the window."""
     first, episode = moments["image"][0], {name: array if name == "camera" else array[1:] for name, array in moments.items()}
-    wrongs = rng.uniform(size=3) * (rng.uniform(size=3) < SPOILT_SHARES) * spoil
+    wrongs = _wrongs(rng, spoil)
     pictures = [episode["image"][0], *spoilt(episode["image"][1:], first, wrongs, rng)]
-    slopes = slopes_of(Camera(*(int(size) for size in episode["camera"][:2]), *episode["camera"][2:].tolist()))
+    slopes = slopes_of(camera_of(episode["camera"]))
     depth = np.clip(episode["depth_m"].astype(np.float32), NEAREST_M, FARTHEST_M)
     thing = _thing(episode["ids"], episode["moving"], rng)
     motions = invert(episode["T_world_camera"][0]) @ episode["T_world_camera"][1:]
@@ -82,6 +92,23 @@ def lesson(moments: Arrays, rng: np.random.Generator, spoil: bool) -> Arrays:
         "seen_at": np.stack([seen_at(slopes, depth[0], still, T) for T in motions]),
         "clip": clip_answers(episode, np.log(depth[-1]), wrongs),
     }
+
+
+def still(moments: Arrays, rng: np.random.Generator, spoil: bool) -> Arrays:
+    """A single picture, the last of an episode's moments, as arrays without S."""
+    wrongs = _wrongs(rng, spoil)
+    picture = spoilt(moments["image"][-1:], moments["image"][0], wrongs, rng)
+    depth = np.clip(moments["depth_m"][-1].astype(np.float32), NEAREST_M, FARTHEST_M)
+    return {
+        "stills": with_slopes(np.stack(picture), slopes_of(camera_of(moments["camera"])))[0],
+        "still_hand": moments["hand"][-1].astype(np.float32),
+        "still_log_depth": np.log(depth),
+    }
+
+
+def _wrongs(rng: np.random.Generator, spoil: bool) -> ndarray:
+    """How soft, noisy and haunted pictures are, as shares of the worst."""
+    return np.asarray(rng.uniform(size=3) * (rng.uniform(size=3) < SPOILT_SHARES) * spoil)
 
 
 def motion_numbers(T_a_b: ndarray) -> ndarray:
@@ -145,8 +172,9 @@ def _moments(path: Path, count: int, rng: np.random.Generator) -> Arrays:
     clean, start = int(rng.integers(num_frames)) * int(rng.random() < 0.5), int(rng.integers(num_frames - count + 1))
     frames = [0, clean, *range(start, start + count)]
     moments = {name: array if name == "camera" else array[frames] for name, array in arrays.items()}
-    matrix = 0.5 * np.eye(3) + 0.5 * colour_matrix(rng)
-    moments["image"] = np.stack([cv2.transform(picture, matrix) for picture in moments["image"]])
+    if rng.random() < RECOLOURED_SHARE:
+        matrix = 0.5 * np.eye(3) + 0.5 * colour_matrix(rng)
+        moments["image"] = np.stack([cv2.transform(picture, matrix) for picture in moments["image"]])
     return _mirrored(moments) if rng.random() < 0.5 else moments
 
 
@@ -160,5 +188,5 @@ def _mirrored(episode: Arrays) -> Arrays:
     }
 
 
-def _stacked(parts: Sequence[Arrays]) -> Lesson:
-    return Lesson(**{field.name: torch.from_numpy(np.stack([part[field.name] for part in parts])) for field in fields(Lesson)})
+def _stacked(parts: Sequence[Arrays]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.stack([part[name] for part in parts])) for name in parts[0]}

@@ -22,14 +22,16 @@ from h2w_ros.training.run import Budget, RunFolder, optimisers, train
 from h2w_ros.training.truth_files import taught_and_kept_back
 from h2w_ros.world.spec import WORLD_VERSION
 
-BATCH_EPISODES = 4
+BATCH_EPISODES, BATCH_STILLS = 2, 10
 LEARNING_RATE = 2.5e-3
 WARMUP_STEPS = 50
 WEIGHT_DECAY = 1e-3
 EMA_DECAY = 0.995
-VALIDATION_LESSONS = 16
+VALIDATION_LESSONS = 24
 WINDOWS_TO_STANDARDISE, WINDOWS_AN_EPISODE = 480, 12
-MATCH_WEIGHT, LEAST_LIKELY = 0.2, 1e-5
+HAND_WEIGHT, DEPTH_WEIGHT, THING_WEIGHT, MATCH_WEIGHT = 3.0, 2.0, 2.0, 0.2
+"""Hands and things are what a generator is asked about most, and what is found worst."""
+LEAST_LIKELY = 1e-5
 
 
 def train_estimators(folder: Path, episodes: int, workers: int, budget: Budget, out: Path, seed: int = 0, device: str = "cpu") -> Path:
@@ -39,7 +41,7 @@ def train_estimators(folder: Path, episodes: int, workers: int, budget: Budget, 
     network, run = EstimatorNetwork().to(device, memory_format=torch.channels_last), RunFolder(folder)  # type: ignore[call-overload]
     run.announce({"stage": "estimators", "seed": seed, "device": device, "episodes": episodes, "world_version": WORLD_VERSION})
     taught, kept_back = taught_and_kept_back(files)
-    source = lessons(taught, network.config, BATCH_EPISODES, np.random.default_rng((seed, run.progress().step)))
+    source = lessons(taught, network.config, BATCH_EPISODES, np.random.default_rng((seed, run.progress().step)), stills=BATCH_STILLS)
 
     def loss(_step: int, _spent: float) -> Tensor:
         with mixed_precision(device):
@@ -58,7 +60,7 @@ def _exam(network: EstimatorNetwork, files: Sequence[Path], seed: int) -> Callab
     if not files:
         return None
     device = network.stem[0].get_parameter("weight").device
-    asked = islice(lessons(files, network.config, BATCH_EPISODES, np.random.default_rng(seed)), VALIDATION_LESSONS)
+    asked = islice(lessons(files, network.config, BATCH_EPISODES, np.random.default_rng(seed), stills=BATCH_STILLS), VALIDATION_LESSONS)
     questions = [lesson.to(device) for lesson in asked]
 
     @torch.inference_mode()
@@ -78,14 +80,14 @@ def sum_of(parts: dict[str, Tensor]) -> Tensor:
 
 def losses(network: EstimatorNetwork, lesson: Lesson) -> dict[str, Tensor]:
     """Every reader's loss, weighted."""
-    seen = network(lesson.pictures.flatten(0, 1).contiguous(memory_format=torch.channels_last))
-    count = lesson.pictures.shape[1]
-    surfaces = network.hands_and_depth(seen)
-    log_depth = surfaces[:, 1].unflatten(0, (-1, count))
+    count, windows = lesson.pictures.shape[1], lesson.pictures.flatten(0, 1)
+    everything = network(torch.cat([windows, lesson.stills]).contiguous(memory_format=torch.channels_last))
+    seen = Seen(everything.quarter[: len(windows)], everything.eighth[: len(windows)], everything.surfaces[: len(windows)])
+    hand, log_depth = (torch.cat([lesson.hand.flatten(0, 1), lesson.still_hand]), torch.cat([lesson.log_depth.flatten(0, 1), lesson.still_log_depth]))
     return {
-        "hand": hand_loss(surfaces[:, 0], lesson.hand.flatten(0, 1)),
-        "depth": 2.0 * (log_depth - lesson.log_depth).abs().mean(),
-        "thing": thing_loss(network, seen, lesson, count),
+        "hand": HAND_WEIGHT * hand_loss(everything.surfaces[:, 0], hand),
+        "depth": DEPTH_WEIGHT * (everything.surfaces[:, 1] - log_depth).abs().mean(),
+        "thing": THING_WEIGHT * thing_loss(network, seen, lesson, count),
         "match": match_loss(network, seen, lesson, count),
         "clip": clip_loss(network, seen, lesson, count),
     }

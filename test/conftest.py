@@ -22,17 +22,17 @@ def _checked_at_first(*, typechecker: Any) -> Callable[[Any], Any]:
     """What jaxtyping's import hook decorates the package with, in place of its own decorator, which checks every call."""
 
     def decorate(decorated: Any) -> Any:
+        checked = _jaxtyped(decorated, typechecker=typechecker)
         if iscoroutinefunction(decorated) or not isfunction(decorated):
-            return _jaxtyped(decorated, typechecker=typechecker)
-        calls_left, checked = CHECKED_CALLS, None
+            return checked
+        calls_left = CHECKED_CALLS
 
         @wraps(decorated)
         def call(*args: Any, **kwargs: Any) -> Any:
-            nonlocal calls_left, checked
+            nonlocal calls_left
             if calls_left == 0:
                 return decorated(*args, **kwargs)
             calls_left -= 1
-            checked = checked or _jaxtyped(decorated, typechecker=typechecker)
             return checked(*args, **kwargs)
 
         return call

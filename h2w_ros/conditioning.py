@@ -18,7 +18,7 @@ from h2w_ros.generator.motion import Moment
 from h2w_ros.generator.rays import FrameRays, RayTrack
 from h2w_ros.geometry import Transform
 from h2w_ros.hands.body import Body
-from h2w_ros.hands.cover import hidden_by_hands, with_margin
+from h2w_ros.hands.cover import hidden_by_hands, is_shown, with_margin
 from h2w_ros.hands.dress import dress_by_seed, dressed, renewed_dress
 from h2w_ros.hands.forearms import Shoulders, brightness, forearm_surface, forearms_world, with_forearms
 from h2w_ros.hands.grip import grips_world, joints_world
@@ -92,7 +92,8 @@ class ConditionDrawer:
     """Draws the conditions of one stream, in order.
 
     With `table_height_m`, the table's height in a world whose z axis points up, a model that knows static scenes is shown
-    the scene's photo laid on that table wherever a condition brings no static render of its own.
+    the scene's photo laid on that table wherever a condition brings no static render of its own, or one that shows hands:
+    where cameras stand still, the first picture repeated (DWM's real half) is such a one.
     """
 
     def __init__(self, config: GeneratorConfig, resize_policy: ResizePolicy, renderer: HandRenderer | None, table_height_m: float | None) -> None:
@@ -102,6 +103,7 @@ class ConditionDrawer:
         self._table_height_m = table_height_m if config.static_scene else None
         self._rays = RayTrack(config.rays, config.width_px, config.height_px)
         self._photo: TablePhoto | None = None
+        self._in_render: Mask | None = None
         self._dress = dress_by_seed(0)
         height_m = self._table_height_m
         self.so_far = SoFar(Body(table_height_m=height_m), TableScene.at(height_m) if config.things and height_m is not None else None)
@@ -110,7 +112,8 @@ class ConditionDrawer:
     def begin(self, seed: int = 0) -> ConditionDrawer:
         """A drawer for a new stream. The seed says how hands look until a picture shows them."""
         fresh = copy.copy(self)
-        fresh._rays, fresh._photo, fresh._dress, fresh.so_far = self._rays.begin(), None, dress_by_seed(seed), self.so_far.begin()
+        fresh._rays, fresh._photo, fresh._in_render = self._rays.begin(), None, None
+        fresh._dress, fresh.so_far = dress_by_seed(seed), self.so_far.begin()
         return fresh
 
     def branch(self) -> ConditionDrawer:
@@ -169,6 +172,12 @@ class ConditionDrawer:
             self.so_far.body = self.so_far.body.seen(SeenArms(is_hand, hands, T_world_grips, *view)).heard(T_world_grips, view[1])
         shoulders_world = self.so_far.body.shoulders_world
         hidden, bare, things, light_from = with_margin(is_hand), picture, None, None
+        if (
+            condition.static_render is not None
+            and self._in_render is None
+            and is_shown(is_hand, picture, self.resize.picture(condition.static_render))
+        ):
+            self._in_render = hidden
         if known is not None and look is not None:
             arms = self._forearms(T_world_grips, view, shoulders_world)
             things = known.take(look, view, joints_world(condition.hands), T_world_grips, arms)
@@ -208,12 +217,13 @@ class ConditionDrawer:
         return Moment(*(torch.from_numpy(array.astype(np.float32))[None] for array in arrays))
 
     def _scene(self, condition: Condition) -> SceneSeen:
-        """What is known of the scene: the render that the condition brings, unless it shows too little, and the photo on the table."""
+        """What is known of the scene: the render that the condition brings, unless it shows hands or too little, and the photo on the table."""
         table = None if self._photo is None else self._photo.render(*self.view_of(condition))
-        if condition.static_render is None:
+        if condition.static_render is None or (self._in_render is not None and table is not None):
             return SceneSeen(None, None, table)
         if condition.static_known is None:
-            return SceneSeen(self.resize.picture(condition.static_render), None, table)
+            return SceneSeen(self.resize.picture(condition.static_render), None if self._in_render is None else ~self._in_render, table)
         picture, known = self.resize.partial(condition.static_render, condition.static_known)
+        known = known if self._in_render is None else known & ~self._in_render
         is_enough = table is not None or np.mean(known) >= MIN_KNOWN
         return SceneSeen(picture, known, table) if is_enough else SceneSeen(None, None, None)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -137,3 +138,19 @@ def test_without_a_table_the_static_scene_is_unknown_and_a_given_render_goes_fir
     run(told, moments)
     render = np.full((64, 96, 3), 9, np.uint8)
     assert (told._draw(replace(moments[1], static_render=render)).static == 9).all()
+
+
+@pytest.mark.parametrize("table_height_m", [None, -1.0])
+def test_a_static_render_that_shows_the_hands_of_the_first_picture_does_not_keep_them(generator: Generator, table_height_m: float | None) -> None:
+    """As where the camera stands still, and its first picture is all that is known of the scene."""
+    first, later = conditions(2)
+    session = Session(generator, table_height_m=table_height_m)
+    is_hand = session.hand_render(first).any(-1)
+    picture = np.full((64, 96, 3), 60, np.uint8)
+    picture[cv2.resize(is_hand.astype(np.uint8), (96, 64), interpolation=cv2.INTER_NEAREST) > 0] = 200
+    run(session, [replace(first, image=picture, static_render=picture)])
+    still = replace(later, T_world_camera=first.T_world_camera, static_render=picture)
+    shown = session._draw(still).static
+    assert shown is not None
+    assert is_hand.any()
+    assert np.abs(shown[is_hand].astype(float) - 60).max() < 10

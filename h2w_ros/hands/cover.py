@@ -24,6 +24,8 @@ WIDTH_PX = 128
 """Pictures are looked at in this width: outlines need no more, and cuts take ten times as long at four times the pixels."""
 ROUNDS = 2
 MARGIN_PX = 2
+LEAST_PX, ALIKE = 30, 6.0
+"""Two pictures show the same hands if so many of their pixels or more differ by so little on average [grey levels]: video costs some."""
 
 
 def hidden_by_hands(
@@ -50,6 +52,13 @@ def with_margin(mask: Bool[ndarray, "H W"], margin_px: int = MARGIN_PX) -> Bool[
     """The mask and what is this near, in pixels of a picture that is WIDTH_PX wide: outlines show a little of both sides."""
     side = 2 * max(1, round(margin_px * mask.shape[1] / WIDTH_PX)) + 1
     return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0)
+
+
+def is_shown(is_hand: Bool[ndarray, "H W"], picture: Image, other: Image) -> bool:
+    """Whether another picture shows the same hands in the same place."""
+    if np.count_nonzero(is_hand) < LEAST_PX:
+        return False
+    return float(np.mean(cv2.absdiff(picture, other)[is_hand])) < ALIKE
 
 
 def _guess(is_hand: Bool[ndarray, "h w"], T_camera_grips: Float[ndarray, "2 4 4"], camera: Camera) -> ndarray:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from h2w_ros.generator.folded_codec import LATENT_SCALE
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.cache import ClipSource, load_clips
-from h2w_ros.training.choices import CHOICES, half_tiny, refolded, stream_psnr_db, try_choices
+from h2w_ros.training.choices import CHOICES, refolded, stream_psnr_db, tiny_with, try_choices
 from h2w_ros.training.run import Budget
 from h2w_ros.training.whole import LEAST_MINUTES
 
@@ -82,7 +82,7 @@ def test_every_choice_is_a_network_that_can_be_made() -> None:
     assert {name: Transformer(choice.model.transformer).refiner is not None for name, choice in CHOICES.items()} == {
         name: choice.stage == "refiner" for name, choice in CHOICES.items()
     }
-    assert CHOICES["all"].model == CHOICES["own_past"].model == half_tiny()
+    assert CHOICES["all"].model == CHOICES["own_past"].model == tiny_with()
 
 
 @pytest.mark.parametrize("stride_px", [4, 8, 16])
@@ -94,7 +94,7 @@ def test_a_network_that_adds_nothing_is_as_good_as_the_photo_whatever_its_latent
     hand, thing = (share[:, 1 : num_blocks + 1].float().flatten(0, 1) for share in (source.hand_share, source.object_share))
     regions = (F.interpolate(region[:, None], wrong.shape[1:])[:, 0] for region in (hand, thing * (1 - hand), 1 - hand - thing * (1 - hand)))
     photo_db = np.mean([-10 * np.log10(float((wrong * region).sum() / region.sum())) for region in regions if region.any()])
-    model = half_tiny("residual", stride_px)
+    model = tiny_with("residual", stride_px)
     transformer = Transformer(replace(model.transformer, num_layers=0, add_control_adapter=False))
     told = refolded(source, model.codec.latent_channels)
     shares = source.hand_share.float(), source.object_share.float()

@@ -139,9 +139,9 @@ def test_only_networks_with_a_memory_have_one() -> None:
 
 def test_a_memory_without_layers_is_refused() -> None:
     network = replace(MODEL.transformer, out_dim=MODEL.codec.latent_channels)
-    with pytest.raises(ValueError, match=r"refiner\.memory, traced and dressed need prediction 'layers'"):
+    with pytest.raises(ValueError, match=r"refiner\.memory, traced, dressed and static_raised need prediction 'layers'"):
         replace(MODEL, transformer=network, rollout=RolloutConfig(window=3, prediction="residual"))
-    with pytest.raises(ValueError, match="memory must not be negative, got -1"):
+    with pytest.raises(ValueError, match="memory must not be negative, got 0 and -1"):
         RefinerConfig(8, 2, memory=-1)
 
 
@@ -152,3 +152,26 @@ def test_layers_are_those_of_the_network_whatever_it_remembers() -> None:
     output, layers = rollout.drawn
     assert output.shape[1] == MODEL.transformer.out_dim
     torch.testing.assert_close(generated, composite(output, layers))
+
+
+def test_raised_layers_are_believed_more_and_nothing_else_changes() -> None:
+    """The static scene's logits come right after the new latents, those of hands in their colours last."""
+    assert REFINER is not None
+    plain = replace(MODEL.transformer, refiner=replace(REFINER, detail_width=0))
+    raised = replace(MODEL.transformer, refiner=replace(REFINER, detail_width=0, static_raised=2.0, dressed_raised=3.0))
+    inputs, previous = torch.randn(2, 1, plain.in_dim, 1, *SIZE, generator=torch.Generator().manual_seed(2))
+    before, after = (random_transformer(config, 0).refiner for config in (plain, raised))
+    assert before is not None
+    assert after is not None
+    with torch.inference_mode():
+        (was, noted), (now, noted_now) = before(inputs, previous), after(inputs, previous)
+    more, places = (now - was).mean((0, 2, 3, 4)), REFINER.fold**2
+    expected = torch.zeros(plain.out_dim)
+    expected[MODEL.codec.latent_channels :][:places], expected[-places:] = 2.0, 3.0
+    torch.testing.assert_close(more, expected, atol=1e-5, rtol=0)
+    assert torch.equal(noted, noted_now)
+
+
+def test_hands_in_their_colours_are_raised_only_where_they_are_shown() -> None:
+    with pytest.raises(ValueError, match="dressed_raised must be 0"):
+        RefinerConfig(8, 2, dressed_raised=1.0)

@@ -212,7 +212,7 @@ def test_later_stages_begin_with_a_shipped_refiner_too(trained: Stages, tmp_path
 def test_what_is_shipped_answers_conditions(trained: Stages, tmp_path: Path) -> None:
     trained.ship(tmp_path / "model")
     generator = load_generator(tmp_path / "model", torch.float32)
-    assert generator.config == MODEL
+    assert generator.config == trained.recipe.shipped(MODEL)
     session = Session(generator)
     frames = [frame for condition in moments(0, 4) for frame in session.push(condition)]
     assert [frame.index for frame in frames] == [0, 1, 2, 3]
@@ -264,7 +264,7 @@ def test_a_stage_too_early_names_the_one_before_it(stage: str, remedy: str, tmp_
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"one of \['debug', 'tiny', 'tiny-gpu', 'tiny-half'\], got 'huge'"):
+    with pytest.raises(ValueError, match=r"one of \['debug', 'tiny', 'tiny-gpu'\], got 'huge'"):
         Stages(tmp_path, "huge").ship(tmp_path)
 
 

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run", type=Path, help="folder of the run (default: runs/RECIPE or runs/RECIPE-ABLATION, runs/estimators, runs/things; choices: runs/tiny)"
     )
-    parser.add_argument("--recipe", default="tiny", help="named training configuration: tiny, tiny-half, tiny-gpu, debug (default: %(default)s)")
+    parser.add_argument("--recipe", default="tiny", help="named training configuration: tiny, tiny-gpu, debug (default: %(default)s)")
     parser.add_argument(
         "--ablate",
         metavar="NAME",

@@ -27,7 +27,8 @@ class RefinerConfig:
     `detail_width` channels at that of the picture whose `fold` by `fold` places a latent holds; a width of 0 leaves those out. Every
     such place remembers `memory` values from frame to frame. `traced`: it is also told where the reference shows what is there now, and
     may take it from there (see `origins`). `dressed`: it is shown the hands in their colours, and may take them from there.
-    `rays`: it sees the camera's rays at its own places, too.
+    `rays`: it sees the camera's rays at its own places, too. `static_raised` and `dressed_raised` are added to the logits of the static scene and of
+    those hands: as much more they are believed than streams taught, whose squared error likes means of frames, and means blur.
     """
 
     width: int
@@ -39,12 +40,15 @@ class RefinerConfig:
     traced: bool = False
     dressed: bool = False
     rays: bool = False
+    static_raised: float = 0.0
+    dressed_raised: float = 0.0
 
     def __post_init__(self) -> None:
         _require_positive(self, "width", "depth", "fold", "detail_depth")
-        for name in ("detail_width", "memory"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.dressed_raised and not self.dressed:
+            raise ValueError(f"dressed_raised must be 0 for a refiner that is not shown dressed hands, got {self.dressed_raised}")
+        if min(self.detail_width, self.memory) < 0:
+            raise ValueError(f"detail_width and memory must not be negative, got {self.detail_width} and {self.memory}")
 
     @property
     def memory_channels(self) -> int:
@@ -290,9 +294,9 @@ class GeneratorConfig:
         """The network's output is a latent, and for every layer the logits of its places."""
         out_dim, num_channels, rollout = self.transformer.out_dim, self.codec.latent_channels, self.rollout
         refiner, num_layers = self.transformer.refiner, 3
-        if refiner is not None and refiner.asks_for_layers:
+        if refiner is not None and (refiner.asks_for_layers or refiner.static_raised):
             if rollout.prediction != "layers":
-                raise ValueError(f"refiner.memory, traced and dressed need prediction 'layers', got {rollout.prediction!r}")
+                raise ValueError(f"refiner.memory, traced, dressed and static_raised need prediction 'layers', got {rollout.prediction!r}")
             _require_equal("transformer.refiner.fold", refiner.fold, "rollout.fold", rollout.fold)
             num_layers += 2 * refiner.traced + refiner.dressed
             if refiner.dressed and self.codec.kind != "folded":

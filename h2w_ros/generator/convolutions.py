@@ -96,6 +96,8 @@ class Refiner(nn.Module):
         self.blocks = _residual_blocks(config.width, config.depth)
         self.conv_out = Conv3x3(config.width, num_out)
         self.detail = Detail(num_out + num_seen + config.width, num_out, config) if config.detail_width else None
+        first, last = (slice(start, start + config.fold**2) for start in (network.in_dim // 4, network.out_dim - config.fold**2))
+        self.raised = [(layer, by) for layer, by in ((first, config.static_raised), (last, config.dressed_raised)) if by]
 
     def reset_parameters(self) -> None:
         """Weights to start training from: every sum begins as its first term."""
@@ -118,6 +120,8 @@ class Refiner(nn.Module):
         seen = torch.cat([_frames(inputs), _frames(previous), _frames(beside)], dim=1)
         features = F.relu(normalised(self.blocks(self.conv_in(seen))))
         output = self.conv_out(features)
+        for layer, by in self.raised:
+            output[:, layer] += by
         if self.detail is not None:
             output = output + self.detail(torch.cat([output, seen, features], dim=1))
         refined, noted = output.unflatten(0, (inputs.shape[0], -1)).transpose(1, 2).split([self.num_refined, GATES * self.memory_channels], dim=1)

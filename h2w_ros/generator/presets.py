@@ -15,14 +15,14 @@ TINY = GeneratorConfig(
     name="tiny",
     transformer=TransformerConfig(
         in_dim=192,
-        dim=256,
-        ffn_dim=1024,
+        dim=128,
+        ffn_dim=512,
         out_dim=144,
         num_heads=4,
         num_layers=2,
         in_dim_control_adapter=6,
         downscale_factor_control_adapter=8,
-        refiner=RefinerConfig(width=128, depth=6, fold=4, detail_width=32, detail_depth=3, memory=4, traced=True, dressed=True, rays=True),
+        refiner=RefinerConfig(width=64, depth=4, fold=4, detail_width=16, detail_depth=2, memory=4, traced=True, dressed=True, rays=True),
     ),
     codec=CodecConfig(kind="folded", latent_channels=48, spatial_stride=8, temporal_stride=1, width=32, depth=2),
     rays=RaysConfig(anchor_lag=1, motion_gain=8.0),
@@ -34,18 +34,6 @@ TINY = GeneratorConfig(
     domain="the simulated tabletop world of h2w_ros.world",
     forearms=True,
     things=True,
-)
-
-# Half as wide: minutes teach it what hours teach `tiny`, so that choices and ablations are settled with it.
-TINY_HALF = replace(
-    TINY,
-    name="tiny-half",
-    transformer=replace(
-        TINY.transformer,
-        dim=128,
-        ffn_dim=512,
-        refiner=RefinerConfig(width=64, depth=4, fold=4, detail_width=16, detail_depth=2, memory=4, traced=True, dressed=True, rays=True),
-    ),
 )
 
 # Twice as high and wide, with as many tokens: latents hold four times as many places. Two steps a block.
@@ -132,7 +120,7 @@ WAN22_5B = GeneratorConfig(
     domain=REAL_EGOCENTRIC,
 )
 
-PRESETS = {preset.name: preset for preset in (TINY, TINY_HALF, TINY_GPU, DEBUG, WAN21_1_3B, WAN22_5B)}
+PRESETS = {preset.name: preset for preset in (TINY, TINY_GPU, DEBUG, WAN21_1_3B, WAN22_5B)}
 
 
 def preset(name: str) -> GeneratorConfig:

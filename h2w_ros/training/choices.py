@@ -1,7 +1,6 @@
 """What `tiny` is made of, settled by short runs: every choice from nothing, on the same episodes, in the same minutes of a core.
 
-Networks have half of `tiny`'s width here, so that minutes tell them apart. They are measured in streams of episodes that are kept back,
-which see one picture and from then on their own past.
+They are measured in streams of episodes that are kept back, which see one picture and from then on their own past.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from torch import Tensor
 from h2w_ros.evaluation.plots import plot_choices
 from h2w_ros.generator.config import GeneratorConfig, Prediction, RefinerConfig
 from h2w_ros.generator.folded_codec import LATENT_SCALE
-from h2w_ros.generator.presets import TINY_HALF
+from h2w_ros.generator.presets import TINY
 from h2w_ros.generator.rollout import Rollout
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.training.augment import plain_looks
@@ -40,23 +39,23 @@ SMALL_PX = 2
 PLAIN: dict[str, Any] = {"memory": 0, "traced": False, "dressed": False, "rays": False}
 
 
-def half_tiny(prediction: Prediction = "layers", stride_px: int = 8, patch: int = 2, has_refiner: bool = True, **refiner: Any) -> GeneratorConfig:
-    """`tiny-half`, or another in these respects; `refiner` names fields of its `RefinerConfig`."""
+def tiny_with(prediction: Prediction = "layers", stride_px: int = 8, patch: int = 2, has_refiner: bool = True, **refiner: Any) -> GeneratorConfig:
+    """`tiny`, or another in these respects; `refiner` names fields of its `RefinerConfig`."""
     fold = stride_px // SMALL_PX
-    own = replace(cast(RefinerConfig, TINY_HALF.transformer.refiner), fold=fold, **(refiner if prediction == "layers" else PLAIN))
+    own = replace(cast(RefinerConfig, TINY.transformer.refiner), fold=fold, **(refiner if prediction == "layers" else PLAIN))
     channels, layers = 3 * fold**2, 0
     if prediction == "layers":
         layers = 3 + (2 * own.traced + own.dressed if has_refiner else 0)
     transformer = replace(
-        TINY_HALF.transformer,
+        TINY.transformer,
         in_dim=4 * channels,
         out_dim=channels + layers * fold**2,
         patch_size=(1, patch, patch),
         downscale_factor_control_adapter=stride_px,
         refiner=own if has_refiner else None,
     )
-    codec = replace(TINY_HALF.codec, latent_channels=channels, spatial_stride=stride_px)
-    return replace(TINY_HALF, transformer=transformer, codec=codec, rollout=replace(TINY_HALF.rollout, prediction=prediction, fold=fold))
+    codec = replace(TINY.codec, latent_channels=channels, spatial_stride=stride_px)
+    return replace(TINY, transformer=transformer, codec=codec, rollout=replace(TINY.rollout, prediction=prediction, fold=fold))
 
 
 def _refining(**changes: Any) -> Recipe:
@@ -76,7 +75,7 @@ class Choice:
     """An answer to one of `QUESTIONS`: a network, and how it is trained."""
 
     text: str
-    model: GeneratorConfig = field(default_factory=half_tiny)
+    model: GeneratorConfig = field(default_factory=tiny_with)
     recipe: Recipe = RECIPES["tiny"]
     stage: Literal["refiner", "causal"] = "refiner"
 
@@ -84,17 +83,17 @@ class Choice:
 ALONE: dict[str, Any] = {"has_refiner": False}
 QUESTIONS: dict[str, dict[str, Choice]] = {
     "What does the network answer?": {
-        "velocity": Choice("the flow's velocity", half_tiny("velocity")),
-        "x0": Choice("the latents themselves", half_tiny("x0")),
-        "residual": Choice("what is to be added to the static scene", half_tiny("residual")),
-        "layers": Choice("weights of the static scene, the last frame as it rests or is carried, and what is new", half_tiny(**PLAIN)),
+        "velocity": Choice("the flow's velocity", tiny_with("velocity")),
+        "x0": Choice("the latents themselves", tiny_with("x0")),
+        "residual": Choice("what is to be added to the static scene", tiny_with("residual")),
+        "layers": Choice("weights of the static scene, the last frame as it rests or is carried, and what is new", tiny_with(**PLAIN)),
     },
     "What else is it told?": {
         "all": Choice("memory, where the reference shows what is here now, hands in their colours, rays"),
-        "no_memory": Choice("all but the memory", half_tiny(memory=0)),
-        "no_origins": Choice("all but where the reference shows it", half_tiny(traced=False)),
-        "no_colours": Choice("all but hands in their colours", half_tiny(dressed=False)),
-        "no_ray_maps": Choice("all but rays", half_tiny(rays=False)),
+        "no_memory": Choice("all but the memory", tiny_with(memory=0)),
+        "no_origins": Choice("all but where the reference shows it", tiny_with(traced=False)),
+        "no_colours": Choice("all but hands in their colours", tiny_with(dressed=False)),
+        "no_ray_maps": Choice("all but rays", tiny_with(rays=False)),
     },
     "Which past does it learn from?": {
         "own_past": Choice("its own, gradients through five frames (the `all` above, once more with another seed)"),
@@ -102,15 +101,15 @@ QUESTIONS: dict[str, dict[str, Choice]] = {
         "true_past": Choice("the truth (teacher forcing)", recipe=_refining(first_seen_share=(1.0, 1.0), seen_share=(1.0, 1.0))),
     },
     "How much does a latent hold?": {
-        "fine_latents": Choice("4 x 4 pixels, 1,024 places", half_tiny(stride_px=4)),
-        "coarse_latents": Choice("16 x 16 pixels, 64 places", half_tiny(stride_px=16)),
+        "fine_latents": Choice("4 x 4 pixels, 1,024 places", tiny_with(stride_px=4)),
+        "coarse_latents": Choice("16 x 16 pixels, 64 places", tiny_with(stride_px=16)),
     },
     "How does a transformer alone learn?": {
-        "muon": Choice("Muon, 64 tokens a frame, clips of 3 and 6 frames", half_tiny(**ALONE), stage="causal"),
-        "adamw": Choice("AdamW for everything", half_tiny(**ALONE), _causal(muon_learning_rate=None), "causal"),
-        "few_tokens": Choice("16 tokens a frame", half_tiny(patch=4, **ALONE), stage="causal"),
-        "many_tokens": Choice("256 tokens a frame", half_tiny(patch=1, **ALONE), stage="causal"),
-        "long_clips": Choice("clips of 8 frames", half_tiny(**ALONE), _causal(clip_frames=(8,)), "causal"),
+        "muon": Choice("Muon, 64 tokens a frame, clips of 3 and 6 frames", tiny_with(**ALONE), stage="causal"),
+        "adamw": Choice("AdamW for everything", tiny_with(**ALONE), _causal(muon_learning_rate=None), "causal"),
+        "few_tokens": Choice("16 tokens a frame", tiny_with(patch=4, **ALONE), stage="causal"),
+        "many_tokens": Choice("256 tokens a frame", tiny_with(patch=1, **ALONE), stage="causal"),
+        "long_clips": Choice("clips of 8 frames", tiny_with(**ALONE), _causal(clip_frames=(8,)), "causal"),
     },
 }
 CHOICES = {name: choice for answers in QUESTIONS.values() for name, choice in answers.items()}

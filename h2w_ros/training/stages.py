@@ -350,7 +350,7 @@ class Stages:
 
     def ship(self, out: Path) -> None:
         """Writes the averaged weights of the last stage that was run as a model folder that `load_generator` opens."""
-        model = self.model
+        model = self.recipe.shipped(self.model)
         stages = [name for name in BEFORE["ship"] if (self.folder / name / "average.safetensors").exists()]
         if not stages:
             raise FileNotFoundError(f"No weights to ship under {self.folder}; run `h2w train refiner` or `h2w train stream` first")

@@ -21,9 +21,10 @@ from h2w_ros.generator.transformer import Transformer
 from h2w_ros.geometry import transform
 from h2w_ros.session import Session
 from h2w_ros.training.cache import load_clips
+from h2w_ros.training.card import TRAINED
 from h2w_ros.training.config import RECIPES, Plan
 from h2w_ros.training.run import RunFolder, write_json
-from h2w_ros.training.stages import TRAINED, Stages
+from h2w_ros.training.stages import Stages
 from h2w_ros.training.weights import read_network
 from h2w_ros.training.whole import Spent, train_all
 from h2w_ros.world.simulate import WorldEpisode
@@ -128,7 +129,7 @@ def test_pieces_are_small_whole_and_replace_what_was_there(tmp_path: Path) -> No
 
 def test_a_large_model_is_shipped_in_pieces_that_load_and_train_on(tmp_path: Path) -> None:
     model = preset("tiny")
-    model = replace(model, transformer=replace(model.transformer, num_layers=8))
+    model = replace(model, transformer=replace(model.transformer, dim=256, ffn_dim=1024, num_layers=8))
     network = random_transformer(model.transformer)
     save_generator(tmp_path, model, network, FoldedCodec(model.codec))
     files = transformer_files(tmp_path)

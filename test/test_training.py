@@ -222,6 +222,7 @@ def test_what_is_shipped_answers_conditions(trained: Stages, tmp_path: Path) -> 
     assert card["episodes"] == 3
     assert [card[stage]["step"] for stage in ("codec", "refiner", "stream")] == [2, 2, 2]
     assert card["stream"]["sessions"][0]["code"] == code_version()
+    assert (tmp_path / "model" / "curves.png").read_bytes().startswith(b"\x89PNG")
     shipped, last = (
         load_file(path) for path in (tmp_path / "model" / "transformer.safetensors", trained.folder / "matching" / "average.safetensors")
     )

@@ -47,6 +47,17 @@ def plot_choices(questions: Mapping[str, Mapping[str, Any]], path: Path) -> None
     figure.savefig(path, dpi=DPI)
 
 
+def plot_losses(curves: Mapping[str, Sequence[tuple[float, float]]], path: Path) -> None:
+    """Losses over minutes of training, axes a stage: losses of different stages are of different things."""
+    figure = Figure(figsize=(SIZE_IN[0], 2.4 * len(curves)), layout="constrained")
+    for axes, (stage, curve) in zip(figure.subplots(len(curves), squeeze=False)[:, 0], curves.items(), strict=True):
+        axes.plot(*zip(*curve, strict=True), label=stage, marker=".")
+        axes.set_xlabel("minutes")
+        axes.set_ylabel("loss of episodes kept back")
+        _finish(axes)
+    figure.savefig(path, dpi=DPI)
+
+
 def _figure(x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=SIZE_IN, layout="constrained")
     axes = figure.add_subplot()

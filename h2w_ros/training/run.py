@@ -165,6 +165,12 @@ class RunFolder:
         path = self.path / "progress.json"
         return Progress(**json.loads(path.read_text())) if path.exists() else Progress()
 
+    def validation_curve(self) -> list[tuple[float, float]]:
+        """Minutes of training and the loss of episodes kept back, of all sessions; nothing from stages that keep none back."""
+        path = self.path / "validation.csv"
+        rows = [line.split(",") for line in path.read_text().splitlines()] if path.exists() else []
+        return [(float(seconds) / 60, float(loss)) for _, seconds, loss in rows]
+
     def resume(self, module: nn.Module, average: AveragedWeights) -> Progress:
         """Loads the weights of an earlier session, if there is one."""
         progress = self.progress()

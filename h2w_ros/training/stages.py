@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import math
 import time
@@ -24,12 +23,12 @@ from h2w_ros.generator.checkpoint import native_dtype, save_generator
 from h2w_ros.generator.config import GeneratorConfig
 from h2w_ros.generator.convolutions import Refiner
 from h2w_ros.generator.folded_codec import FoldedCodec
-from h2w_ros.generator.model_folder import TRAINING_FILE
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.transformer import Transformer
 from h2w_ros.hands.render import HandRenderer
 from h2w_ros.training.ablations import Arm, arm_of
 from h2w_ros.training.cache import ClipSource, episode_pixels, latent_files, load_clips, pixel_files, training_pixel_files
+from h2w_ros.training.card import write_card
 from h2w_ros.training.causal import causal_loss
 from h2w_ros.training.clip_rays import ClipRays
 from h2w_ros.training.codec import PictureSource, codec_loss
@@ -51,8 +50,6 @@ from h2w_ros.world.spec import WorldSpec
 
 logger = logging.getLogger(__name__)
 
-TRAINED = ("codec", "refiner", "teacher", "causal", "stream", "consistency", "matching")
-"""Stages that leave weights, in order."""
 BEFORE = {
     "causal": ("refiner",),
     "stream": ("causal", "refiner"),
@@ -356,12 +353,15 @@ class Stages:
             raise FileNotFoundError(f"No weights to ship under {self.folder}; run `h2w train refiner` or `h2w train stream` first")
         transformer = self._begin(None, *stages)
         save_generator(out, model, transformer, self.frozen_codec())
-        (out / TRAINING_FILE).write_text(json.dumps(self._provenance(), indent=2))
+        self._write_card(out)
 
     def ship_teacher(self, out: Path) -> None:
         """Writes the teacher's averaged weights as a model folder, for evaluation beside its student."""
         save_generator(out, self.teacher_model, self._taught(), self.frozen_codec())
-        (out / TRAINING_FILE).write_text(json.dumps(self._provenance(), indent=2))
+        self._write_card(out)
+
+    def _write_card(self, out: Path) -> None:
+        write_card(out, self.folder, {"recipe": self.recipe_name, "ablation": self.ablation, "seed": self.seed})
 
     def _taught(self) -> Transformer:
         """The teacher that was trained."""
@@ -382,15 +382,3 @@ class Stages:
         """Sources of randomness that follow from the seed and the step at which this session begins; every process its own, or all the same."""
         rng = np.random.default_rng((self.seed, folder.progress().step, self.processes.rank if own else 0))
         return rng, torch.Generator(self.torch_device).manual_seed(int(rng.integers(2**31)))
-
-    def _provenance(self) -> dict[str, object]:
-        """What made the weights, for the model card."""
-        folders = {stage: RunFolder(self.folder / stage) for stage in TRAINED if (self.folder / stage / "progress.json").exists()}
-        stages = {stage: {**asdict(folder.progress()), "sessions": [_short(said) for said in folder.sessions()]} for stage, folder in folders.items()}
-        made = {"recipe": self.recipe_name, "ablation": self.ablation, "seed": self.seed}
-        return {**made, "episodes": len(latent_files(self.folder, validation=False) + latent_files(self.folder, validation=True)), **stages}
-
-
-def _short(session: dict[str, Any]) -> dict[str, Any]:
-    """What a model card says of a session: its configs are in the run's folder."""
-    return {name: value for name, value in session.items() if name not in ("config", "model", "stage", "recipe", "ablation", "seed")}

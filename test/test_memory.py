@@ -7,6 +7,7 @@ import torch
 from generators import random_transformer
 
 from h2w_ros.generator.config import GeneratorConfig, RefinerConfig, RolloutConfig
+from h2w_ros.generator.folded_codec import LATENT_SCALE
 from h2w_ros.generator.memory import KEPT_LOGIT, moved_memory, remembered
 from h2w_ros.generator.presets import preset
 from h2w_ros.generator.recall import Recall
@@ -154,21 +155,26 @@ def test_layers_are_those_of_the_network_whatever_it_remembers() -> None:
     torch.testing.assert_close(generated, composite(output, layers))
 
 
-def test_raised_layers_are_believed_more_and_nothing_else_changes() -> None:
+@pytest.mark.parametrize("knows_static", [True, False])
+def test_what_is_drawn_is_believed_more_where_it_is_drawn(knows_static: bool) -> None:
     """The static scene's logits come right after the new latents, those of hands in their colours last."""
     assert REFINER is not None
+    num_channels, places = MODEL.codec.latent_channels, REFINER.fold**2
     plain = replace(MODEL.transformer, refiner=replace(REFINER, detail_width=0))
     raised = replace(MODEL.transformer, refiner=replace(REFINER, detail_width=0, static_raised=2.0, dressed_raised=3.0))
     inputs, previous = torch.randn(2, 1, plain.in_dim, 1, *SIZE, generator=torch.Generator().manual_seed(2))
+    black, lit = -LATENT_SCALE, LATENT_SCALE
+    inputs[:, num_channels : 2 * num_channels] = torch.where(torch.arange(SIZE[1]) < 2, lit, black)  # hands in the first columns
+    inputs[:, 3 * num_channels :] *= knows_static
     before, after = (random_transformer(config, 0).refiner for config in (plain, raised))
     assert before is not None
     assert after is not None
     with torch.inference_mode():
         (was, noted), (now, noted_now) = before(inputs, previous), after(inputs, previous)
-    more, places = (now - was).mean((0, 2, 3, 4)), REFINER.fold**2
-    expected = torch.zeros(plain.out_dim)
-    expected[MODEL.codec.latent_channels :][:places], expected[-places:] = 2.0, 3.0
-    torch.testing.assert_close(more, expected, atol=1e-5, rtol=0)
+    expected = torch.zeros_like(was)
+    expected[:, num_channels:][:, :places] = 2.0 * knows_static
+    expected[:, -places:, ..., :2] = 3.0
+    torch.testing.assert_close(now - was, expected, atol=1e-5, rtol=0)
     assert torch.equal(noted, noted_now)
 
 

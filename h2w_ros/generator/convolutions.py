@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from h2w_ros.generator.config import RefinerConfig, TransformerConfig
+from h2w_ros.generator.dressed import hand_cover
 from h2w_ros.generator.memory import GATES
 from h2w_ros.generator.motion import WAYS
 from h2w_ros.generator.winograd import Conv3x3
@@ -96,8 +97,7 @@ class Refiner(nn.Module):
         self.blocks = _residual_blocks(config.width, config.depth)
         self.conv_out = Conv3x3(config.width, num_out)
         self.detail = Detail(num_out + num_seen + config.width, num_out, config) if config.detail_width else None
-        first, last = (slice(start, start + config.fold**2) for start in (network.in_dim // 4, network.out_dim - config.fold**2))
-        self.raised = [(layer, by) for layer, by in ((first, config.static_raised), (last, config.dressed_raised)) if by]
+        self.group, self.places, self.raised = network.in_dim // 4, config.fold**2, (config.static_raised, config.dressed_raised)
 
     def reset_parameters(self) -> None:
         """Weights to start training from: every sum begins as its first term."""
@@ -120,12 +120,21 @@ class Refiner(nn.Module):
         seen = torch.cat([_frames(inputs), _frames(previous), _frames(beside)], dim=1)
         features = F.relu(normalised(self.blocks(self.conv_in(seen))))
         output = self.conv_out(features)
-        for layer, by in self.raised:
-            output[:, layer] += by
+        if any(self.raised):
+            output = self._with_drawn_raised(output, _frames(inputs))
         if self.detail is not None:
             output = output + self.detail(torch.cat([output, seen, features], dim=1))
         refined, noted = output.unflatten(0, (inputs.shape[0], -1)).transpose(1, 2).split([self.num_refined, GATES * self.memory_channels], dim=1)
         return refined, noted
+
+    def _with_drawn_raised(self, output: Float[Tensor, "n o h w"], frames: Float[Tensor, "n C h w"]) -> Tensor:
+        """The output, which believes more in a static scene where one is known (its channels are zero otherwise, and its layer shows the last
+        frame), and in hands in their colours where there are hands (so does theirs elsewhere)."""
+        control, static = frames[:, self.group : 2 * self.group], frames[:, 3 * self.group :]
+        more = torch.zeros_like(output)
+        more[:, self.group :][:, : self.places] = self.raised[0] * static.flatten(1).any(dim=1).view(-1, 1, 1, 1)
+        more[:, : self.num_refined][:, -self.places :] += self.raised[1] * hand_cover(control)
+        return output + more
 
 
 class Detail(nn.Module):

@@ -28,6 +28,10 @@ def dressed_layer(refiner: RefinerConfig | None, dressed: Latents | None, contro
 
 def laid_over(scene: Latents, dressed: Latents, control: Latents) -> Latents:
     """The scene, and over it the hands in their colours, as far as the hand picture covers a place; float32."""
+    return scene + hand_cover(control).repeat(1, 3, 1, 1, 1) * (dressed.float() - scene)
+
+
+def hand_cover(control: Float[Tensor, "B Z *places"]) -> Float[Tensor, "B k *places"]:
+    """How far the hand picture covers each of the k places that are folded into a latent, 0..1, float32."""
     brightness = (control.float().unflatten(1, (3, -1)).amax(1) / LATENT_SCALE + 1.0) / 2.0
-    cover = (brightness / FULLY_COVERED).clamp(0.0, 1.0)
-    return scene + cover.repeat(1, 3, 1, 1, 1) * (dressed.float() - scene)
+    return (brightness / FULLY_COVERED).clamp(0.0, 1.0)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import struct
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -123,7 +123,10 @@ class Visitor:
             elif message.type == WSMsgType.BINARY:
                 self.pictures.append(about(message.data))
                 if not self.is_slow:
-                    await self.say(type="shown", stream=self.pictures[-1]["stream"], number=self.pictures[-1]["number"])
+                    with suppress(
+                        ConnectionResetError
+                    ):  # the server may have gone while this picture was on its way; its last word is still to be heard
+                        await self.say(type="shown", stream=self.pictures[-1]["stream"], number=self.pictures[-1]["number"])
 
     async def hear(self, kind: str, seconds: float = 5.0) -> dict[str, Any]:
         """The first message of this kind from now on."""

@@ -70,13 +70,17 @@ def _causal(**changes: Any) -> Recipe:
     return replace(recipe, causal=replace(recipe.causal, **changes))
 
 
+FIVE_FRAMES = _refining(frames_together=5)
+"""The past of all choices but those that ask for another."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """An answer to one of `QUESTIONS`: a network, and how it is trained."""
 
     text: str
     model: GeneratorConfig = field(default_factory=tiny_with)
-    recipe: Recipe = RECIPES["tiny"]
+    recipe: Recipe = FIVE_FRAMES
     stage: Literal["refiner", "causal"] = "refiner"
 
 
@@ -97,8 +101,8 @@ QUESTIONS: dict[str, dict[str, Choice]] = {
     },
     "Which past does it learn from?": {
         "own_past": Choice("its own, gradients through five frames (the `all` above, once more with another seed)"),
-        "one_frame": Choice("its own, gradients through one frame", recipe=_refining(frames_together=1)),
-        "true_past": Choice("the truth (teacher forcing)", recipe=_refining(first_seen_share=(1.0, 1.0), seen_share=(1.0, 1.0))),
+        "one_frame": Choice("its own, gradients through one frame", recipe=_refining()),
+        "true_past": Choice("the truth (teacher forcing)", recipe=_refining(frames_together=5, first_seen_share=(1.0, 1.0), seen_share=(1.0, 1.0))),
     },
     "How much does a latent hold?": {
         "fine_latents": Choice("4 x 4 pixels, 1,024 places", tiny_with(stride_px=4)),
